@@ -1,0 +1,116 @@
+"""The depthwise separable blocks of the MobileNet line.
+
+Shapes: B batch, C channels, H and W height and width.
+"""
+
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks.conv import ConvNormAct
+from zoo.blocks.squeeze_excite import SqueezeExcite
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise convolution, then a 1x1 convolution (MobileNet: Howard et al., 2017).
+
+    (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)). `activation` follows the
+    depthwise part, `out_activation` the 1x1 part ("none" where the block opens a MobileNetV2).
+    `se_channels` above 0 puts a squeeze-and-excite of that width between the two. `skip` adds the input.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        skip: bool = False,
+        activation: str = "relu6",
+        out_activation: str = "relu6",
+        se_channels: int = 0,
+        se_activation: str = "relu",
+        se_gate: str = "sigmoid",
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        _check_skip(skip, stride, in_channels, out_channels)
+        self.skip = skip
+        self.depthwise = ConvNormAct(
+            in_channels=in_channels,
+            out_channels=in_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            groups=in_channels,
+            activation=activation,
+            eps=eps,
+        )
+        self.se = _squeeze_excite(in_channels, se_channels, se_activation, se_gate)
+        self.project = ConvNormAct(
+            in_channels=in_channels, out_channels=out_channels, kernel_size=1, activation=out_activation, eps=eps
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.se(self.depthwise(x)))
+        return x + y if self.skip else y
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, depthwise convolution, linear 1x1 projection (MobileNetV2: Sandler et al., 2018).
+
+    (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)); `mid_channels` is the
+    width of the expansion. `se_channels` above 0 puts a squeeze-and-excite of that width behind the
+    depthwise convolution (MobileNetV3: Howard et al., 2019). `skip` adds the input to the output.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        skip: bool = False,
+        activation: str = "relu6",
+        se_channels: int = 0,
+        se_activation: str = "relu",
+        se_gate: str = "sigmoid",
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        _check_skip(skip, stride, in_channels, out_channels)
+        self.skip = skip
+        self.expand = ConvNormAct(
+            in_channels=in_channels, out_channels=mid_channels, kernel_size=1, activation=activation, eps=eps
+        )
+        self.depthwise = ConvNormAct(
+            in_channels=mid_channels,
+            out_channels=mid_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            groups=mid_channels,
+            activation=activation,
+            eps=eps,
+        )
+        self.se = _squeeze_excite(mid_channels, se_channels, se_activation, se_gate)
+        self.project = ConvNormAct(
+            in_channels=mid_channels, out_channels=out_channels, kernel_size=1, activation="none", eps=eps
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.se(self.depthwise(self.expand(x))))
+        return x + y if self.skip else y
+
+
+def _squeeze_excite(channels: int, reduced: int, activation: str, gate: str) -> nn.Module:
+    if reduced == 0:
+        return nn.Identity()
+    return SqueezeExcite(channels=channels, reduced_channels=reduced, activation=activation, gate=gate)
+
+
+def _check_skip(skip: bool, stride: int, in_channels: int, out_channels: int) -> None:
+    if skip and (stride != 1 or in_channels != out_channels):
+        raise ValueError(
+            f"A skip needs stride 1 and equal widths, not stride {stride}, {in_channels} to {out_channels} channels."
+        )

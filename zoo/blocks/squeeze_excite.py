@@ -1,0 +1,30 @@
+"""Squeeze-and-excite: channels reweighted by what the whole picture holds."""
+
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks.activation import make_activation
+
+GATES: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid}
+
+
+class SqueezeExcite(nn.Module):
+    """Global average, two 1x1 convolutions, a gate in [0, 1] for every channel (Hu et al., 2018).
+
+    Input and output are (B, channels, H, W); `reduced_channels` is the width in between.
+    """
+
+    def __init__(
+        self, *, channels: int, reduced_channels: int, activation: str = "relu", gate: str = "sigmoid"
+    ) -> None:
+        super().__init__()
+        if gate not in GATES:
+            raise ValueError(f"Unknown gate {gate!r}; choose one of {sorted(GATES)}.")
+        self.reduce = nn.Conv2d(channels, reduced_channels, 1)
+        self.act = make_activation(activation)
+        self.expand = nn.Conv2d(reduced_channels, channels, 1)
+        self.gate = GATES[gate]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+        return x * self.gate(self.expand(self.act(self.reduce(pooled))))

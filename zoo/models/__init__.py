@@ -1,0 +1,1 @@
+"""Architectures as data: a file a family, no torch."""

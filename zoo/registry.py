@@ -1,0 +1,57 @@
+"""Which models, blocks and passes exist: name -> "module:attribute", and no torch until one is fetched."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from zoo.naming import Name, UnknownName, did_you_mean, parse
+from zoo.spec import ModelSpec
+
+MODELS: dict[str, str] = {
+    **{f"mobilenetv2_{size}": "zoo.models.mobilenetv2:imagenet" for size in ("035", "050", "075", "100", "110d", "120d", "140")},
+    "mobilenetv2_cifar": "zoo.models.mobilenetv2:cifar",
+    "mobilenetv2_cifar_small": "zoo.models.mobilenetv2:cifar",
+}
+
+# family or foreign spelling -> what it stands for
+ALIASES: dict[str, str] = {"mobilenet": "mobilenetv2_cifar.cifar10"}
+
+# kind -> the module that runs it, by precision
+BLOCKS: dict[tuple[str, str], str] = {
+    ("conv_norm_act", "float32"): "zoo.blocks.conv:ConvNormAct",
+    ("depthwise_separable", "float32"): "zoo.blocks.mobile:DepthwiseSeparable",
+    ("inverted_residual", "float32"): "zoo.blocks.mobile:InvertedResidual",
+    ("global_pool", "float32"): "zoo.blocks.head:GlobalPool",
+    ("classifier", "float32"): "zoo.blocks.head:Classifier",
+    ("conv_norm_act", "int8"): "zoo.blocks.int8.rows:Int8ConvNormAct",
+    ("depthwise_separable", "int8"): "zoo.blocks.int8.rows:Int8DepthwiseSeparable",
+    ("inverted_residual", "int8"): "zoo.blocks.int8.rows:Int8InvertedResidual",
+    ("global_pool", "int8"): "zoo.blocks.int8.rows:Int8GlobalPool",
+    ("classifier", "int8"): "zoo.blocks.int8.rows:Int8Classifier",
+}
+
+
+def fetch(target: str) -> Any:
+    """The object that "module:attribute" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def resolve(text: str) -> Name:
+    """Read a name, aliases included; raises UnknownName with the nearest known one."""
+    name = parse(text, ALIASES)
+    if name.arch not in MODELS:
+        raise UnknownName(
+            f"Unknown model {text!r}{did_you_mean(name.arch, [*MODELS, *ALIASES])} `zoo list` shows every name."
+        )
+    return name
+
+
+def spec(arch: str, num_classes: int | None = None) -> ModelSpec:
+    """The dense spec of an architecture, with its own number of classes or another one."""
+    target = MODELS.get(arch)
+    if target is None:
+        raise UnknownName(f"Unknown architecture {arch!r}{did_you_mean(arch, MODELS)}")
+    make = fetch(target)
+    return make(arch) if num_classes is None else make(arch, num_classes=num_classes)

@@ -1,0 +1,237 @@
+"""A model is data: named rows, one a block, that any process can read without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+PRECISIONS = ("float32", "int8")
+EMITTED = ("float32", "uint8")
+MAX_ROWS = 4096
+MAX_DEPTH = 8
+
+Value = Any  # bool | int | float | str | Block | tuple[Value, ...]
+
+
+class SpecError(ValueError):
+    """A spec that names no network: unknown keys, wrong types, values out of bounds."""
+
+
+@dataclass(frozen=True, init=False)
+class Block:
+    """One row: what kind of block, under which name, with which arguments.
+
+    `name` is the row's key in the state dict. `precision` is how its weights are held, `emits` what flows out of
+    it ("uint8" only between int8 rows), `taps` the earlier rows ("input" is the model's own) whose outputs it takes
+    beside the previous row's. Arguments are scalars, tuples of them, or nested Blocks.
+    """
+
+    kind: str
+    name: str
+    precision: str
+    emits: str
+    taps: tuple[str, ...]
+    arguments: tuple[tuple[str, Value], ...]
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        precision: str = "float32",
+        emits: str = "float32",
+        taps: tuple[str, ...] = (),
+        **args: Value,
+    ) -> None:
+        _require(isinstance(kind, str) and isinstance(name, str), "a row's kind and name are strings")
+        where = f"row {name!r}"
+        _require(precision in PRECISIONS, f"{where}: precision {precision!r} is none of {PRECISIONS}")
+        _require(emits in EMITTED, f"{where}: emits {emits!r} is none of {EMITTED}")
+        _require(isinstance(taps, tuple) and all(isinstance(tap, str) for tap in taps), f"{where}: taps are names")
+        for key, value in args.items():
+            _check_value(value, f"{where}, argument {key!r}")
+        for key, value in (("kind", kind), ("name", name), ("precision", precision), ("emits", emits), ("taps", taps)):
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "arguments", tuple(sorted(args.items())))
+
+    @property
+    def args(self) -> dict[str, Value]:
+        return dict(self.arguments)
+
+    def replace(self, **changes: Value) -> Block:
+        """The same row with some of its fields or arguments changed."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "arguments"}
+        return Block(**{**own, **self.args, **changes})
+
+    def to_json(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"kind": self.kind, "name": self.name}
+        for key, default in (("precision", "float32"), ("emits", "float32")):
+            if getattr(self, key) != default:
+                out[key] = getattr(self, key)
+        if self.taps:
+            out["taps"] = list(self.taps)
+        out["args"] = {key: _value_to_json(value) for key, value in self.arguments}
+        return out
+
+    @staticmethod
+    def from_json(data: Any, depth: int = 0) -> Block:
+        _check_keys(data, "a row", required={"kind", "name"}, optional={"precision", "emits", "taps", "args"})
+        args = data.get("args", {})
+        _require(isinstance(args, Mapping), "a row's args are an object")
+        reserved = {"kind", "name", "precision", "emits", "taps"} & set(args)
+        _require(not reserved, f"a row's arguments cannot be called {sorted(reserved)}")
+        taps = data.get("taps", [])
+        _require(isinstance(taps, list), "a row's taps are a list")
+        return Block(
+            data["kind"],
+            data["name"],
+            precision=data.get("precision", "float32"),
+            emits=data.get("emits", "float32"),
+            taps=tuple(taps),
+            **{key: _value_from_json(value, depth + 1) for key, value in args.items()},
+        )
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """What a vision model takes: (batch, channels, *size) floats, normalised by `mean` and `std` of the 0..1 range.
+
+    A picture is resized so that its short side is `size / crop`, by `interpolation`, and cut in the middle.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bicubic"
+    crop: float = 0.875
+
+    def __post_init__(self) -> None:
+        sizes = (*self.size, self.channels) if isinstance(self.size, tuple) and len(self.size) == 2 else ()
+        _require(bool(sizes) and all(_is_int(n) and 1 <= n <= 8192 for n in sizes), f"input size {self.size!r}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            proper = isinstance(values, tuple) and len(values) == self.channels and all(map(_is_number, values))
+            _require(proper, f"input {name} needs {self.channels} numbers, not {values!r}")
+        _require(all(value > 0 for value in self.std), f"input std is positive, not {self.std!r}")
+        _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {self.interpolation!r}")
+        _require(_is_number(self.crop) and 0 < self.crop <= 1, f"crop is in (0, 1], not {self.crop!r}")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A whole network: its rows in order, what it takes, and what it is for."""
+
+    name: str
+    rows: tuple[Block, ...]
+    input: ImageInput = field(default_factory=ImageInput)
+    task: str = "image-classification"
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.name, str) and isinstance(self.task, str), "a spec's name and task are strings")
+        _require(0 < len(self.rows) <= MAX_ROWS, f"a spec has 1 to {MAX_ROWS} rows, not {len(self.rows)}")
+        seen = {"input"}
+        for row in self.rows:
+            _require(row.name.isidentifier(), f"row name {row.name!r} is not an identifier")
+            _require(row.name not in seen, f"two rows are called {row.name!r}")
+            unknown = set(row.taps) - seen
+            _require(not unknown, f"row {row.name!r} taps {sorted(unknown)}, which do not come before it")
+            seen.add(row.name)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.rows)
+
+    def __getitem__(self, name: str) -> Block:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"{self.name} has no row {name!r}; its rows are {[row.name for row in self.rows]}")
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """The same spec with some of its fields changed."""
+        return ModelSpec(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
+
+    def edit(self, row: str, **changes: Value) -> ModelSpec:
+        """The same spec with one row's fields or arguments changed."""
+        old = self[row]
+        return self.replace(rows=tuple(old.replace(**changes) if r is old else r for r in self.rows))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "task": self.task,
+            "input": {f.name: _value_to_json(getattr(self.input, f.name)) for f in fields(self.input)},
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+    @staticmethod
+    def from_json(data: Any) -> ModelSpec:
+        _check_keys(data, "a spec", required={"name", "task", "input", "rows"})
+        _check_keys(data["input"], "a spec's input", required={f.name for f in fields(ImageInput)})
+        _require(isinstance(data["rows"], list), "a spec's rows are a list")
+        return ModelSpec(
+            name=data["name"],
+            task=data["task"],
+            input=ImageInput(**{key: _value_from_json(value, 0) for key, value in data["input"].items()}),
+            rows=tuple(Block.from_json(row) for row in data["rows"]),
+        )
+
+    def dumps(self) -> str:
+        return json.dumps(self.to_json(), separators=(",", ":"))
+
+    @staticmethod
+    def loads(text: str) -> ModelSpec:
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SpecError(f"Not a model spec: the JSON does not parse ({error}).") from None
+        return ModelSpec.from_json(data)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SpecError(f"Not a model spec: {message}.")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+
+
+def _check_value(value: Value, where: str, depth: int = 0) -> None:
+    _require(depth <= MAX_DEPTH, f"{where} is nested too deeply")
+    if isinstance(value, tuple):
+        _require(len(value) <= MAX_ROWS, f"{where} has {len(value)} elements")
+        for element in value:
+            _check_value(element, where, depth + 1)
+        return
+    scalar = isinstance(value, (bool, str, Block)) or _is_number(value)
+    _require(scalar, f"{where} is {value!r}, not a finite number, a string, a tuple or a Block")
+
+
+def _value_to_json(value: Value) -> Any:
+    if isinstance(value, Block):
+        return value.to_json()
+    if isinstance(value, tuple):
+        return [_value_to_json(element) for element in value]
+    return value
+
+
+def _value_from_json(value: Any, depth: int) -> Value:
+    _require(depth <= MAX_DEPTH, "arguments are nested too deeply")
+    if isinstance(value, dict):
+        return Block.from_json(value, depth)
+    if isinstance(value, list):
+        return tuple(_value_from_json(element, depth + 1) for element in value)
+    return value
+
+
+def _check_keys(data: Any, what: str, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    _require(isinstance(data, Mapping), f"{what} is an object, not {type(data).__name__}")
+    missing, unknown = required - set(data), set(data) - required - set(optional)
+    _require(not missing, f"{what} lacks {sorted(missing)}")
+    _require(not unknown, f"{what} has unknown keys {sorted(unknown)}")

@@ -1,0 +1,100 @@
+"""Small pictures held in memory as uint8, augmented a batch at a time.
+
+Shapes: N pictures in the set, B in a batch, H and W height and width, 3 colours.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Decoded pictures (N, H, W, 3) uint8 with labels (N,) int64, and where they came from."""
+
+    images: Tensor
+    labels: Tensor
+    source: str
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "ImageSet":
+        return ImageSet(self.images[index], self.labels[index], self.source, self.sha256)
+
+
+def read_parquet(path: str | Path) -> ImageSet:
+    """Decode a Parquet file in the Hub's column style: `img` or `image` ({bytes, path}) and `label`."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    path = Path(path)
+    table = pq.read_table(path)
+    column = next((name for name in ("img", "image") if name in table.column_names), None)
+    if column is None or "label" not in table.column_names:
+        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label'; it has {table.column_names}.")
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in table[column].to_pylist()
+    ]
+    return ImageSet(
+        torch.from_numpy(np.stack(pictures)),
+        torch.tensor(table["label"].to_pylist()),
+        path.name,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def split_validation(data: ImageSet, size: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """(train, validation): `size` pictures, the same ones for the same seed, are held out for choosing."""
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    return data.take(order[size:]), data.take(order[:size])
+
+
+def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in channels_last order."""
+    scaled = (images.float() / 255 - torch.tensor(mean)) / torch.tensor(std)
+    return scaled.permute(0, 3, 1, 2)
+
+
+def augment(images: Tensor, generator: torch.Generator, *, pad: int = 4, hole: int = 8) -> Tensor:
+    """A random crop after reflected padding, a mirror, and one square hole for every picture of (B, H, W, 3).
+
+    The hole (Cutout: DeVries and Taylor, 2017) is filled with the batch's mean grey.
+    """
+    batch, height, width, _ = images.shape
+
+    def draw(high: int) -> Tensor:
+        return torch.randint(0, high, (batch, 1), generator=generator)
+
+    def shifted(size: int, offset: Tensor) -> Tensor:
+        index = torch.arange(size) + offset - pad
+        return size - 1 - (size - 1 - index.abs()).abs()
+
+    rows, columns = shifted(height, draw(2 * pad + 1)), shifted(width, draw(2 * pad + 1))
+    mirrored = draw(2).bool()
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    cropped = images[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+    def inside(size: int) -> Tensor:
+        distance = torch.arange(size) - draw(size)
+        return (distance >= -(hole // 2)) & (distance < hole - hole // 2)
+
+    covered = inside(height)[:, :, None] & inside(width)[:, None, :]
+    return cropped.masked_fill(covered[..., None], 121)
+
+
+def batches(
+    data: ImageSet, size: int, generator: torch.Generator, *, hole: int = 8
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One shuffled epoch of (images uint8, labels); the last, smaller batch is left out."""
+    order = torch.randperm(len(data), generator=generator)
+    for start in range(0, len(data) - size + 1, size):
+        index = order[start : start + size]
+        yield augment(data.images[index], generator, hole=hole), data.labels[index]
