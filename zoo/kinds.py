@@ -75,10 +75,19 @@ class Layer:
     norm: bool = True
     pooled: bool = False
 
+    @property
+    def int8_path(self) -> str:
+        """Where the layer's int8 leaf stands: `path`, or "conv." where the row is one convolution."""
+        return self.path or "conv."
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of block. `widths` names the argument that holds the size of each channel space."""
+    """A kind of block. `widths` names the argument that holds the size of each channel space.
+
+    `edges` are the places where an int8 row quantizes, in the order of its `edges` tensor: "in" and "out" of the row,
+    "x" what its part `x` gives, "<x" what it takes.
+    """
 
     name: str
     args: Mapping[str, Arg]
@@ -136,8 +145,8 @@ def _skip_ties(args: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return (("in", "out"),) if args["skip"] else ()
 
 
-def _se_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("se_in", "se_mid") if args["se_channels"] else ()
+def _separable_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("<se.reduce", "se.act", "se") if args["se_channels"] else ("depthwise",)
 
 
 KINDS: dict[str, Kind] = {
@@ -173,7 +182,7 @@ KINDS: dict[str, Kind] = {
             _separable_layers,
             widths={"in": "in_channels", "out": "out_channels", "se": "se_channels"},
             ties=_skip_ties,
-            edges=lambda args: ("in", "depthwise", *_se_edges(args), "out"),
+            edges=lambda args: ("in", *_separable_edges(args), "out"),
         ),
         Kind(
             "inverted_residual",
@@ -191,7 +200,7 @@ KINDS: dict[str, Kind] = {
             _inverted_layers,
             widths={"in": "in_channels", "mid": "mid_channels", "out": "out_channels", "se": "se_channels"},
             ties=_skip_ties,
-            edges=lambda args: ("in", "expand", "depthwise", *_se_edges(args), "out"),
+            edges=lambda args: ("in", "expand", *_separable_edges(args), "out"),
         ),
         Kind("global_pool", {}, lambda args: (), passes_channels=True, shape=lambda args, shape: shape[:1]),
         Kind(
@@ -242,9 +251,9 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
         source: Axis | int = 1 if layer.depthwise else Axis(layer.source, widths[layer.source])
         window = () if layer.linear else (layer.kernel, layer.kernel)
         if block.precision == "int8":
-            out[f"{layer.path}weight"] = ("int8", (target, source, *window))
-            out[f"{layer.path}scale"] = ("float32", (target,))
-            out[f"{layer.path}bias"] = ("float32", (target,))
+            out[f"{layer.int8_path}weight"] = ("int8", (target, source, *window))
+            out[f"{layer.int8_path}scale"] = ("float32", (target,))
+            out[f"{layer.int8_path}bias"] = ("float32", (target,))
         elif layer.norm:
             out[f"{layer.path}conv.weight"] = ("float32", (target, source, *window))
             for part in ("weight", "bias", "running_mean", "running_var"):

@@ -1,0 +1,66 @@
+"""What int8 means here, in plain float operators: the oracle of the fast execution, and what every other device runs.
+
+A real value is `scale * (code - zero)`. Activations are uint8 with one scale and zero point an edge; weights are
+int8 in -127..127 with one scale an output channel and no zero point; sums are exact, biases float32.
+Shapes: B batch, C and O channels, H and W height and width.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Edge(NamedTuple):
+    """How the uint8 codes on one edge are read: real value = scale * (code - zero)."""
+
+    scale: float
+    zero: int
+
+
+def quantize(x: Tensor, edge: Edge) -> Tensor:
+    """Floats to the nearest uint8 codes; ties to even, values out of range to the nearest end."""
+    return torch.clamp_(torch.round(x.float() * (1.0 / edge.scale)).add_(edge.zero), 0, 255).to(torch.uint8)
+
+
+def dequantize(codes: Tensor, edge: Edge) -> Tensor:
+    """uint8 codes to the floats they stand for."""
+    return (codes.float() - edge.zero) * edge.scale
+
+
+def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(O, ...) floats to (int8 codes, scale (O,)), symmetric for each output channel (Jacob et al., 2018)."""
+    largest = weight.flatten(1).abs().amax(1)
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
+    codes = torch.round(weight / scale.view(-1, *[1] * (weight.dim() - 1))).clamp_(-127, 127).to(torch.int8)
+    return codes, scale
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    match activation:
+        case "none":
+            return x
+        case "relu":
+            return F.relu(x)
+        case "relu6":
+            return F.relu6(x)
+        case "hard_swish":
+            return F.hardswish(x)
+        case "swish":
+            return F.silu(x)
+    raise ValueError(f"Unknown activation {activation!r}.")
+
+
+def convolve(
+    codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, *, stride: int, dilation: int, groups: int
+) -> Tensor:
+    """(B, C, H, W) codes to (B, O, H', W') floats, before the activation; padded so that stride 1 keeps the size."""
+    padding = dilation * (weight.shape[-1] - 1) // 2
+    sums = F.conv2d(codes.float() - source.zero, weight.float(), None, stride, padding, dilation, groups)
+    return sums * (source.scale * scale).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+
+def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """(B, C) codes to (B, O) floats, before the activation."""
+    return F.linear(codes.float() - source.zero, weight.float()) * (source.scale * scale) + bias

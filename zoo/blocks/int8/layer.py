@@ -1,0 +1,182 @@
+"""The int8 leaf: one convolution or linear layer with integer weights, and what all int8 modules share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks.int8 import arithmetic, onednn
+from zoo.blocks.int8.arithmetic import Edge
+
+MAX_PACKS = 8  # image sizes kept ready a layer
+
+_forced_reference = False
+
+
+@contextmanager
+def reference_execution() -> Iterator[None]:
+    """While open, int8 modules compute in plain float operators: slow, exact, exportable."""
+    global _forced_reference
+    before, _forced_reference = _forced_reference, True
+    try:
+        yield
+    finally:
+        _forced_reference = before
+
+
+def runs_fast(device: torch.device) -> bool:
+    """Whether int8 modules on `device` use oneDNN's integer operators now."""
+    return not _forced_reference and device.type == "cpu" and onednn.trusted()
+
+
+class Int8Module(nn.Module):
+    """Tensors keep their dtypes under `.half()` and `.to(dtype)`; whatever is derived from them is dropped on a change."""
+
+    def forget(self) -> None:
+        """Drop what was derived from the tensors; it is made again when needed."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Int8Module":
+        def keeping_dtype(tensor: Tensor) -> Tensor:
+            out = fn(tensor)
+            return out if out.dtype == tensor.dtype else tensor.to(out.device)
+
+        self.forget()
+        return super()._apply(keeping_dtype, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.update(self._underived())
+        return state
+
+    def _underived(self) -> dict[str, Any]:
+        return {}
+
+
+class Int8Layer(Int8Module):
+    """Integer weights (O, C / groups, k, k) or (O, C) with their scales and float biases.
+
+    Codes come in, codes or floats go out; the edges between layers belong to the row.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        depthwise: bool = False,
+        linear: bool = False,
+        activation: str = "none",
+    ) -> None:
+        super().__init__()
+        window = () if linear else (kernel_size, kernel_size)
+        shape = (out_channels, 1 if depthwise else in_channels, *window)
+        self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(out_channels, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(out_channels, dtype=torch.float32))
+        self.weight: Tensor
+        self.scale: Tensor
+        self.bias: Tensor
+        self.stride, self.dilation, self.activation = stride, dilation, activation
+        self.groups = in_channels if depthwise else 1
+        self.linear = linear
+        self.pointwise = not linear and kernel_size == 1 and stride == 1 and not depthwise
+        self._packs: dict[tuple[int, int, Edge, bool], Any] = {}
+
+    def forget(self) -> None:
+        self._packs = {}
+
+    def _underived(self) -> dict[str, Any]:
+        return {"_packs": {}}
+
+    def extra_repr(self) -> str:
+        return (
+            f"{tuple(self.weight.shape)}, stride={self.stride}, dilation={self.dilation}, groups={self.groups}, "
+            f"activation={self.activation}"
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        source: Edge,
+        target: Edge | None,
+        skip: Tensor | None = None,
+        skip_edge: Edge | None = None,
+    ) -> Tensor:
+        """Codes `x` on `source` to codes on `target` (floats where None), with `skip` codes added before rounding."""
+        if not runs_fast(x.device):
+            return self._reference(x, source, target, skip, skip_edge)
+        if skip is not None:
+            assert target is not None and skip_edge is not None
+            if self.activation == "none":
+                return self._pack(x, source, False).add(x, target, skip.clone(), skip_edge)
+            # The operators know no activation between the sum and the add.
+            y = self._pack(x, source, self.pointwise)
+            y = y.on_map(x, None) if self.pointwise else y(x, None)
+            return arithmetic.quantize(y + arithmetic.dequantize(skip, skip_edge), target)
+        if self.linear:
+            return self._pack(x, source, True)(x, target)
+        if self.pointwise:
+            return self._pack(x, source, True).on_map(x, target)
+        return self._pack(x, source, False)(x, target)
+
+    def _pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
+        # A convolution packed for another image size is reordered at every call, up to 400 times slower.
+        size = (0, 0) if as_linear else (x.shape[2], x.shape[3])
+        key = (*size, source, as_linear)
+        pack = self._packs.get(key)
+        if pack is None:
+            with torch.inference_mode(False), torch.no_grad():
+                pack = self._make_pack(x, source, as_linear)
+            if len(self._packs) >= MAX_PACKS:
+                self._packs.pop(next(iter(self._packs)), None)
+            self._packs[key] = pack
+        return pack
+
+    def _make_pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
+        if as_linear:
+            return onednn.PackedLinear(
+                self.weight, self.scale, self.bias, source=source, activation=self.activation
+            )
+        return onednn.PackedConv(
+            self.weight,
+            self.scale,
+            self.bias,
+            source=source,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            activation=self.activation,
+            shape=tuple(x.shape),
+        )
+
+    def _reference(
+        self, x: Tensor, source: Edge, target: Edge | None, skip: Tensor | None, skip_edge: Edge | None
+    ) -> Tensor:
+        if self.linear:
+            y = arithmetic.multiply(x, source, self.weight, self.scale, self.bias)
+        else:
+            y = arithmetic.convolve(
+                x,
+                source,
+                self.weight,
+                self.scale,
+                self.bias,
+                stride=self.stride,
+                dilation=self.dilation,
+                groups=self.groups,
+            )
+        y = arithmetic.activate(y, self.activation)
+        if skip is not None:
+            assert skip_edge is not None
+            y = y + arithmetic.dequantize(skip, skip_edge)
+        return y if target is None else arithmetic.quantize(y, target)

@@ -1,0 +1,250 @@
+"""The int8 forms of the rows. Each has the arguments of its float form, and `emits`.
+
+A row quantizes float input at its entry; between int8 rows flow bare uint8 codes. `edges` (n, 2) holds scale and zero
+point of each edge in the order that `zoo.kinds` gives. Shapes: B batch, C channels, H and W height and width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.blocks.activation import ACTIVATIONS
+from zoo.blocks.int8 import arithmetic
+from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.layer import Int8Layer, Int8Module
+from zoo.blocks.squeeze_excite import GATES
+
+
+class Int8Row(Int8Module):
+    """Entry, exit and edges, the same for every int8 row; `run` maps codes on the first edge to codes on the last."""
+
+    def __init__(self, *, edges: int, emits: str) -> None:
+        super().__init__()
+        self.register_buffer("edges", torch.tensor([[1.0, 0.0]], dtype=torch.float32).repeat(edges, 1))
+        self.edges: Tensor
+        self.emits = emits
+        self._read_edges: tuple[Edge, ...] | None = None
+
+    def forget(self) -> None:
+        self._read_edges = None
+
+    def _underived(self) -> dict[str, Any]:
+        return {"_read_edges": None}
+
+    def extra_repr(self) -> str:
+        return f"emits={self.emits}"
+
+    @property
+    def edge_list(self) -> tuple[Edge, ...]:
+        if self._read_edges is None:
+            self._read_edges = tuple(Edge(scale, int(zero)) for scale, zero in self.edges.tolist())
+        return self._read_edges
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Floats to codes on the row's first edge; channels_last, as the operators want maps."""
+        codes = arithmetic.quantize(x, self.edge_list[0])
+        return codes.contiguous(memory_format=torch.channels_last) if codes.dim() == 4 else codes
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """What the row emits as uint8, as the floats it stands for."""
+        return arithmetic.dequantize(codes, self.edge_list[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = self.run(x if x.dtype == torch.uint8 else self.quantize(x))
+        return codes if self.emits == "uint8" else self.dequantize(codes)
+
+    def run(self, x: Tensor) -> Tensor:
+        raise TypeError(f"{type(self).__name__} does not say how it runs.")
+
+
+class Int8SqueezeExcite(Int8Module):
+    """Squeeze-and-excite on a float map, its two layers in integers (Hu et al., 2018)."""
+
+    def __init__(self, channels: int, reduced_channels: int, activation: str, gate: str) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}.")
+        self.reduce = Int8Layer(channels, reduced_channels, activation=activation)
+        self.expand = Int8Layer(reduced_channels, channels)
+        self.gate = GATES[gate]()
+
+    def forward(self, x: Tensor, pooled_edge: Edge, mid_edge: Edge) -> Tensor:
+        pooled = arithmetic.quantize(x.mean((2, 3), keepdim=True), pooled_edge)
+        return x * self.gate(self.expand(self.reduce(pooled, pooled_edge, mid_edge), mid_edge, None))
+
+
+class Int8ConvNormAct(Int8Row):
+    """`ConvNormAct` with its norm folded in: one integer convolution (B, C, H, W) to (B, O, H', W')."""
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        activation: str = "relu6",
+        eps: float = 1e-5,
+        emits: str = "float32",
+    ) -> None:
+        super().__init__(edges=2, emits=emits)
+        layer = Int8Layer(
+            in_channels,
+            out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            dilation=dilation,
+            activation=activation,
+        )
+        self.conv = layer
+
+    def run(self, x: Tensor) -> Tensor:
+        source, target = self.edge_list
+        return self.conv(x, source, target)
+
+
+class Int8Separable(Int8Row):
+    """What the int8 forms of the mobile blocks share: depthwise, squeeze-and-excite, projection, skip."""
+
+    def __init__(
+        self,
+        *,
+        first_edges: int,
+        width: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        skip: bool,
+        activation: str,
+        out_activation: str,
+        se_channels: int,
+        se_activation: str,
+        se_gate: str,
+        emits: str,
+    ) -> None:
+        super().__init__(edges=first_edges + (4 if se_channels else 2), emits=emits)
+        self.skip = skip
+        self.depthwise = Int8Layer(
+            width, width, kernel_size=kernel_size, stride=stride, depthwise=True, activation=activation
+        )
+        self.se = Int8SqueezeExcite(width, se_channels, se_activation, se_gate) if se_channels else None
+        self.project = Int8Layer(width, out_channels, activation=out_activation)
+
+    def _separable(self, x: Tensor, edges: tuple[Edge, ...], skip: Tensor, skip_edge: Edge) -> Tensor:
+        """From codes on `edges[0]`, through depthwise and projection, to codes on `edges[-1]`."""
+        if self.se is None:
+            source, gated, target = edges
+            y = self.depthwise(x, source, gated)
+        else:
+            source, pooled, mid, gated, target = edges
+            y = arithmetic.quantize(self.se(self.depthwise(x, source, None), pooled, mid), gated)
+        if self.skip:
+            return self.project(y, gated, target, skip, skip_edge)
+        return self.project(y, gated, target)
+
+
+class Int8DepthwiseSeparable(Int8Separable):
+    """`DepthwiseSeparable` in integers."""
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        skip: bool = False,
+        activation: str = "relu6",
+        out_activation: str = "relu6",
+        se_channels: int = 0,
+        se_activation: str = "relu",
+        se_gate: str = "sigmoid",
+        eps: float = 1e-5,
+        emits: str = "float32",
+    ) -> None:
+        super().__init__(
+            first_edges=1,
+            width=in_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            skip=skip,
+            activation=activation,
+            out_activation=out_activation,
+            se_channels=se_channels,
+            se_activation=se_activation,
+            se_gate=se_gate,
+            emits=emits,
+        )
+
+    def run(self, x: Tensor) -> Tensor:
+        return self._separable(x, self.edge_list, x, self.edge_list[0])
+
+
+class Int8InvertedResidual(Int8Separable):
+    """`InvertedResidual` in integers, the residual add inside the projection."""
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        skip: bool = False,
+        activation: str = "relu6",
+        se_channels: int = 0,
+        se_activation: str = "relu",
+        se_gate: str = "sigmoid",
+        eps: float = 1e-5,
+        emits: str = "float32",
+    ) -> None:
+        super().__init__(
+            first_edges=2,
+            width=mid_channels,
+            out_channels=out_channels,
+            kernel_size=kernel_size,
+            stride=stride,
+            skip=skip,
+            activation=activation,
+            out_activation="none",
+            se_channels=se_channels,
+            se_activation=se_activation,
+            se_gate=se_gate,
+            emits=emits,
+        )
+        self.expand = Int8Layer(in_channels, mid_channels, activation=activation)
+
+    def run(self, x: Tensor) -> Tensor:
+        entry, *inner = self.edge_list
+        return self._separable(self.expand(x, entry, inner[0]), tuple(inner), x, entry)
+
+
+class Int8GlobalPool(Int8Row):
+    """Mean over height and width of uint8 codes: (B, C, H, W) to (B, C)."""
+
+    def __init__(self, *, emits: str = "float32") -> None:
+        super().__init__(edges=2, emits=emits)
+
+    def run(self, x: Tensor) -> Tensor:
+        source, target = self.edge_list
+        mean = x.mean((2, 3), dtype=torch.float32)
+        return arithmetic.quantize((mean - source.zero) * source.scale, target)
+
+
+class Int8Classifier(Int8Row):
+    """Integer matrix product to float scores: (B, in_features) to (B, num_classes). No dropout: it does not train."""
+
+    def __init__(
+        self, *, in_features: int, num_classes: int, dropout: float = 0.0, emits: str = "float32"
+    ) -> None:
+        super().__init__(edges=2, emits=emits)
+        self.fc = Int8Layer(in_features, num_classes, linear=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        source, target = self.edge_list
+        codes = x if x.dtype == torch.uint8 else self.quantize(x)
+        return self.fc(codes, source, target if self.emits == "uint8" else None)
