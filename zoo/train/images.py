@@ -98,3 +98,11 @@ def batches(
     for start in range(0, len(data) - size + 1, size):
         index = order[start : start + size]
         yield augment(data.images[index], generator, hole=hole), data.labels[index]
+
+
+def class_names(path: str | Path) -> tuple[str, ...]:
+    """The names of the classes, from the Parquet file's metadata; empty where it has none."""
+    import pyarrow.parquet as pq
+
+    names = (pq.read_schema(path).metadata or {}).get(b"class_names", b"").decode()
+    return tuple(names.split(",")) if names else ()

@@ -1,0 +1,73 @@
+"""Train a network on small pictures: from scratch, from a teacher, or further, with zeros if asked.
+
+    python scripts/train.py mobilenetv2_cifar --data cifar10 --out runs/dense
+    python scripts/train.py mobilenetv2_cifar_small --data cifar10 --teacher runs/dense --out runs/distilled
+    python scripts/train.py runs/pruned-at-once --data cifar10 --teacher runs/dense --learning-rate 0.05 --out runs/pruned
+    python scripts/train.py runs/dense --data cifar10 --teacher runs/dense --sparsity 0.84 --out runs/sparse
+
+`--data` is a folder with train.parquet in the Hub's column style. A stopped run goes on from its last epoch.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+import zoo
+from zoo import registry
+from zoo.train.images import class_names, read_parquet, split_validation
+from zoo.train.loop import Recipe, accuracy, fit
+
+VALIDATION = 5000  # pictures of train held out for choosing
+
+
+def main(
+    model: Annotated[str, typer.Argument(help="An architecture to start fresh, or a saved folder to go on from.")],
+    data: Annotated[Path, typer.Option(help="Folder that holds train.parquet.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    teacher: Annotated[Path | None, typer.Option(help="Saved folder of the teacher.")] = None,
+    sparsity: Annotated[float, typer.Option(help="Share of weights to bring to zero while training.")] = 0.0,
+    epochs: int = 30,
+    learning_rate: float = 0.2,
+    seed: int = 0,
+    threads: int = 1,
+) -> None:
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    fresh = not Path(model).exists()
+    student = zoo.build(registry.spec(model)) if fresh else zoo.load(model)
+    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
+    mean, std = student.spec.input.mean, student.spec.input.std
+    train, validation = split_validation(read_parquet(data / "train.parquet"), VALIDATION)
+    sparsifier = zoo.Sparsifier(student, sparsity=sparsity) if sparsity else None
+    fit(
+        student,
+        train,
+        recipe,
+        mean=mean,
+        std=std,
+        checkpoint=out.with_name(out.name + ".checkpoint"),
+        validation=validation,
+        teacher=zoo.load(teacher) if teacher else None,
+        after_step=sparsifier.step if sparsifier else None,
+    )
+    student.labels = class_names(data / "train.parquet")
+    student.made = {
+        **student.made,
+        "trained": {
+            "on": f"{data.name}/train.parquet less {VALIDATION} held-out pictures",
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "teacher": teacher.name if teacher else None,
+            "sparsity": sparsity or None,
+            "validation_accuracy": round(accuracy(student, validation, mean, std), 2),
+        },
+    }
+    zoo.save(student, out)
+    print(f"{out}: {student.made['trained']}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

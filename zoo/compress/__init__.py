@@ -1,0 +1,91 @@
+"""`compress(model, "pruned-int8", ...)`: the passes, one after another; the model given stays as it is.
+
+A pass is three functions: `plan(model, data) -> Decision`, `respec(spec, decision) -> spec` (no torch needed), and
+`carry(state, spec, decision) -> state`. `convert` is the three and a build.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from zoo.build import Model, from_state
+from zoo.compress import distill, int8, prune, sparsify
+from zoo.compress.decision import Decision
+from zoo.naming import parse_passes
+
+__all__ = ["Decision", "compress", "convert"]
+
+PASSES: dict[str, ModuleType] = {"pruned": prune, "sparse": sparsify, "int8": int8}
+
+
+def compress(
+    model: Model,
+    passes: str,
+    *,
+    calibration: Any = None,
+    data: Any = None,
+    ratio: float | None = None,
+    macs: float | None = None,
+    parameters: float | None = None,
+    importance: str = "l2",
+    round_to: int | None = None,
+    keep_at_least: float = 0.1,
+    sparsity: float = 0.8,
+    scope: str = "global",
+    observer: str = "mse",
+    keep_float: tuple[str, ...] = (),
+) -> Model:
+    """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
+
+    pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is given),
+    by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`, `scope`. int8:
+    `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax", "percentile").
+    Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
+    """
+    wanted = parse_passes(passes)
+    if not wanted:
+        raise ValueError(f"Nothing to do: {passes!r} names no pass; choose from {', '.join(PASSES)}, joined by hyphens.")
+    if "distilled" in wanted:
+        distill.refuse(model.spec.name)
+    if ratio is None and macs is None and parameters is None:
+        macs = 0.5
+    model = _unmasked(model)
+    for name in wanted:
+        if name == "pruned":
+            decision = prune.plan(
+                model,
+                data,
+                ratio=ratio,
+                macs=macs,
+                parameters=parameters,
+                importance=importance,
+                round_to=round_to,
+                keep_at_least=keep_at_least,
+            )
+        elif name == "sparse":
+            decision = sparsify.plan(model, sparsity=sparsity, scope=scope)
+        else:
+            decision = int8.plan(model, calibration, observer=observer, keep_float=keep_float)
+        model = convert(model, decision)
+    return model
+
+
+def convert(model: Model, decision: Decision) -> Model:
+    """The model that a decision makes of this one."""
+    one = PASSES[decision.name]
+    state = one.carry(model.state_dict(), model.spec, decision)
+    made = from_state(one.respec(model.spec, decision), state)
+    made.labels = model.labels
+    made.made = {**model.made, "passes": [*model.made.get("passes", []), decision.made()]}
+    return made
+
+
+def _unmasked(model: Model) -> Model:
+    """The model itself, or, where `torch.nn.utils.prune` has masked it, one with the masks applied."""
+    state = sparsify.merge_masks(model.state_dict())
+    if state.keys() == model.state_dict().keys():
+        return model
+    plain = from_state(model.spec, state)
+    plain.labels, plain.made = model.labels, model.made
+    return plain

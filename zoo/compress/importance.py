@@ -1,0 +1,77 @@
+"""How much each channel matters. Higher is more; a score is comparable within its group, and, normalised, across."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo import kinds
+from zoo.build import Model
+from zoo.compress.data import as_labelled_batches
+from zoo.compress.groups import Group, Node
+
+CRITERIA = ("l1", "l2", "bn_scale", "taylor")
+
+
+def scores(model: Model, groups: list[Group], criterion: str, data: Any = None) -> dict[str, Tensor]:
+    """Group name -> one score a channel, float64 (size,).
+
+    l1, l2: norm of the weights that make the channel (Li et al., 2017). bn_scale: size of the batch-norm factor (Liu et
+    al., 2017). taylor: squared first-order change of the loss when the channel goes, at its batch norm (Molchanov et
+    al., 2019); needs labelled `data`. All but taylor are divided by their group's mean, so that groups compare; a group
+    without batch norm counts as average under bn_scale.
+    """
+    if criterion not in CRITERIA:
+        raise ValueError(f"Unknown importance {criterion!r}; choose one of {CRITERIA}.")
+    state = dict(model.state_dict())
+    gradients = _gradients(model, data) if criterion == "taylor" else {}
+    result = {}
+    for group in groups:
+        parts = [part for node in group.members for part in _parts(model, node, criterion, state, gradients)]
+        total = torch.stack(parts).sum(0) if parts else torch.ones(group.size, dtype=torch.float64)
+        result[group.name] = total if criterion == "taylor" else total / total.mean().clamp_min(1e-30)
+    return result
+
+
+def _parts(
+    model: Model, node: Node, criterion: str, state: dict[str, Tensor], gradients: dict[str, Tensor]
+) -> list[Tensor]:
+    """The contributions of the layers that write into the node's channels."""
+    row_name, space = node
+    row = model.spec[row_name] if row_name != "input" else None
+    if row is None:
+        return []
+    parts = []
+    for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row)):
+        if layer.target != space:
+            continue
+        prefix = f"{row_name}.{layer.path}"
+        if criterion in ("l1", "l2"):
+            weight = state[f"{prefix}conv.weight" if layer.norm else f"{prefix}weight"].double().flatten(1)
+            parts.append(weight.abs().sum(1) if criterion == "l1" else weight.square().sum(1).sqrt())
+            parts[-1] = parts[-1] / parts[-1].mean().clamp_min(1e-30)
+        elif criterion == "bn_scale":
+            if layer.norm:
+                parts.append(state[f"{prefix}bn.weight"].double().abs())
+        else:
+            keys = ("bn.weight", "bn.bias") if layer.norm else ("weight", "bias")
+            change = sum((state[prefix + k] * gradients[prefix + k]).double().view(len(state[prefix + k]), -1).sum(1) for k in keys)
+            parts.append(change.square())
+    return parts
+
+
+def _gradients(model: Model, data: Any) -> dict[str, Tensor]:
+    if data is None:
+        raise ValueError("Taylor importance needs data=: labelled examples, as (inputs, labels).")
+    batches = as_labelled_batches(data, "Taylor importance needs labelled examples")
+    parameters = dict(model.named_parameters())
+    totals = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    with torch.enable_grad():
+        for inputs, labels in batches:
+            loss = F.cross_entropy(model(inputs), labels)
+            for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True):
+                totals[name] += gradient / len(batches)
+    return totals

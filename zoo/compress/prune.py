@@ -1,0 +1,116 @@
+"""`pruned`: whole channels leave for good, and the narrower network is what the spec says.
+
+Channels that a skip shares narrow together. Oracle: the dense network with the dropped channels zeroed answers alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo import kinds
+from zoo.build import Model
+from zoo.compress.decision import Decision
+from zoo.compress.groups import Group, channel_groups, narrowed
+from zoo.compress.importance import scores
+from zoo.spec import ModelSpec
+
+
+def plan(
+    model: Model,
+    data: Any = None,
+    *,
+    ratio: float | None = None,
+    macs: float | None = None,
+    parameters: float | None = None,
+    importance: str = "l2",
+    round_to: int | None = None,
+    keep_at_least: float = 0.1,
+) -> Decision:
+    """Choose the channels to keep.
+
+    One of three targets: `ratio`, the share of channels to drop in every group; or the share of `macs` or of
+    `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups
+    narrower than 64), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of reach.
+    """
+    targets = {"ratio": ratio, "macs": macs, "parameters": parameters}
+    given = {name: value for name, value in targets.items() if value is not None}
+    if len(given) != 1 or not all(isinstance(v, (int, float)) and 0 < v < 1 for v in given.values()):
+        raise ValueError(f"Pruning takes one of ratio=, macs=, parameters=, between 0 and 1, not {given or 'none'}.")
+    if any(row.precision != "float32" for row in model.spec):
+        raise ValueError(f"{model.spec.name} is int8 already; prune the float network, then make it int8.")
+    groups = [group for group in channel_groups(model.spec) if not group.frozen]
+    score = scores(model, groups, importance, data)
+    floors = {group.name: _round(group, group.size * keep_at_least, round_to) for group in groups}
+    if ratio is not None:
+        widths = {g.name: max(floors[g.name], _round(g, g.size * (1 - ratio), round_to)) for g in groups}
+    else:
+        budget = macs if macs is not None else parameters
+        assert budget is not None
+        widths = _within_budget(model.spec, groups, score, floors, round_to, "macs" if macs else "parameters", budget)
+    kept = {name: sorted(score[name].topk(width).indices.tolist()) for name, width in widths.items()}
+    kept = {group.name: kept[group.name] for group in groups if len(kept[group.name]) < group.size}
+    recipe = {"importance": importance, **given, "round_to": round_to or "8, 4 below 64"}
+    return Decision("pruned", {"kept": kept}, recipe)
+
+
+def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
+    return narrowed(spec, {name: len(kept) for name, kept in decision.choices["kept"].items()})
+
+
+def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
+    """The dense state with only the kept entries of every axis that a narrowed group indexes."""
+    kept = decision.choices["kept"]
+    of_node = {node: kept[g.name] for g in channel_groups(spec) if g.name in kept for node in g.members}
+    out = {}
+    for row in spec:
+        for key, (_, axes) in kinds.state(row).items():
+            tensor = state[f"{row.name}.{key}"]
+            for dim, axis in enumerate(axes):
+                if isinstance(axis, kinds.Axis) and (row.name, axis.space) in of_node:
+                    tensor = tensor.index_select(dim, _positions(axis, of_node[row.name, axis.space]))
+            out[f"{row.name}.{key}"] = tensor.clone()
+    return out
+
+
+def _positions(axis: kinds.Axis, kept: list[int]) -> Tensor:
+    """The entries of the axis that belong to the kept channels, in order."""
+    layout = torch.arange(axis.length).view(axis.outer, axis.size, axis.inner)
+    return layout[:, torch.tensor(kept)].flatten()
+
+
+def _round(group: Group, width: float, round_to: int | None) -> int:
+    step = round_to or (8 if group.size >= 64 else 4)
+    return min(group.size, max(step, round(width / step) * step))
+
+
+def _within_budget(
+    spec: ModelSpec,
+    groups: list[Group],
+    score: dict[str, Tensor],
+    floors: dict[str, int],
+    round_to: int | None,
+    measure: str,
+    budget: float,
+) -> dict[str, int]:
+    """The lowest threshold on the scores, one for all groups, whose network fits the budget."""
+    allowed = budget * getattr(kinds.cost(spec), measure)
+
+    def at(threshold: float) -> dict[str, int]:
+        counts = {g.name: int((score[g.name] > threshold).sum()) for g in groups}
+        return {g.name: max(floors[g.name], _round(g, counts[g.name], round_to)) for g in groups}
+
+    candidates = torch.cat([torch.zeros(1, dtype=torch.float64), *score.values()]).unique().tolist()
+    low, high = 0, len(candidates) - 1
+    if getattr(kinds.cost(narrowed(spec, at(candidates[high]))), measure) > allowed:
+        raise ValueError(f"{spec.name} cannot be pruned to {budget:.0%} of its {measure}; keep_at_least stands against it.")
+    while low < high:
+        middle = (low + high) // 2
+        if getattr(kinds.cost(narrowed(spec, at(candidates[middle]))), measure) <= allowed:
+            high = middle
+        else:
+            low = middle + 1
+    return at(candidates[high])
