@@ -23,18 +23,19 @@ class Model(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        for row in spec:
-            if hasattr(self, row.name) or row.name in ("spec", "labels", "made"):
-                raise SpecError(f"A row cannot be called {row.name!r}: a module has an attribute of that name.")
-            self.add_module(row.name, _build_row(row))
         self.spec = spec
         self.labels: tuple[str, ...] = ()
         self.made: Mapping[str, Any] = {}
         self._kept = frozenset(tap for row in spec for tap in row.taps)
+        for row in spec:
+            if hasattr(self, row.name):
+                raise SpecError(f"A row cannot be called {row.name!r}: a module has an attribute of that name.")
+            self.add_module(row.name, _build_row(row))
 
     def forward(self, x: Tensor, *, taps: Iterable[str] = ()) -> Any:
         """(B, channels, H, W) to the last row's output; with `taps`, to (output, {row name: that row's output})."""
         self._check_input(x)
+        taps = tuple(taps)
         wanted = self._kept.union(taps)
         unknown = wanted - {"input", *self._modules}
         if unknown:
@@ -48,14 +49,18 @@ class Model(nn.Module):
 
     def _readable(self, name: str, value: Tensor) -> Tensor:
         """A tapped uint8 output as the floats it stands for."""
-        return self.get_submodule(name).dequantize(value) if value.dtype == torch.uint8 else value
+        if value.dtype != torch.uint8:
+            return value
+        row: Any = self.get_submodule(name)
+        return row.dequantize(value)
 
     def _check_input(self, x: Tensor) -> None:
         channels = self.spec.input.channels
         if x.dim() != 4 or x.shape[1] != channels or x.dtype == torch.uint8:
             raise ValueError(
                 f"{self.spec.name} takes normalised floats of shape (batch, {channels}, height, width), "
-                f"not {str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}; zoo.preprocess(model) makes them."
+                f"not {str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}; "
+                "zoo.preprocess(model) makes them."
             )
 
 
@@ -78,7 +83,22 @@ def from_state(spec: ModelSpec, state: Mapping[str, Tensor]) -> Model:
     with torch.device("meta"):
         model = Model(spec)
     model.load_state_dict(state, assign=True)
+    _check_edges(model)
     return model.eval()
+
+
+def edit(model: Model, row: str, **changes: Any) -> Model:
+    """A new model with one row's arguments changed; rows whose tensors still fit keep them, others start fresh.
+
+    `edit(model, "classifier", num_classes=5)` gives a new head. Raises SpecError where the rows no longer fit together.
+    """
+    spec = kinds.check(model.spec.edit(row, **changes))
+    fresh, old = build(spec).state_dict(), model.state_dict()
+    kept = kinds.state(spec[row]) == kinds.state(model.spec[row])
+    state = {key: value if key.startswith(f"{row}.") and not kept else old[key] for key, value in fresh.items()}
+    edited = from_state(spec, {key: value.clone() for key, value in state.items()})
+    edited.labels, edited.made = model.labels, model.made
+    return edited
 
 
 def initialize(model: nn.Module) -> None:
@@ -92,6 +112,21 @@ def initialize(model: nn.Module) -> None:
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01)
             nn.init.zeros_(module.bias)
+
+
+def _check_edges(model: Model) -> None:
+    """Scales positive, zero points codes, and two int8 neighbours of one mind about the codes between them."""
+    before: Tensor | None = None
+    for row, module in zip(model.spec.rows, model.children(), strict=True):
+        edges: Tensor | None = getattr(module, "edges", None)
+        if edges is not None:
+            scales, zeros = edges.unbind(1)
+            proper = (scales > 0) & scales.isfinite() & (zeros >= 0) & (zeros <= 255) & (zeros == zeros.round())
+            if not proper.all():
+                raise ValueError(f"Row {row.name!r} has an edge that is no scale and zero point: {edges.tolist()}.")
+            if before is not None and not torch.equal(before, edges[0]):
+                raise ValueError(f"Row {row.name!r} reads its uint8 input otherwise than the row before it writes it.")
+        before = edges[-1] if edges is not None and row.emits == "uint8" else None
 
 
 def _build_row(row: Block) -> nn.Module:

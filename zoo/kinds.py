@@ -29,6 +29,7 @@ class Arg:
     low: float = 0
     high: float = 0
     choices: tuple[str, ...] = ()
+    odd: bool = False
 
     def check(self, value: Any, where: str) -> None:
         proper = isinstance(value, self.type) and (self.type is bool or not isinstance(value, bool))
@@ -40,6 +41,8 @@ class Arg:
             raise SpecError(f"{where} is one of {self.choices}, not {value!r}.")
         if self.type in (int, float) and not self.low <= value <= self.high:
             raise SpecError(f"{where} is between {self.low} and {self.high}, not {value!r}.")
+        if self.odd and value % 2 == 0:
+            raise SpecError(f"{where} is odd, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,12 @@ class Kind:
     passes_channels: bool = False  # what comes in goes out, narrowed or not
     edges: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda args: ("in", "out")
     shape: Callable[[Mapping[str, Any], Shape], Shape] | None = None
+    rank: int = 3  # of the Shape that it takes
+    taps: int = 0  # how many earlier rows' outputs it takes
 
 
 _WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
-_KERNEL = Arg(int, 3, low=1, high=31)
+_KERNEL = Arg(int, 3, low=1, high=31, odd=True)  # an even one has no symmetric padding that keeps the size
 _STRIDE = Arg(int, 1, low=1, high=8)
 _ACT = Arg(str, "relu6", choices=ACTIVATIONS)
 _EPS = Arg(float, 1e-5, low=1e-12, high=1.0)
@@ -212,6 +217,7 @@ KINDS: dict[str, Kind] = {
             },
             lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
             widths={"in": "in_features", "out": "num_classes"},
+            rank=1,
         ),
     )
 }
@@ -305,6 +311,12 @@ def check(spec: ModelSpec) -> ModelSpec:
     total = sum(c.parameters for c in row_costs(spec))
     if total > MAX_PARAMETERS:
         raise SpecError(f"{spec.name} has {total:,} parameters; more than {MAX_PARAMETERS:,} are refused.")
+    for row in spec:
+        wanted = KINDS[row.kind].taps
+        if len(row.taps) != wanted:
+            raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
+        if row.emits == "uint8" and row.precision != "int8":
+            raise SpecError(f"Row {row.name!r} is {row.precision}, so it cannot emit uint8.")
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
         if before.emits == "uint8" and row.precision != "int8":
             raise SpecError(f"Row {before.name!r} emits uint8, but {row.name!r} behind it is {row.precision}.")
@@ -320,7 +332,7 @@ def _row_macs(row: Block, shape: Shape) -> tuple[int, Shape]:
     if args.get("skip") and (args["stride"] != 1 or widths["in"] != widths["out"]):
         raise SpecError(f"Row {row.name!r}: a skip needs stride 1 and equal widths.")
     macs, layers = 0, kind.layers(args)
-    if any(layer.linear != (len(shape) == 1) for layer in layers):
+    if len(shape) != kind.rank:
         raise SpecError(f"Row {row.name!r}: {row.kind} cannot take an input of shape {shape}.")
     for layer in layers:
         if not layer.linear and not layer.pooled:

@@ -37,8 +37,8 @@ class Name:
 
 
 def parse_passes(text: str) -> tuple[str, ...]:
-    """"pruned-int8" to ("pruned", "int8"); "dense" and "" to (); another order raises with the right one."""
-    passes = tuple(p for p in text.split("-") if p and p != "dense")
+    """Read "pruned-int8" as ("pruned", "int8"), "dense" and "" as (); another order raises with the right one."""
+    passes = tuple(p for p in text.split("-") if p != "dense") if text else ()
     for one in passes:
         if one not in PASSES:
             raise UnknownName(f"Unknown pass {one!r}{did_you_mean(one, PASSES)} The passes are {', '.join(PASSES)}.")
@@ -55,13 +55,14 @@ def parse(text: str, aliases: dict[str, str] | None = None) -> Name:
     stem, rest = _strip_alias(text, aliases or {})
     passes = parse_passes(rest)
     arch, _, tag = stem.partition(".")
-    if not _ARCH.fullmatch(arch) or (tag or "." in stem) and not _TAG.fullmatch(tag):
+    tagged = "." in stem
+    if text.endswith("-") or not _ARCH.fullmatch(arch) or (tagged and not _TAG.fullmatch(tag)):
         raise UnknownName(f"Cannot read the name {text!r}; names look like 'mobilenetv2_100.ra_in1k-pruned-int8'.")
     return Name(arch, tag, passes)
 
 
 def did_you_mean(text: str, known: object) -> str:
-    """" Did you mean 'x'?" where something known is near, else "."."""
+    """The end of a sentence: ". Did you mean 'x'?" where something known is near, else "."."""
     import difflib
 
     near = difflib.get_close_matches(text, list(known), n=3, cutoff=0.6)  # type: ignore[call-overload]

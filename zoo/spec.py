@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,6 +13,7 @@ PRECISIONS = ("float32", "int8")
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
+MAX_INT = 2**53  # the largest that every reader of JSON keeps exactly
 
 Value = Any  # bool | int | float | str | Block | tuple[Value, ...]
 
@@ -38,6 +40,7 @@ class Block:
 
     def __init__(
         self,
+        /,
         kind: str,
         name: str,
         precision: str = "float32",
@@ -199,18 +202,24 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+    if _is_int(value):
+        return bool(abs(value) <= MAX_INT)
+    return isinstance(value, float) and math.isfinite(value)
 
 
-def _check_value(value: Value, where: str, depth: int = 0) -> None:
+def _check_value(value: Value, where: str, depth: int = 1) -> None:
     _require(depth <= MAX_DEPTH, f"{where} is nested too deeply")
     if isinstance(value, tuple):
         _require(len(value) <= MAX_ROWS, f"{where} has {len(value)} elements")
         for element in value:
             _check_value(element, where, depth + 1)
         return
-    scalar = isinstance(value, (bool, str, Block)) or _is_number(value)
-    _require(scalar, f"{where} is {value!r}, not a finite number, a string, a tuple or a Block")
+    if isinstance(value, Block):
+        for _, argument in value.arguments:
+            _check_value(argument, where, depth + 1)
+        return
+    scalar = isinstance(value, (bool, str)) or _is_number(value)
+    _require(scalar, f"{where} is {reprlib.repr(value)}, not a finite number, a string, a tuple or a Block")
 
 
 def _value_to_json(value: Value) -> Any:

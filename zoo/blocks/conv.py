@@ -30,6 +30,8 @@ class ConvNormAct(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        if kernel_size % 2 == 0:
+            raise ValueError(f"A kernel's size is odd, not {kernel_size}: no symmetric padding keeps height and width.")
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,

@@ -40,9 +40,7 @@ def read_parquet(path: str | Path) -> ImageSet:
     column = next((name for name in ("img", "image") if name in table.column_names), None)
     if column is None or "label" not in table.column_names:
         raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label'; it has {table.column_names}.")
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in table[column].to_pylist()
-    ]
+    pictures = [np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in table[column].to_pylist()]
     return ImageSet(
         torch.from_numpy(np.stack(pictures)),
         torch.tensor(table["label"].to_pylist()),
@@ -90,9 +88,7 @@ def augment(images: Tensor, generator: torch.Generator, *, pad: int = 4, hole: i
     return cropped.masked_fill(covered[..., None], 121)
 
 
-def batches(
-    data: ImageSet, size: int, generator: torch.Generator, *, hole: int = 8
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(data: ImageSet, size: int, generator: torch.Generator, *, hole: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
     """One shuffled epoch of (images uint8, labels); the last, smaller batch is left out."""
     order = torch.randperm(len(data), generator=generator)
     for start in range(0, len(data) - size + 1, size):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -72,6 +73,8 @@ def fit(
         _decayed_apart(model, recipe.weight_decay), recipe.learning_rate, recipe.momentum, nesterov=True
     )
     steps_per_epoch = len(train) // recipe.batch_size
+    if steps_per_epoch == 0:
+        raise ValueError(f"{len(train)} pictures make no batch of {recipe.batch_size}; choose a smaller batch_size.")
     total = recipe.epochs * steps_per_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -121,7 +124,7 @@ def fit(
     return model.eval()
 
 
-def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict]:
+def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels, none for biases and batch norm."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
@@ -151,7 +154,7 @@ def _resume(checkpoint: Path, recipe: Recipe, model: nn.Module, *others: object)
     return saved["epoch"]
 
 
-def _write(state: dict, checkpoint: Path) -> None:
+def _write(state: dict[str, Any], checkpoint: Path) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     unfinished = checkpoint.with_suffix(f".{os.getpid()}.tmp")
     torch.save(state, unfinished)

@@ -6,6 +6,7 @@ taking every position and keeping each second one computes the same numbers.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -22,7 +23,7 @@ def subsampled_depthwise(model: nn.Module) -> Iterator[None]:
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1 and module.stride != (1, 1)
     ]
     for module in chosen:
-        module.forward = lambda x, conv=module: _subsampled(conv, x)  # type: ignore[method-assign]
+        module.forward = partial(_subsampled, module)  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -1,0 +1,32 @@
+"""Any registered architecture small enough to test in milliseconds: the same rows, fewer channels, fewer pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zoo import kinds
+from zoo.spec import Block, ModelSpec
+
+KEPT = ("se_channels", "num_classes")
+
+
+def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int] = 32) -> ModelSpec:
+    """`spec` with every channel width scaled by `width` (to a multiple of 8, at least 8) at another input size.
+
+    Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths
+    and the number of classes stay what they are.
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(spec))
+    return spec.replace(rows=rows, input=replace(spec.input, size=shape))
+
+
+def _narrower(row: Block, width: float, *, first: bool) -> Block:
+    names = kinds.KINDS[row.kind].widths
+    args = kinds.arguments(row)
+    scaled = {
+        name: max(8, round(args[name] * width / 8) * 8)
+        for space, name in names.items()
+        if name not in KEPT and not (first and space == "in")
+    }
+    return row.replace(**scaled)

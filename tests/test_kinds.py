@@ -1,0 +1,163 @@
+"""Kinds: what is counted and declared without torch is what the modules are; what does not fit is refused."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+import torch.nn as nn
+from reduced import reduced
+
+from zoo import kinds, registry
+from zoo.build import build
+from zoo.spec import Block, ImageInput, ModelSpec, SpecError
+
+ARCHS = tuple(registry.MODELS)
+IMAGENET = tuple(arch for arch in ARCHS if registry.spec(arch).input.size == (224, 224))
+
+
+def counted_macs(model: nn.Module, x: torch.Tensor) -> int:
+    """Multiply-accumulates that happen, from the shapes that convolutions and linear layers see."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        per_output = module.weight[0].numel()
+        total += output.numel() * per_output
+
+    handles = [
+        module.register_forward_hook(count) for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))
+    ]
+    with torch.inference_mode():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def specs() -> list[ModelSpec]:
+    """Every architecture, reduced, and what none of them uses: squeeze-and-excite, large kernels, dilation."""
+    others = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=16, kernel_size=5, stride=3, dilation=2),
+        Block("inverted_residual", "a", in_channels=16, mid_channels=32, out_channels=16, skip=True, se_channels=8),
+        Block("depthwise_separable", "b", in_channels=16, out_channels=24, kernel_size=7, stride=2, se_channels=4),
+        Block("global_pool", "pool"),
+        Block("classifier", "fc", in_features=24, num_classes=5),
+    )
+    return [reduced(registry.spec(arch)) for arch in ARCHS] + [ModelSpec("others", others, ImageInput(size=(41, 29)))]
+
+
+SPECS = {spec.name: spec for spec in specs()}
+
+
+@pytest.mark.parametrize("size", [None, (33, 47)])
+@pytest.mark.parametrize("name", SPECS)
+def test_macs_are_those_that_happen(name: str, size: tuple[int, int] | None) -> None:
+    spec = SPECS[name]
+    model = build(spec)
+    x = torch.zeros(1, spec.input.channels, *(size or spec.input.size))
+    assert sum(cost.macs for cost in kinds.row_costs(spec, size)) == counted_macs(model, x)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_parameters_are_those_of_the_module(name: str) -> None:
+    spec = SPECS[name]
+    assert kinds.cost(spec).parameters == sum(p.numel() for p in build(spec, device="meta").parameters())
+
+
+@pytest.mark.parametrize("arch", IMAGENET)
+def test_parameters_are_those_of_timm(arch: str) -> None:
+    with torch.device("meta"):
+        theirs = timm.create_model(arch, pretrained=False)
+    assert kinds.cost(registry.spec(arch)).parameters == sum(p.numel() for p in theirs.parameters())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_the_declared_state_is_the_modules(name: str) -> None:
+    spec = SPECS[name]
+    built = build(spec, device="meta").state_dict()
+    described = {key: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for key, value in built.items()}
+    assert kinds.model_state(spec) == described
+    assert list(kinds.model_state(spec)) == list(described)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_an_architecture_fits_at_full_size(arch: str) -> None:
+    spec = registry.spec(arch)
+    assert kinds.check(spec) is spec
+    assert kinds.check(registry.spec(arch, num_classes=7)).rows[-1].args["num_classes"] == 7
+
+
+@pytest.mark.parametrize("width", [0.1, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_reduced_architecture_still_fits(arch: str, width: float) -> None:
+    spec = registry.spec(arch)
+    small = reduced(spec, width=width, size=(40, 24))
+    kinds.check(small)
+    assert [row.name for row in small] == [row.name for row in spec]
+    assert small.input.size == (40, 24)
+    assert small.rows[0].args["in_channels"] == spec.input.channels
+    assert small.rows[-1].args["num_classes"] == spec.rows[-1].args["num_classes"]
+    assert kinds.cost(small).macs < kinds.cost(spec).macs or width == 1.0
+
+
+def test_precision_changes_no_count() -> None:
+    spec = SPECS["mobilenetv2_cifar"]
+    quantized = spec.replace(rows=tuple(row.replace(precision="int8") for row in spec))
+    assert kinds.cost(quantized) == kinds.cost(spec)
+
+
+def test_an_int8_row_declares_int8_weights_with_scales_and_edges() -> None:
+    row = Block("inverted_residual", "a", precision="int8", in_channels=8, mid_channels=16, out_channels=24)
+    state = kinds.model_state(ModelSpec("one", (row,)))
+    assert state["a.expand.weight"] == ("int8", (16, 8, 1, 1))
+    assert state["a.depthwise.weight"] == ("int8", (16, 1, 3, 3))
+    assert state["a.project.scale"] == ("float32", (24,))
+    assert state["a.project.bias"] == ("float32", (24,))
+    assert state["a.edges"] == ("float32", (4, 2))
+    assert len(state) == 10
+
+
+STEM = Block("conv_norm_act", "stem", in_channels=3, out_channels=8)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((Block("os.system", "a"),), "unknown kind 'os.system'; the kinds are .*classifier"),
+        ((Block("conv_norm_act", "a", in_channels=3),), "needs 'out_channels'"),
+        ((STEM.replace(groups=2),), r"no argument \['groups'\]"),
+        ((STEM.replace(out_channels=2**40),), "between 1 and 65536"),
+        ((STEM.replace(out_channels=0),), "between 1 and 65536"),
+        ((STEM.replace(out_channels=True),), "is a int, not True"),
+        ((STEM.replace(out_channels=8.0),), "is a int, not 8.0"),
+        ((STEM.replace(out_channels="8"),), "is a int, not '8'"),
+        ((STEM.replace(stride=(2, 2)),), "is a int"),
+        ((STEM.replace(kernel_size=4),), "kernel_size is odd, not 4"),
+        ((STEM.replace(eps=-1.0),), "eps is between"),
+        ((STEM.replace(activation="gelu"),), "activation is one of"),
+        ((STEM.replace(activation=Block("k", "a")),), "activation is a str"),
+        ((STEM.replace(in_channels=4),), "takes 4 channels, but 3 come in"),
+        ((STEM, Block("conv_norm_act", "b", in_channels=16, out_channels=8)), "'b' takes 16 channels, but 8 come in"),
+        ((STEM, Block("classifier", "fc", in_features=8, num_classes=2)), "classifier cannot take an input of shape"),
+        (
+            (STEM, Block("global_pool", "p"), Block("global_pool", "q")),
+            "'q': global_pool cannot take an input of shape",
+        ),
+        ((STEM, Block("depthwise_separable", "b", in_channels=8, out_channels=16, skip=True)), "a skip needs stride 1"),
+        ((STEM.replace(emits="uint8"), Block("global_pool", "p")), "float32, so it cannot emit uint8"),
+        ((STEM.replace(precision="int8", emits="uint8"), Block("global_pool", "p")), "emits uint8, but 'p' behind it"),
+        ((STEM.replace(precision="int8", emits="uint8"),), "last row, 'stem', must emit float32"),
+        ((STEM.replace(taps=("input",)),), "conv_norm_act takes 0 taps, not 1"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_by_name(rows: tuple[Block, ...], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        kinds.check(ModelSpec("bad", rows))
+
+
+def test_a_terabyte_is_refused() -> None:
+    rows = [STEM.replace(out_channels=65_536)]
+    rows += [Block("conv_norm_act", f"c{i}", in_channels=65_536, out_channels=65_536) for i in range(10)]
+    with pytest.raises(SpecError, match="parameters; more than"):
+        kinds.check(ModelSpec("bomb", tuple(rows)))
