@@ -1,0 +1,186 @@
+"""int8: integer tensors, two executions that agree, ranges from data, and one clear error for what cannot be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import gated, pictures, small
+
+from zoo import registry
+from zoo.blocks.int8 import reference_execution
+from zoo.compress import compress
+from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
+from zoo.weights.file import save_file
+
+GATED = [("hard_swish", "hard_sigmoid"), ("swish", "sigmoid"), ("relu6", "sigmoid")]
+
+
+def quantized(name: str):
+    model = small(name)
+    return model, compress(model, "int8", calibration=pictures(model, 64))
+
+
+def rows_agree(model, x: torch.Tensor) -> None:
+    """Row by row on the same codes: at most one unit in the last place."""
+    with torch.inference_mode():
+        for row, module in zip(model.spec.rows, model.children(), strict=True):
+            fast = module(x)
+            with reference_execution():
+                reference = module(x)
+            if fast.dtype == torch.uint8:
+                assert int((fast.int() - reference.int()).abs().max()) <= 1, row.name
+            else:
+                torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
+            x = fast
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("size", [(32, 32), (45, 33)])
+def test_executions_agree_row_by_row(name: str, size: tuple[int, int]) -> None:
+    model, int8 = quantized(name)
+    rows_agree(int8, torch.randn(3, 3, *size))
+
+
+@pytest.mark.parametrize(("activation", "gate"), GATED)
+def test_hard_networks_work(activation: str, gate: str) -> None:
+    model = gated(activation, gate)
+    int8 = compress(model, "int8", calibration=pictures(model, 64))
+    x = pictures(model, 64)
+    rows_agree(int8, x)
+    with torch.inference_mode():
+        assert F.cosine_similarity(model(x), int8(x)).mean() > 0.97
+
+
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_close_to_the_float_network(observer: str) -> None:
+    model = small("mobilenetv2_cifar")
+    int8 = compress(model, "int8", calibration=pictures(model, 128), observer=observer)
+    x = pictures(model, 64)
+    with torch.inference_mode():
+        assert F.cosine_similarity(model(x), int8(x)).mean() > 0.97
+
+
+def test_state_is_integers_and_the_file_small(tmp_path) -> None:
+    model = small("mobilenetv2_100")
+    int8 = compress(model, "int8", calibration=pictures(model))
+    dtypes = {key: value.dtype for key, value in int8.state_dict().items()}
+    assert all(dtype == torch.int8 for key, dtype in dtypes.items() if key.endswith("weight"))
+    assert not any(value.is_floating_point() and value.ndim > 2 for value in int8.state_dict().values())
+    save_file(int8, tmp_path / "int8"), save_file(model, tmp_path / "dense")
+    assert (tmp_path / "int8").stat().st_size < 0.5 * (tmp_path / "dense").stat().st_size
+
+
+def test_uint8_flows_between_rows() -> None:
+    _, int8 = quantized("mobilenetv2_cifar")
+    flowing = []
+    for module in int8.children():
+        module.register_forward_hook(lambda m, x, y: flowing.append(y.dtype))
+    int8(pictures(int8, 2))
+    assert set(flowing[:-1]) == {torch.uint8} and flowing[-1] == torch.float32
+
+
+def test_dtypes_survive_half_and_moves() -> None:
+    model, int8 = quantized("mobilenetv2_cifar")
+    x = pictures(model, 2)
+    before, dtypes = int8(x), [v.dtype for v in int8.state_dict().values()]
+    int8.half().to(torch.bfloat16).double()
+    assert [v.dtype for v in int8.state_dict().values()] == dtypes
+    assert torch.equal(int8(x), before)
+
+
+def test_copies_and_loads_repack() -> None:
+    import copy
+    import pickle
+
+    model, int8 = quantized("mobilenetv2_cifar")
+    x = pictures(model, 2)
+    with torch.inference_mode():
+        expected = int8(x)
+        assert torch.equal(copy.deepcopy(int8)(x), expected)
+        assert torch.equal(pickle.loads(pickle.dumps(int8))(x), expected)
+    other = compress(small("mobilenetv2_cifar"), "int8", calibration=x)
+    with torch.inference_mode():
+        assert not torch.equal(other(x), expected)
+        other.load_state_dict(int8.state_dict())
+        assert torch.equal(other(x), expected)
+
+
+def test_the_input_is_not_overwritten_by_the_fused_add() -> None:
+    model, int8 = quantized("mobilenetv2_cifar")
+    row = int8.s2_2
+    codes = torch.randint(0, 256, (2, 8, 16, 16), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    before = codes.clone()
+    row(codes)
+    assert torch.equal(codes, before)
+
+
+def test_taps_are_floats() -> None:
+    model, int8 = quantized("mobilenetv2_cifar")
+    x = pictures(model, 8)
+    with torch.inference_mode():
+        _, expected = model(x, taps=("s2_3",))
+        _, tapped = int8(x, taps=("s2_3",))
+    assert tapped["s2_3"].dtype == torch.float32
+    assert F.cosine_similarity(expected["s2_3"].flatten(1), tapped["s2_3"].flatten(1)).min() > 0.97
+
+
+def test_rows_kept_float() -> None:
+    model = small("mobilenetv2_cifar")
+    mixed = compress(model, "int8", calibration=pictures(model), keep_float=("stem", "s2_2", "classifier"))
+    assert [row.precision for row in mixed.spec].count("float32") == 3
+    assert mixed.spec["s2_1"].emits == "float32" and mixed.spec["s2_3"].emits == "uint8"
+    assert mixed(pictures(model, 2)).shape == (2, 10)
+
+
+@given(st.floats(-50, 50), st.floats(0.001, 100))
+def test_zero_is_always_a_code(low: float, width: float) -> None:
+    low, high = min(low, 0.0), max(low + width, 0.0)
+    scale, zero = scale_and_zero(low, high)
+    assert scale > 0 and 0 <= zero <= 255 and (zero == 0 or low < 0)
+    assert (0 - zero) * scale <= low + scale and (255 - zero) * scale >= high - scale
+
+
+def test_observers_cut_what_hardly_occurs() -> None:
+    values = torch.cat([torch.randn(200_000), torch.tensor([60.0])])
+    histogram = Histogram()
+    histogram.widen(values), histogram.count(values)
+    full, cut, least = (edge_range(histogram, name)[1] for name in OBSERVERS)
+    assert full == 60.0 and cut < 8 and least < full
+
+    def error(high: float) -> float:
+        scale, zero = scale_and_zero(-5.0, high)
+        codes = (values / scale).round().add(zero).clamp(0, 255)
+        return float(((codes - zero) * scale - values).square().mean())
+
+    assert error(least) < error(full)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "calibration="),
+        ({"calibration": []}, "calibration="),
+        ({"calibration": 3}, "calibration="),
+        ({"calibration": torch.full((2, 3, 32, 32), float("nan"))}, "finite"),
+        ({"calibration": torch.zeros(2, 3, 32, 32), "observer": "max"}, "max"),
+        ({"calibration": torch.zeros(2, 3, 32, 32), "keep_float": ("s9",)}, "s9"),
+    ],
+)
+def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compress(small("mobilenetv2_cifar"), "int8", **options)
+
+
+def test_twice_is_refused() -> None:
+    model, int8 = quantized("mobilenetv2_cifar")
+    for again in ("int8", "pruned"):
+        with pytest.raises(ValueError, match="int8 already"):
+            compress(int8, again, calibration=pictures(model), ratio=0.5)
+
+
+def test_distilled_is_not_arithmetic() -> None:
+    with pytest.raises(ValueError, match=r"scripts/train.py"):
+        compress(small("mobilenetv2_cifar"), "distilled")

@@ -1,0 +1,130 @@
+"""Pruned: whole channels leave, ties narrow together, and the rest answers as the dense network with zeros does."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import gated, lively, pictures, small
+from reduced import reduced
+
+from zoo import kinds, registry
+from zoo.build import Model
+from zoo.compress import compress, convert, prune
+from zoo.compress.decision import Decision
+from zoo.compress.groups import channel_groups, narrowed
+from zoo.compress.importance import CRITERIA
+
+SUBJECTS = [*registry.MODELS, "gated"]
+
+
+def subject(name: str) -> Model:
+    return gated("hard_swish", "hard_sigmoid") if name == "gated" else small(name)
+
+
+def labelled(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+    return pictures(model), torch.arange(16) % 10
+
+
+def zeroed(model: Model, decision: Decision) -> Model:
+    """The dense network with every entry that belongs to a dropped channel at zero."""
+    model = copy.deepcopy(model)
+    kept = decision.choices["kept"]
+    of_node = {node: kept[g.name] for g in channel_groups(model.spec) if g.name in kept for node in g.members}
+    state = model.state_dict()
+    for row in model.spec:
+        for key, (_, axes) in kinds.state(row).items():
+            for dim, axis in enumerate(axes):
+                if isinstance(axis, kinds.Axis) and (row.name, axis.space) in of_node and "running" not in key:
+                    dropped = torch.ones(axis.length, dtype=torch.bool)
+                    dropped[of_node[row.name, axis.space]] = False
+                    state[f"{row.name}.{key}"].index_fill_(dim, dropped.nonzero().flatten(), 0)
+    return model
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_equals_the_dense_network_with_zeros(name: str, criterion: str) -> None:
+    model = subject(name)
+    decision = prune.plan(model, labelled(model), ratio=0.4, importance=criterion, round_to=4)
+    x = pictures(model, 4)
+    with torch.inference_mode():
+        expected = zeroed(model, decision)(x)
+        got = convert(model, decision)(x)
+    assert kinds.cost(convert(model, decision).spec).macs < kinds.cost(model.spec).macs
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("target", ["macs", "parameters"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_budget_is_kept_and_spent(target: str, share: float) -> None:
+    model = lively(registry.spec("mobilenetv2_cifar"))
+    dense, pruned = kinds.cost(model.spec), kinds.cost(compress(model, "pruned", **{target: share}).spec)
+    assert share - 0.08 < getattr(pruned, target) / getattr(dense, target) <= share
+
+
+def test_skips_narrow_together() -> None:
+    model = compress(lively(registry.spec("mobilenetv2_cifar")), "pruned", ratio=0.5)
+    stage = [model.spec[f"s3_{i}"].args["out_channels"] for i in (1, 2, 3, 4)]
+    assert len(set(stage)) == 1 and stage[0] == 32
+    assert model.spec["s4_1"].args["in_channels"] == stage[0]
+
+
+def test_widths_and_floor() -> None:
+    spec = compress(lively(registry.spec("mobilenetv2_cifar")), "pruned", ratio=0.97).spec
+    for group in channel_groups(spec):
+        if not group.frozen:
+            assert group.size >= 4 and group.size % 4 == 0
+    assert spec["classifier"].args["num_classes"] == 10 and spec["stem"].args["in_channels"] == 3
+
+
+def test_what_is_kept_is_what_matters() -> None:
+    model = small("mobilenetv2_cifar")
+    state = model.state_dict()
+    weak = [1, 2, 5]
+    for key in ("s2_1.expand.conv.weight", "s2_1.expand.bn.weight", "s2_1.depthwise.bn.weight"):
+        state[key][weak] *= 1e-4
+    state["s2_1.depthwise.conv.weight"][weak] *= 1e-4
+    for criterion in ("l1", "l2", "bn_scale"):
+        kept = prune.plan(model, ratio=0.5, importance=criterion, round_to=1).choices["kept"]["s2_1.mid"]
+        assert not set(weak) & set(kept)
+
+
+@given(st.floats(0.05, 0.95), st.sampled_from([None, 4, 8, 16]))
+def test_respec_needs_no_weights_and_stays_valid(ratio: float, round_to: int | None) -> None:
+    spec = reduced(registry.spec("mobilenetv2_035"), width=0.5)
+    groups = [g for g in channel_groups(spec) if not g.frozen]
+    widths = {g.name: min(g.size, max(4, round(g.size * (1 - ratio)))) for g in groups}
+    assert kinds.cost(kinds.check(narrowed(spec, widths))).macs <= kinds.cost(spec).macs
+
+
+def test_the_decision_is_json() -> None:
+    model = small("mobilenetv2_cifar_small")
+    decision = prune.plan(model, ratio=0.3)
+    again = Decision.loads(decision.dumps())
+    assert convert(model, again).spec == convert(model, decision).spec
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 1.5}, "between 0 and 1"),
+        ({"ratio": 0.5, "macs": 0.5}, "one of"),
+        ({"macs": 0.01, "keep_at_least": 0.5}, "cannot be pruned"),
+        ({"ratio": 0.5, "importance": "l3"}, "l3"),
+        ({"ratio": 0.5, "importance": "taylor"}, "labelled"),
+    ],
+)
+def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compress(small("mobilenetv2_cifar"), "pruned", **options)
+
+
+def test_the_model_given_is_untouched() -> None:
+    model = small("mobilenetv2_cifar")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    compress(model, "pruned-sparse-int8", ratio=0.5, calibration=pictures(model))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

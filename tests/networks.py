@@ -1,0 +1,51 @@
+"""Small networks with statistics like trained ones, and one with everything that makes int8 hard."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+
+from zoo import registry
+from zoo.build import Model, build
+from zoo.spec import Block, ImageInput, ModelSpec
+
+from reduced import reduced
+
+
+def lively(spec: ModelSpec) -> Model:
+    """The network with random batch-norm statistics, so that no channel is like another."""
+    model = build(spec)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0.0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0.0, 0.3)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.3)
+    return model
+
+
+def small(arch: str) -> Model:
+    """A registered architecture at reduced width and resolution."""
+    return lively(reduced(registry.spec(arch)))
+
+
+def gated(activation: str, gate: str = "sigmoid") -> Model:
+    """Squeeze-and-excite, a signed activation, strides of 2, skips: what naive int8 loses most on."""
+    common = {"activation": activation, "se_activation": "relu", "se_gate": gate}
+    rows = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, activation=activation),
+        Block("depthwise_separable", "a", in_channels=16, out_channels=16, skip=True, out_activation="none", se_channels=8, **common),
+        Block("inverted_residual", "b", in_channels=16, mid_channels=48, out_channels=24, stride=2, kernel_size=5, se_channels=8, **common),
+        Block("inverted_residual", "c", in_channels=24, mid_channels=72, out_channels=24, skip=True, se_channels=16, **common),
+        Block("conv_norm_act", "head", in_channels=24, out_channels=64, kernel_size=1, activation=activation),
+        Block("global_pool", "pool"),
+        Block("classifier", "classifier", in_features=64, num_classes=10),
+    )  # fmt: skip
+    return lively(ModelSpec("gated", rows, ImageInput(size=(32, 32))))
+
+
+def pictures(model: Model, count: int = 16) -> torch.Tensor:
+    """Random inputs of the model's own size."""
+    return torch.randn(count, model.spec.input.channels, *model.spec.input.size)

@@ -1,0 +1,88 @@
+"""The promise: what a pass makes is rebuilt by its spec alone, and comes back from its file bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from networks import gated, pictures, small
+
+from zoo import kinds, registry
+from zoo.build import Model, build
+from zoo.compress import compress
+from zoo.spec import ModelSpec
+from zoo.weights.file import load, save, save_file
+
+VARIANTS = ("dense", "pruned", "sparse", "int8", "pruned-sparse", "pruned-int8", "sparse-int8", "pruned-sparse-int8")
+SUBJECTS = (*registry.MODELS, "gated")
+
+
+def make(subject: str, variant: str) -> Model:
+    model = gated("hard_swish") if subject == "gated" else small(subject)
+    return model if variant == "dense" else compress(model, variant, calibration=pictures(model), macs=0.6)
+
+
+def signature(state: dict[str, torch.Tensor]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {key: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for key, tensor in state.items()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_variant_is_what_its_spec_says(subject: str, variant: str, tmp_path) -> None:
+    model = make(subject, variant)
+    spec = ModelSpec.loads(model.spec.dumps())
+    assert spec == model.spec
+    expected = signature(model.state_dict())
+    assert signature(build(spec, device="meta").state_dict()) == expected
+    assert kinds.model_state(spec) == expected
+
+    save(model, tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert again.spec == model.spec and again.made == model.made
+    assert signature(again.state_dict()) == expected
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    x = pictures(model, 3)
+    with torch.inference_mode():
+        assert torch.equal(again(x), model(x))
+
+
+@pytest.mark.slow
+def test_a_fresh_process_reloads_them_all(tmp_path) -> None:
+    expected = {}
+    for subject in SUBJECTS:
+        for variant in ("pruned", "sparse", "int8", "pruned-int8"):
+            model = make(subject, variant)
+            x = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)
+            with torch.inference_mode():
+                expected[f"{subject}-{variant}"] = model(x)
+            save_file(model, tmp_path / f"{subject}-{variant}.safetensors")
+    torch.save(expected, tmp_path / "expected.pt")
+    script = (
+        "import sys, pathlib, torch, zoo\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "expected = torch.load(folder / 'expected.pt', weights_only=True)\n"
+        "x = torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32)\n"
+        "with torch.inference_mode():\n"
+        "    for name, y in expected.items():\n"
+        "        torch.testing.assert_close(zoo.load(folder / f'{name}.safetensors')(x), y, rtol=0, atol=1e-5)\n"
+        "print(len(expected), 'reloaded')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(torch.get_num_threads())], capture_output=True, text=True
+    )
+    assert run.stdout.strip() == f"{len(expected)} reloaded", run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["pruned", "pruned-int8"])
+def test_full_size(variant: str, tmp_path) -> None:
+    model = build(registry.spec("mobilenetv2_100"))
+    made = compress(model, variant, macs=0.5, calibration=torch.randn(2, 3, 224, 224))
+    assert kinds.cost(made.spec).macs <= 0.5 * kinds.cost(model.spec).macs
+    save_file(made, tmp_path / "m.safetensors")
+    x = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path / "m.safetensors")(x), made(x))
