@@ -1,0 +1,47 @@
+"""Weights with many zeros, stored as one bit a value and the values that are not zero.
+
+Only a zero whose bits are all zero is left out: -0.0 equals 0.0 but is another pattern, and what is loaded must be
+what was saved, bit for bit. A pass that makes zeros writes +0.0 (`where`, `masked_fill`), never `weight * mask`,
+which leaves -0.0 behind every negative weight and packs badly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zoo.weights.header import FileError
+
+BITS = {np.dtype(np.float32): np.int32, np.dtype(np.int8): np.int8}
+
+
+def pack(array: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(mask, values) of a float32 or int8 array of two axes or more, or None where that is not smaller.
+
+    `mask` is uint8 of shape (ceil(size / 8),): bit i % 8 of byte i // 8, low bits first, stands for the i-th value in
+    C order. `values` are those whose bit is set, of the array's own dtype.
+    """
+    if array.dtype not in BITS or array.ndim < 2:
+        return None
+    flat = np.ascontiguousarray(array).reshape(-1)
+    kept = flat.view(BITS[flat.dtype]) != 0
+    count = int(np.count_nonzero(kept))
+    if -(-flat.size // 8) + count * flat.itemsize >= flat.nbytes:
+        return None
+    return np.packbits(kept, bitorder="little"), flat[kept]
+
+
+def unpack(mask: np.ndarray, values: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """What `pack` was given; raises FileError, beginning with `where`, for a mask that does not fit."""
+    size = int(np.prod(shape, dtype=np.int64))
+    if mask.dtype != np.uint8 or mask.shape != (-(-size // 8),):
+        raise FileError(f"{where}: a mask of {size:,} values has {-(-size // 8):,} bytes, not {mask.size:,}.")
+    bits = np.unpackbits(mask, bitorder="little")
+    if bits[size:].any():
+        raise FileError(f"{where}: its mask has bits set behind its {size:,} values.")
+    kept = bits[:size].view(np.bool_)
+    count = int(np.count_nonzero(kept))
+    if values.shape != (count,):
+        raise FileError(f"{where}: its mask marks {count:,} values, but {values.size:,} are stored.")
+    flat = np.zeros(size, values.dtype)
+    flat[kept] = values
+    return flat.reshape(shape)
