@@ -97,10 +97,12 @@ def test_nothing_stands_on_the_command_or_on_what_is_outside_the_package(path: P
 
 @pytest.mark.multiprocess
 def test_the_light_rooms_load_nothing_heavy() -> None:
-    """In a fresh process: every model's spec is made, named, checked and counted without torch."""
+    """In a fresh process: models are listed, and every spec is made, named, checked and counted, without torch."""
     program = """
 import sys
+import zoo
 from zoo import kinds, registry
+assert zoo.list_models()
 for name in registry.MODELS:
     kinds.cost(kinds.check(registry.spec(str(registry.resolve(name)))))
 loaded = {"torch", "numpy", "PIL", "typer", "rich", "safetensors", "huggingface_hub"} & set(sys.modules)

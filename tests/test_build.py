@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 import torch
-from reduced import reduced
 
+from reduced import reduced
 from zoo import registry
 from zoo.build import build, from_state
 from zoo.spec import Block, ModelSpec, SpecError

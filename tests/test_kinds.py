@@ -6,8 +6,8 @@ import pytest
 import timm
 import torch
 import torch.nn as nn
-from reduced import reduced
 
+from reduced import reduced
 from zoo import kinds, registry
 from zoo.build import build
 from zoo.spec import Block, ImageInput, ModelSpec, SpecError
