@@ -45,7 +45,9 @@ def test_a_variant_is_what_its_spec_says(subject: str, variant: str, tmp_path) -
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     x = pictures(model, 3)
     with torch.inference_mode():
-        assert torch.equal(again(x), model(x))
+        # Mapped weights lie at other addresses, which float kernels may round by.
+        y = model(x)
+        torch.testing.assert_close(again(x), y, rtol=0, atol=1e-5 * float(y.abs().max()))
 
 
 @pytest.mark.slow
@@ -85,4 +87,5 @@ def test_full_size(variant: str, tmp_path) -> None:
     save_file(made, tmp_path / "m.safetensors")
     x = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
-        assert torch.equal(load(tmp_path / "m.safetensors")(x), made(x))
+        y = made(x)
+        torch.testing.assert_close(load(tmp_path / "m.safetensors")(x), y, rtol=0, atol=1e-5 * float(y.abs().max()))

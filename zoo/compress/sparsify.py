@@ -70,7 +70,7 @@ class Sparsifier:
         """Set what is masked to zero."""
         with torch.no_grad():
             for name, mask in self.masks.items():
-                self.weights[name].mul_(mask)
+                self.weights[name].masked_fill_(~mask, 0.0)  # a product would leave negative zeros
 
 
 
@@ -97,7 +97,7 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """The state with the smallest weights at zero; weights already zero stay so, and count."""
     masks = magnitude_masks(_prunable(state), decision.choices["sparsity"], decision.choices["scope"])
-    return {key: tensor * masks[key] if key in masks else tensor.clone() for key, tensor in state.items()}
+    return {key: t.masked_fill(~masks[key], 0.0) if key in masks else t.clone() for key, t in state.items()}
 
 
 def merge_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def merge_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         plain = key.removesuffix("_orig")
         mask = state.get(f"{plain}_mask") if plain != key else None
-        out[key if mask is None else plain] = tensor if mask is None else tensor * mask
+        out[key if mask is None else plain] = tensor if mask is None else tensor.masked_fill(mask == 0, 0.0)
     return out
 
 

@@ -1,0 +1,115 @@
+"""Put trained networks into the package: int8 forms made, every figure measured on the test split, the manifest written.
+
+    python scripts/ship.py --runs runs --data cifar10
+
+`--runs` holds what scripts/train.py wrote: dense, pruned, sparse, distilled_0, distilled_1 (two seeds), and the same
+students without a teacher, plain_0, plain_1. `--data` holds train.parquet and test.parquet. The README's recipe section
+in docs/recipes.md lists the commands. Files that are there already are replaced.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+import zoo
+from zoo import kinds
+from zoo.train.images import ImageSet, normalize, read_parquet, split_validation
+from zoo.train.loop import accuracy
+
+BASE = "mobilenetv2_cifar.cifar10"
+PURPOSE = "CIFAR-10, 10 classes, 32x32"
+LICENCE = "Apache-2.0 (weights); CIFAR-10: research use, cite Krizhevsky, 2009"
+SOURCE = "trained from scratch for this package"
+CALIBRATION = 512
+VALIDATION = 5000
+HOW = {
+    "dense": "scripts/train.py mobilenetv2_cifar --epochs 30",
+    "distilled": "scripts/train.py mobilenetv2_cifar_small --teacher dense --epochs 16 --seed 0",
+    "pruned": "zoo compress, Taylor importance, half of the MACs; then scripts/train.py with the dense network as teacher",
+    "sparse": "scripts/train.py dense --sparsity, cubic schedule, with the dense network as teacher",
+    "int8": f"post-training from dense: {CALIBRATION} training pictures, squared-error observer",
+    "pruned-int8": f"post-training from pruned: {CALIBRATION} training pictures, squared-error observer",
+}
+
+
+def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Option()], threads: int = 1) -> None:
+    torch.set_num_threads(threads)
+    train, validation = split_validation(read_parquet(data / "train.parquet"), VALIDATION)
+    test = read_parquet(data / "test.parquet")
+    package = Path(zoo.__file__).parent / "weights"
+    models = {variant: zoo.load(runs / variant) for variant in ("dense", "pruned", "sparse")}
+    models["distilled"] = zoo.load(runs / "distilled_0")
+    for variant, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
+        spec = models[origin].spec
+        inputs = normalize(train.images[:CALIBRATION], spec.input.mean, spec.input.std)
+        models[variant] = zoo.compress(models[origin], "int8", calibration=inputs)
+    students = {kind: [_top1(zoo.load(runs / f"{kind}_{seed}"), test) for seed in (0, 1)] for kind in ("distilled", "plain")}
+    dense = _top1(models["dense"], test)
+    tables = []
+    for variant in ("dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"):
+        model = models[variant]
+        name = BASE if variant == "dense" else f"{BASE}-{variant}"
+        path = package / "shipped" / f"{name}.safetensors"
+        zoo.weights.file.save_file(model, path)
+        top1 = _top1(model, test)
+        metric = {
+            "name": "top-1 accuracy",
+            "value": top1,
+            "dense": dense,
+            "validation": _top1(model, validation),
+            "dataset": "CIFAR-10",
+            "split": "test (5,000 of the public 10,000)",
+            "examples": len(test),
+            "encoding": "JPEG, decoded by Pillow",
+            "sha256": test.sha256,
+            "train_sha256": train.sha256,
+        }
+        if variant == "distilled":
+            metric |= {"teacher": BASE, "seeds": students["distilled"], "without_teacher": students["plain"]}
+        tables.append(_table(name, _facts(model, path, HOW[variant]), metric))
+        print(f"{name:45} {top1:.2f}  {path.stat().st_size:,} bytes")
+    print("students", students)
+    _write(package / "manifest.toml", "# Written by scripts/ship.py; every figure in it was measured.\n\n" + "\n".join(tables))
+
+
+def _top1(model: zoo.build.Model, data: ImageSet) -> float:
+    return round(accuracy(model, data, model.spec.input.mean, model.spec.input.std), 2)
+
+
+def _facts(model: zoo.build.Model, path: Path, recipe: str) -> dict[str, object]:
+    cost = kinds.cost(model.spec)
+    zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.ndim >= 2)
+    return {
+        "spec_name": model.spec.name,
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "parameters": cost.parameters,
+        "nonzero": cost.parameters - zeros,
+        "macs": cost.macs,
+        "purpose": PURPOSE,
+        "licence": LICENCE,
+        "source": SOURCE,
+        "recipe": recipe,
+    }
+
+
+def _table(name: str, facts: dict[str, object], metric: dict[str, object]) -> str:
+    lines = [f'["{name}"]', *(f"{key} = {json.dumps(value)}" for key, value in facts.items())]
+    lines += [f'["{name}".metric]', *(f"{key} = {json.dumps(value)}" for key, value in metric.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
+if __name__ == "__main__":
+    typer.run(main)
