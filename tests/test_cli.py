@@ -1,0 +1,157 @@
+"""The command, as it is typed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import toy_shipped
+import zoo
+from toy_shipped import DENSE
+from zoo import measure
+from zoo.cli import app
+
+PURPOSE = "CIFAR-10, 10 classes, 32x32"
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
+    real = measure.median_times
+    monkeypatch.setattr(
+        measure, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
+    )
+    monkeypatch.setattr(measure, "peak_memory", lambda names: [None] * len(names))
+    return toy_shipped.use(monkeypatch)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)).save(path)
+    return str(path)
+
+
+def run(*args: str, status: int = 0) -> tuple[str, str]:
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == status, done.output
+    assert "Traceback" not in done.output
+    return done.stdout, done.stderr
+
+
+def run_json(*args: str, status: int = 0) -> object:
+    return json.loads(run(*args, "--json", status=status)[0])
+
+
+def test_list(toys: Path) -> None:
+    shown, _ = run("list")
+    assert f"{DENSE}-pruned-int8" in shown and PURPOSE in shown and "mobilenetv2_100" in shown
+    assert [one["name"] for one in run_json("list", "*int8", "--shipped")] == [f"{DENSE}-int8", f"{DENSE}-pruned-int8"]
+    assert "Did you mean 'mobilenet'" in run("list", "mobilnet")[1]
+    assert run_json("list", "mobilnet") == []
+
+
+def test_info(toys: Path) -> None:
+    shown, _ = run("info", "mobilenet-int8")
+    assert PURPOSE in shown and "10.25% top-1 accuracy" in shown
+    assert run_json("info", "mobilenet-int8")["name"] == f"{DENSE}-int8"
+    assert run_json("info", str(toys / "shipped" / f"{DENSE}.safetensors"))["labels"] == list(toy_shipped.CLASSES)
+
+
+def test_predict(toys: Path, picture: str) -> None:
+    shown, _ = run("predict", "mobilenet", picture)
+    assert PURPOSE in shown and shown.count("%") == 5
+    found = run_json("predict", "mobilenet", picture)
+    top = found["images"][0]["top"]
+    assert len(top) == 5 and top[0]["probability"] >= top[1]["probability"] and top[0]["label"] in toy_shipped.CLASSES
+
+
+def test_predict_answers_for_the_good_pictures(toys: Path, picture: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("hello")
+    shown, complaint = run("predict", "mobilenet", str(tmp_path / "bad.png"), picture, status=1)
+    assert shown.count("%") == 5 and complaint.count("\n") == 1 and "is not a picture" in complaint
+    found = run_json("predict", "mobilenet", str(tmp_path / "bad.png"), picture, status=1)
+    assert "is not a picture" in found["images"][0]["error"] and len(found["images"][1]["top"]) == 5
+    run("predict", "mobilenet", str(tmp_path / "absent.png"), status=2)
+
+
+def test_eval(toys: Path, tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "data" / label / "a.png")
+    shown, remark = run("eval", "mobilenet", "--data", str(tmp_path / "data"))
+    assert PURPOSE in shown and "top-1 accuracy on 2 pictures" in shown and "other data than this" in remark
+    assert run_json("eval", "mobilenet", "--data", str(tmp_path / "data"))["examples"] == 2
+
+
+def test_compare(toys: Path) -> None:
+    shown, _ = run("compare", "mobilenet", "--images", "5")
+    assert PURPOSE in shown and "pruned-int8" in shown and max(map(len, shown.splitlines())) <= 80
+    assert len(run_json("compare", "mobilenet", "--images", "5")["rows"]) == 6
+    assert len(run_json("compare", "mobilenet", "mobilenet-int8", "--images", "5")["rows"]) == 2
+
+
+def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
+    shown, remark = run("compress", "mobilenet", "sparse-int8", "--out", str(tmp_path / "new"), "--sparsity", "0.5")
+    assert PURPOSE in shown and "cifar10-train.zip" in remark
+    assert run_json("info", str(tmp_path / "new"))["variant"] == "int8"
+    assert "Did" not in run("predict", str(tmp_path / "new"), picture)[1]
+    saved = str(toys / "shipped" / f"{DENSE}.safetensors")
+    found = run_json("compress", saved, "pruned", "--out", str(tmp_path / "newer"), "--macs", "0.4")
+    assert found["after"]["macs"] <= 0.4 * found["before"]["macs"]
+    assert found["after"]["bytes"] < found["before"]["bytes"]
+    run(
+        "compress",
+        "mobilenet",
+        "int8",
+        "--out",
+        str(tmp_path / "own"),
+        "--calibration",
+        str(tmp_path),
+        "--observer",
+        "minmax",
+    )
+    assert zoo.load(tmp_path / "own").labels == toy_shipped.CLASSES
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("info", "mobilnet"), "Did you mean 'mobilenet'"),
+        (("info", "no/such/folder"), "No such file"),
+        (("list", "--task", "knitting"), "the tasks are"),
+        (("predict", "mobilenetv2_100", "a.png"), "weights=None"),
+        (("eval", "mobilenet", "--data", "absent.parquet"), "No such data"),
+        (("eval", "mobilenet", "--data", ".", "--batch-size", "0"), "batch_size"),
+        (("compare", "mobilenet", "--images", "1000000"), "at most"),
+        (("compare", "mobilenetv2_100"), "nothing to compare"),
+        (("compress", "mobilenet", "int8-pruned", "--out", "x"), "write 'pruned-int8'"),
+        (("compress", "mobilenet", "sparse", "--out", "x", "--sparsity", "7"), "Sparsity is a share"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--observer", "eye"), "observer"),
+        (("compress", "mobilenet", "distilled", "--out", "x"), "distil"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for extra in ((), ("--json",)):
+        shown, complaint = run(*args, *extra, status=2)
+        assert shown == ""
+        last = complaint.rstrip("\n").splitlines()[-1]
+        assert message in last, complaint
+    assert not (tmp_path / "x").exists()
+
+
+def test_missing_arguments_exit_2() -> None:
+    assert "Missing argument" in run("info", status=2)[1]
+    assert "No such command" in run("lisst", status=2)[1]
+
+
+def test_python_m_zoo_and_the_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "zoo", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"zoo {zoo.__version__}\n"

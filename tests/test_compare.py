@@ -1,0 +1,92 @@
+"""Side by side: the table and what is in it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import toy_shipped
+import zoo
+from toy_shipped import DENSE, VARIANTS
+from zoo import measure
+from zoo.compare import Comparison
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
+    real = measure.median_times
+    monkeypatch.setattr(
+        measure, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
+    )
+    monkeypatch.setattr(measure, "peak_memory", lambda names: [None] * len(names))
+    return toy_shipped.use(monkeypatch)
+
+
+def test_a_family_is_its_dense_network_and_every_variant(toys: Path) -> None:
+    steps: list[str] = []
+    found = zoo.compare("mobilenet", images=20, progress=steps.append)
+    assert tuple(row.variant for row in found.rows) == VARIANTS
+    dense, int8 = found.rows[0], found.rows[4]
+    assert (dense.agreement, dense.time_batch_1, dense.time_batch_32) == (100.0, 1.0, 1.0)
+    assert dense.accuracy == pytest.approx(zoo.evaluate(zoo.create("mobilenet"), _first(20)).value)
+    assert int8.bytes < dense.bytes and int8.full_accuracy == 10.25 and int8.macs == dense.macs
+    assert found.images == 20 and len(steps) > 6
+    assert json.loads(json.dumps(found.to_json()))["rows"][3]["nonzero"] == dense.parameters // 4
+
+
+def _first(number: int) -> tuple[object, object]:
+    images, labels = zoo.samples()
+    return images[:number], labels[:number]
+
+
+def test_one_variant_is_shown_beside_its_dense_network(toys: Path) -> None:
+    assert [row.name for row in zoo.compare("mobilenet-int8", images=5).rows] == [DENSE, f"{DENSE}-int8"]
+
+
+def test_files_stand_beside_names(toys: Path) -> None:
+    file = str(toys / "shipped" / f"{DENSE}-int8.safetensors")
+    rows = zoo.compare(["mobilenet", file], images=5).rows
+    assert rows[1].bytes == Path(file).stat().st_size and rows[1].full_accuracy is None
+
+
+def test_the_table_is_readable_in_80_columns(toys: Path) -> None:
+    found = zoo.compare("mobilenet", images=5)
+    row = replace(found.rows[0], peak_memory=104_000_000, agreement=100.0, accuracy=100.0)
+    table = str(Comparison(**{**vars(found), "rows": (row, *found.rows[1:])})).split("\n\n")[1]
+    assert max(map(len, table.splitlines())) <= 80
+    assert "104 MB" in table and "CIFAR-10, 10 classes, 32x32" in str(found)
+    assert found._repr_html_().count("<tr>") == 7
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "message"),
+    [
+        ("mobilnet", 5, "Did you mean 'mobilenet'"),
+        ("mobilenetv2_100", 5, "nothing to compare"),
+        ([], 5, "at least one"),
+        ("mobilenet", 0, "images is a whole number"),
+        ("mobilenet", 41, "at most 40"),
+        ("mobilenet", 2.5, "images is a whole number"),
+        (["mobilenet", "no/such"], 5, "no such file"),
+    ],
+)
+def test_bad_arguments_give_one_clear_error(toys: Path, names: object, images: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.compare(names, images=images)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
+def test_peak_memory_is_taken_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = toy_shipped.use(monkeypatch) / "shipped" / f"{DENSE}.safetensors"
+    peak, none = measure.peak_memory([str(file), "no/such"])
+    assert peak is not None and 1e6 < peak < 1e9
+    assert none is None
+
+
+def test_times_are_interleaved_and_bounded() -> None:
+    calls: list[int] = []
+    models = [lambda x, i=i: calls.append(i) for i in range(3)]
+    times, rounds = measure.median_times(models, [None] * 3, seconds=0, rounds=(4, 9))  # type: ignore[arg-type, list-item]
+    assert (len(times), rounds) == (3, 4)
+    assert calls == [0] * 3 + [1] * 3 + [2] * 3 + [0, 1, 2] * 4

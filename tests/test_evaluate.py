@@ -1,0 +1,123 @@
+"""Accuracy on every form of data."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import toy_shipped
+import zoo
+from zoo.build import Model
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    toy_shipped.use(monkeypatch)
+    return zoo.create("mobilenet")
+
+
+@pytest.fixture
+def labelled(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures, with the network's own answers as labels, but for every fourth."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        labels = model(zoo.preprocess(model)(images)).argmax(1).numpy().copy()
+    labels[::4] = (labels[::4] + 1) % 10
+    return images, labels
+
+
+def png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_arrays(model: Model, labelled: tuple[np.ndarray, np.ndarray]) -> None:
+    found = zoo.evaluate(model, labelled, batch_size=7)
+    assert (found.value, found.examples, found.skipped) == (75.0, 20, ())
+    assert len(found.sha256) == 64 and "75.00% top-1 accuracy on 20 pictures" in repr(found)
+
+
+def test_parquet_with_pictures_of_other_sizes_and_damaged_ones(
+    model: Model, labelled: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    images, labels = labelled
+    cells = [{"bytes": png(image), "path": None} for image in images]
+    big = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    cells += [
+        {"bytes": png(big), "path": None},
+        {"bytes": b"nothing", "path": None},
+        {"bytes": png(big)[:5000], "path": None},
+    ]
+    parquet.write_table(arrow.table({"image": cells, "label": [*labels.tolist(), 0, 0, 0]}), tmp_path / "some.parquet")
+    found = zoo.evaluate(model, tmp_path / "some.parquet")
+    assert (found.examples, found.skipped) == (21, ("row 21", "row 22"))
+    assert found.value == pytest.approx(100 * 15 / 21) or found.value == pytest.approx(100 * 16 / 21)
+    assert "2 could not be read" in repr(found)
+
+
+def test_folders_are_matched_by_label(model: Model, labelled: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    for i, (image, label) in enumerate(zip(*labelled, strict=True)):
+        folder = tmp_path / model.labels[label].title()
+        folder.mkdir(exist_ok=True)
+        (folder / f"{i}.png").write_bytes(png(image))
+    assert zoo.evaluate(model, tmp_path).value == 75.0
+    (tmp_path / "trucks").mkdir()
+    with pytest.raises(ValueError, match=r"Folder 'trucks' is none of the network's classes\. Did you mean 'truck'"):
+        zoo.evaluate(model, tmp_path)
+
+
+def test_shipped_pictures(model: Model) -> None:
+    pictures = zoo.samples("cifar10", "test")
+    images, labels = pictures
+    assert images.shape == (40, 32, 32, 3) and labels.tolist()[:3] == [0, 1, 2]
+    found = zoo.evaluate(model, pictures)
+    assert (found.source, found.examples) == ("cifar10-test.zip", 40)
+    assert set(found.per_class) == set(toy_shipped.CLASSES)
+
+
+def test_the_model_stays_in_its_mode(model: Model, labelled: tuple[np.ndarray, np.ndarray]) -> None:
+    model.train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert zoo.evaluate(model, labelled).value == 75.0
+    assert model.training and all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+PICTURES = np.zeros((2, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((PICTURES, np.array([0, 10])), "has label 10, but the network knows only 0 to 9"),
+        ((PICTURES, np.array([0, -1])), "has label -1"),
+        ((PICTURES, np.array([0])), "labels are 2 whole numbers"),
+        ((PICTURES, np.array([0.0, 1.0])), "labels are 2 whole numbers"),
+        ((PICTURES.astype(np.float32), np.array([0, 1])), "images are uint8"),
+        ((PICTURES[:0], np.array([], dtype=np.int64)), "holds no pictures"),
+        (5, "data is a path"),
+        ("text.csv", "neither a .parquet file nor a folder"),
+        ("broken.parquet", "not a Parquet file"),
+        ("empty", "has no folders in it"),
+    ],
+)
+def test_bad_data_gives_one_clear_error(model: Model, tmp_path: Path, data: object, message: str) -> None:
+    (tmp_path / "text.csv").write_text("a,b")
+    (tmp_path / "broken.parquet").write_text("a,b")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        zoo.evaluate(model, str(tmp_path / data) if isinstance(data, str) else data)
+
+
+def test_bad_options(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size is a whole number"):
+        zoo.evaluate(model, (PICTURES, np.array([0, 1])), batch_size=0)
+    with pytest.raises(FileNotFoundError, match="No such data"):
+        zoo.evaluate(model, tmp_path / "absent.parquet")
+    with pytest.raises(ValueError, match="No sample pictures of 'cifar100' 'test' ship; those that do: 'cifar10'"):
+        zoo.samples("cifar100")

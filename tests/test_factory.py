@@ -1,0 +1,128 @@
+"""From a name to a network."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import toy_shipped
+import zoo
+from toy_shipped import DENSE, VARIANTS
+from zoo import registry
+from zoo.weights import manifest
+
+X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
+    return toy_shipped.use(monkeypatch)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_comes_by_its_names(toys: Path, variant: str) -> None:
+    full = DENSE if variant == "dense" else f"{DENSE}-{variant}"
+    model = zoo.create(f"mobilenet-{variant}")
+    other = zoo.create(full.replace(".cifar10", ""))  # one tag ships, so it may be left out
+    assert model.labels == toy_shipped.CLASSES and not model.training
+    assert torch.equal(model(X), other(X)) and torch.equal(model(X), zoo.load(manifest.entries()[full].path)(X))
+    assert any(tensor.dtype == torch.int8 for tensor in model.state_dict().values()) == ("int8" in variant)
+
+
+@pytest.mark.parametrize("name", manifest.entries())
+def test_what_ships_can_be_created(name: str) -> None:
+    model = zoo.create(name)
+    assert model(X).shape == (4, 10) and len(model.labels) == 10
+    assert model.spec.name == manifest.entries()[name].spec_name
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_fresh_weights_and_other_classes(name: str) -> None:
+    assert zoo.create(name, weights=None, num_classes=7, device="meta")(
+        torch.empty(2, 3, 64, 64, device="meta")
+    ).shape == (2, 7)
+
+
+def test_a_spec_is_a_name_too() -> None:
+    spec = registry.spec("mobilenetv2_cifar_small")
+    assert zoo.create(spec).spec == spec
+    assert zoo.create(spec, num_classes=3)(X).shape == (4, 3)
+
+
+@pytest.mark.parametrize("variant", ["dense", "int8", "pruned-int8"])
+def test_another_number_of_classes_keeps_the_trunk(toys: Path, variant: str) -> None:
+    model, new = zoo.create(f"mobilenet-{variant}"), zoo.create(f"mobilenet-{variant}", num_classes=37)
+    assert new(X).shape == (4, 37) and new.labels == ()
+    assert new.classifier.fc.weight.dtype == torch.float32 and not torch.equal(new(X)[0], new(X)[1])
+    _, before = model(X, taps=["head"])
+    _, after = new(X, taps=["head"])
+    assert torch.equal(before["head"], after["head"])
+    new(X).sum().backward()
+    assert new.classifier.fc.weight.grad is not None
+
+
+def test_a_network_with_a_fresh_classifier_can_be_saved(toys: Path, tmp_path: Path) -> None:
+    new = zoo.create("mobilenet-int8", num_classes=5)
+    zoo.save(new, tmp_path / "new")
+    assert torch.equal(zoo.load(tmp_path / "new")(X), new(X))
+
+
+def test_its_own_number_of_classes_keeps_the_classifier(toys: Path) -> None:
+    new = zoo.create("mobilenet", num_classes=10)
+    assert torch.equal(new(X), zoo.create("mobilenet")(X)) and new.labels == toy_shipped.CLASSES
+
+
+def test_weights_from_a_file_and_a_folder(toys: Path, tmp_path: Path) -> None:
+    file = toys / "shipped" / f"{DENSE}-pruned-int8.safetensors"
+    zoo.save(zoo.load(file), tmp_path / "saved")
+    for weights in (file, str(file), tmp_path / "saved"):
+        model = zoo.create("mobilenetv2_cifar-pruned-int8", weights=weights)
+        assert torch.equal(model(X), zoo.load(file)(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mobilenetv2_100", {}, r"zoo.create\(\"mobilenetv2_100\", weights=None\) gives fresh ones"),
+        ("mobilenet-int8", {"weights": None}, "A compressed network comes from weights"),
+        ("mobilenet", {"num_classes": 0}, "num_classes is a whole number of at least 1, not 0"),
+        ("mobilenet", {"num_classes": True}, "num_classes is a whole number"),
+        ("mobilenet", {"num_classes": 2.0}, "num_classes is a whole number"),
+        ("mobilenet", {"device": "toaster"}, "Device 'toaster' cannot be used here"),
+        ("mobilenet", {"weights": "no/such/folder"}, "no such file or folder"),
+        ("mobilenetv2_100", {"weights": "dense"}, "holds a mobilenetv2_cifar, not a mobilenetv2_100"),
+        ("mobilenet-int8", {"weights": "dense"}, "holds float32 weights"),
+        ("mobilenet", {"weights": "int8"}, f"holds int8 weights: that is {DENSE}-int8"),
+        ("mobilenet", {"weights": "pruned"}, "a pruned one is named mobilenetv2_cifar-pruned"),
+        ("mobilenet-sprase", {}, "Did you mean 'sparse'"),
+        (None, {}, "A model's name is a string, not NoneType"),
+    ],
+)
+def test_bad_options_give_one_clear_error(toys: Path, name: str, options: dict[str, object], message: str) -> None:
+    if options.get("weights") in VARIANTS:
+        variant = options["weights"]
+        file = DENSE if variant == "dense" else f"{DENSE}-{variant}"
+        options = {"weights": toys / "shipped" / f"{file}.safetensors"}
+    with pytest.raises(ValueError, match=message):
+        zoo.create(name, **options)  # type: ignore[arg-type]
+
+
+def test_a_spec_refuses_the_weights_of_another(toys: Path) -> None:
+    with pytest.raises(ValueError, match="another spec"):
+        zoo.create(registry.spec("mobilenetv2_cifar_small"), weights=toys / "shipped" / f"{DENSE}.safetensors")
+
+
+def test_a_damaged_shipped_file_is_refused(toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
+    with pytest.raises(zoo.FileError, match="install the package again"):
+        zoo.create("mobilenet")
+    data = bytearray((toys / "shipped" / f"{DENSE}.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / f"{DENSE}.safetensors").write_bytes(data)
+    with pytest.raises(zoo.FileError, match="SHA-256 is not the manifest's"):
+        zoo.create("mobilenet")
+
+
+def test_wrong_shapes_are_told_what_is_right(toys: Path) -> None:
+    with pytest.raises(ValueError, match=r"zoo\.preprocess"):
+        zoo.create("mobilenet")(torch.zeros(3, 32, 32))

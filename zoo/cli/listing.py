@@ -1,0 +1,83 @@
+"""`zoo list`."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from zoo.cli.common import JsonOption, out, print_json, remark
+
+
+def run(
+    pattern: Annotated[str, typer.Argument(help="Shell wildcards: 'mobilenet*', '*-int8'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only networks for this task.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Only this variant: dense, int8, pruned-int8 ...")] = None,
+    shipped: Annotated[
+        bool | None, typer.Option("--shipped/--fresh", help="Only those with weights, or only bare architectures.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which networks there are."""
+    from zoo.listing import Info, info, list_models
+
+    found = [info(name) for name in list_models(pattern, task=task, variant=variant, shipped=shipped)]
+    if json:
+        print_json([one.to_json() for one in found])
+        return
+    if not found:
+        _say_nothing_matches(pattern, task is None and variant is None and shipped is None)
+        return
+    by_purpose: dict[str, list[Info]] = {}
+    for one in found:
+        if one.shipped:
+            by_purpose.setdefault(one.purpose, []).append(one)
+    for purpose, networks in by_purpose.items():
+        _print_shipped(purpose, networks)
+    fresh = [one for one in found if not one.shipped]
+    if fresh:
+        _print_fresh(fresh)
+
+
+def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-arg]
+    from zoo import tables
+    from zoo.listing import aliases
+
+    table = _table("name", "params", "MACs", "file", "top-1 %")
+    for one in networks:
+        value = f"{one.metric.value:.2f}" if one.metric else "-"
+        table.add_row(one.name, tables.count(one.parameters), tables.count(one.macs), tables.size(one.bytes), value)
+    console = out()
+    console.print(Text.assemble((purpose, "bold"), " (weights in the package)"))
+    console.print(table)
+    for one in networks:
+        if one.variant == "dense" and aliases(one.name):
+            console.print(Text(f"{aliases(one.name)[0]!r} is short for {one.name!r}.", style="dim"))
+    console.print()
+
+
+def _print_fresh(networks: list) -> None:  # type: ignore[type-arg]
+    from zoo import tables
+
+    table = _table("name", "input", "params", "MACs")
+    for one in networks:
+        size = "x".join(map(str, one.input_size))
+        table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs))
+    console = out()
+    console.print(Text.assemble(("Architectures", "bold"), " (fresh weights: zoo.create(name, weights=None))"))
+    console.print(table)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="right" if i else "left", no_wrap=True)
+    return table
+
+
+def _say_nothing_matches(pattern: str, alone: bool) -> None:
+    from zoo.listing import aliases, list_models
+    from zoo.naming import did_you_mean
+
+    known = [spelling for name in list_models() for spelling in (name, *aliases(name))]
+    remark(f"Nothing matches {pattern!r}{did_you_mean(pattern, known) if alone else ' with these options.'}")

@@ -1,0 +1,258 @@
+"""Which networks there are, and what is known about each: without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from zoo import kinds, registry, tables
+from zoo.naming import Name, UnknownName, did_you_mean, parse, parse_passes
+from zoo.spec import ModelSpec
+from zoo.weights import manifest
+from zoo.weights.manifest import Entry, Metric
+
+
+@dataclass(frozen=True, repr=False)
+class Info:
+    """What is known about a network; `metric` is None and `recipe` empty where its weights are fresh or your own.
+
+    `alias` is what was asked for, where that was another spelling. `parameters` are learnt values, counted on the
+    float form, `nonzero` those that are not zero; `macs` multiply-accumulates for one picture of `input_size`.
+    """
+
+    name: str
+    alias: str
+    purpose: str
+    task: str
+    variant: str
+    shipped: bool
+    parameters: int
+    nonzero: int | None
+    macs: int
+    bytes: int | None
+    input_size: tuple[int, int]
+    metric: Metric | None
+    recipe: str
+    teacher: str
+    licence: str
+    source: str
+    labels: tuple[str, ...]
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(heading, text) of everything known."""
+        zeros = self.nonzero is not None and self.nonzero < self.parameters
+        facts = {
+            "name": f"{self.name} ({self.alias})" if self.alias else self.name,
+            "for": self.purpose,
+            "variant": self.variant,
+            "parameters": f"{self.parameters:,}" + (f", {self.nonzero:,} of them not zero" if zeros else ""),
+            "MACs": f"{self.macs:,} a picture",
+            "file": f"{self.bytes:,} bytes ({tables.size(self.bytes)})" if self.bytes is not None else "",
+            "input": "x".join(map(str, self.input_size)) + " pixels",
+            "measured": _measured(self.metric) if self.metric else "",
+            "data": f"{self.metric.encoding}, sha256 {self.metric.sha256}" if self.metric else "",
+            "recipe": self.recipe,
+            "teacher": self.teacher,
+            "licence": self.licence,
+            "source": self.source,
+            "labels": ", ".join(self.labels[:20]) + (f", ... ({len(self.labels)})" if len(self.labels) > 20 else ""),
+        }
+        return [(heading, text) for heading, text in facts.items() if text]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        width = max(len(heading) for heading, _ in rows)
+        return "\n".join(f"{heading:<{width}}  {text}" for heading, text in rows)
+
+    def _repr_html_(self) -> str:
+        return tables.html((), self.rows())
+
+
+def list_models(
+    pattern: str = "*", *, task: str | None = None, variant: str | None = None, shipped: bool | None = None
+) -> list[str]:
+    """The names `create` understands: what ships, in every variant, then the architectures of which nothing does.
+
+    The latter are for fresh weights. `pattern` has shell wildcards and matches shorter spellings too ("mobilenet-*").
+    `variant` is "dense" or passes ("pruned-int8"); `shipped` chooses one of the two parts.
+    """
+    if not isinstance(pattern, str):
+        raise ValueError(f"pattern is a string such as 'mobilenet*', not {pattern!r}.")
+    tasks = sorted({registry.spec(arch).task for arch in registry.MODELS})
+    if task is not None and task not in tasks:
+        raise ValueError(f"Unknown task {task!r}; the tasks are {', '.join(tasks)}.")
+    wanted = None if variant is None else parse_passes(variant)
+    found = [] if shipped is False else list(manifest.entries())
+    found += [] if shipped is True else [arch for arch in registry.MODELS if not shipped_tags(arch)]
+    return [
+        text
+        for text in found
+        if any(fnmatchcase(spelling, pattern) for spelling in (text, *aliases(text)))
+        and (wanted is None or parse(text).passes == wanted)
+        and (task is None or registry.spec(parse(text).arch).task == task)
+    ]
+
+
+def info(name: str | os.PathLike[str]) -> Info:
+    """Everything known about a name, or about a saved network's folder or file.
+
+    Raises UnknownName for a name that stands for nothing, FileError for a file that is none of ours.
+    """
+    if is_path(name):
+        return _info_of_file(Path(name))
+    text = str(name)
+    found, entry = find(text)
+    if entry is None:
+        spec = registry.spec(found.arch)
+        return _info(str(found), text, spec, purpose=f"fresh weights only: {purpose(spec)}", shipped=False)
+    from zoo.weights.header import read_header
+
+    header = read_header(entry.path)
+    return _info(
+        entry.name,
+        text,
+        header.spec,
+        purpose=entry.purpose,
+        shipped=True,
+        entry=entry,
+        labels=header.labels,
+        made=header.made,
+    )
+
+
+def find(text: str) -> tuple[Name, Entry | None]:
+    """The full name and the shipped entry that a name stands for; no entry for a bare architecture.
+
+    An architecture for which one tag ships needs no tag. Raises UnknownName with what ships, and how to make the rest.
+    """
+    name, entries = registry.resolve(text), manifest.entries()
+    tags = shipped_tags(name.arch)
+    if not name.tag and len(tags) == 1:
+        name = Name(name.arch, tags[0], name.passes)
+    if str(name) in entries:
+        return name, entries[str(name)]
+    if not name.tag and not name.passes:
+        return name, None
+    if not tags:
+        raise UnknownName(
+            f"No weights ship for {name.arch}: write {name.arch!r} with weights=None for fresh ones, or "
+            "weights='your/folder' for your own."
+        )
+    dense = name.dense
+    if dense not in entries:
+        shipped = [f"{name.arch}.{tag}" for tag in tags]
+        raise UnknownName(f"No weights {dense!r} ship{did_you_mean(dense, shipped)} Shipped: {', '.join(shipped)}.")
+    variants = [parse(other).variant for other in entries if parse(other).dense == dense]
+    raise UnknownName(f"{name} does not ship; the variants that do are {', '.join(variants)}.{_how_to_make(name)}")
+
+
+def is_path(name: str | os.PathLike[str]) -> bool:
+    """Whether this is a saved network's folder or file, rather than a name: names come first."""
+    if isinstance(name, os.PathLike) or not isinstance(name, str):
+        return isinstance(name, os.PathLike)
+    if "/" in name or os.sep in name or name.endswith(".safetensors"):
+        return True
+    try:
+        registry.resolve(name)
+    except UnknownName:
+        return Path(name).exists()
+    return False
+
+
+def purpose(spec: ModelSpec) -> str:
+    """What can be said of a spec's purpose from itself: "10 classes, 32x32"."""
+    classes = spec.rows[-1].args.get("num_classes")
+    return (f"{classes} classes, " if classes else "") + "x".join(map(str, spec.input.size))
+
+
+def aliases(text: str) -> list[str]:
+    """Shorter spellings of a full name, the shortest first: "mobilenet-int8" for "mobilenetv2_cifar.cifar10-int8"."""
+    name = parse(text)
+    stems = [alias for alias, stem in registry.ALIASES.items() if stem == name.dense]
+    if name.tag and shipped_tags(name.arch) == [name.tag]:
+        stems.append(name.arch)
+    return [str(Name(stem, passes=name.passes)) for stem in sorted(stems, key=len)]
+
+
+def shipped_tags(arch: str) -> list[str]:
+    """The tags under which weights of an architecture ship."""
+    return sorted({name.tag for name in map(parse, manifest.entries()) if name.arch == arch})
+
+
+def _how_to_make(name: Name) -> str:
+    start, passes = Name(name.arch, name.tag), name.passes
+    if "distilled" in passes:  # a distilled network is trained, so only the passes behind it can be run
+        start, passes = Name(name.arch, name.tag, ("distilled",)), tuple(p for p in passes if p != "distilled")
+    if not passes or str(start) not in manifest.entries():
+        return ""
+    spelling = (aliases(str(start)) or [str(start)])[0]
+    data = ", calibration=..." if "int8" in passes else ""
+    return f' Make it: zoo.compress(zoo.create("{spelling}"), "{"-".join(passes)}"{data})'
+
+
+def _measured(metric: Metric) -> str:
+    text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%"
+    if metric.without_teacher is not None:
+        text += f"; without a teacher {metric.without_teacher:.2f}%"
+    if metric.seeds:
+        text += f"; means of {metric.seeds} seeds"
+    return f"{text}), {metric.dataset} {metric.split}, {metric.examples:,} examples"
+
+
+def _info_of_file(path: Path) -> Info:
+    from zoo.weights.header import read_header
+
+    file = path / "model.safetensors" if path.is_dir() else path
+    header = read_header(file)
+    return _info(
+        str(path),
+        "",
+        header.spec,
+        purpose=f"{header.spec.name}, {purpose(header.spec)}",
+        shipped=False,
+        size=file.stat().st_size,
+        labels=header.labels,
+        made=header.made,
+    )
+
+
+def _info(
+    name: str,
+    asked: str,
+    spec: ModelSpec,
+    *,
+    purpose: str,
+    shipped: bool,
+    entry: Entry | None = None,
+    size: int | None = None,
+    labels: tuple[str, ...] = (),
+    made: Mapping[str, Any] | None = None,
+) -> Info:
+    cost = kinds.cost(spec)
+    int8 = any(row.precision == "int8" for row in spec)
+    return Info(
+        name=name,
+        alias=asked if asked and asked != name else "",
+        purpose=purpose,
+        task=spec.task,
+        variant=parse(name).variant if entry else ("int8" if int8 else "float32"),
+        shipped=shipped,
+        parameters=cost.parameters,
+        nonzero=entry.nonzero if entry else None,
+        macs=cost.macs,
+        bytes=entry.bytes if entry else size,
+        input_size=spec.input.size,
+        metric=entry.metric if entry else None,
+        recipe=entry.recipe if entry else "",
+        teacher=(entry.teacher if entry else "") or str((made or {}).get("teacher", "")),
+        licence=entry.licence if entry else "",
+        source=entry.source if entry else "",
+        labels=tuple(labels),
+    )

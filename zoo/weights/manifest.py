@@ -1,0 +1,105 @@
+"""What ships: one entry a name, read from manifest.toml, without torch."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+PATH = Path(__file__).with_name("manifest.toml")
+SHIPPED = Path(__file__).with_name("shipped")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured figure, in percent, with everything needed to measure it again.
+
+    `dense` is the dense network's figure on the same data. A distilled student also has its own figure by the same
+    recipe `without_teacher`; both are then means over `seeds` runs. `sha256` is the data file's.
+    """
+
+    name: str
+    value: float
+    dense: float
+    dataset: str
+    split: str
+    examples: int
+    encoding: str
+    sha256: str
+    without_teacher: float | None = None
+    seeds: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One shipped network. `parameters` are counted on its float form, `nonzero` are those that are not zero."""
+
+    name: str
+    spec_name: str
+    file: str
+    sha256: str
+    bytes: int
+    parameters: int
+    nonzero: int
+    macs: int
+    purpose: str
+    licence: str
+    source: str
+    recipe: str
+    metric: Metric
+    teacher: str = ""
+
+    @property
+    def path(self) -> Path:
+        return SHIPPED / self.file
+
+    def verified(self) -> Path:
+        """The file's path, once its bytes are known to be those of the manifest; raises FileError."""
+        from zoo.weights.header import FileError
+
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be read: {error.strerror}; install the package again.") from None
+        if digest != self.sha256:
+            raise FileError(
+                f"{self.path}: is not what ships as {self.name}: its SHA-256 is not the manifest's; "
+                "install the package again."
+            )
+        return self.path
+
+
+def entries() -> Mapping[str, Entry]:
+    """Every shipped name, in the manifest's order."""
+    return _read(PATH)
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Entry]:
+    import tomllib
+
+    if not path.exists():  # a checkout before its weights
+        return MappingProxyType({})
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return MappingProxyType({name: _entry(name, table) for name, table in tables.items()})
+
+
+def _entry(name: str, table: Mapping[str, Any]) -> Entry:
+    metric = dict(table.get("metric", {}))
+    if isinstance(metric.get("seeds"), list):
+        metric["seeds"] = len(metric["seeds"])
+    where = f"{PATH.name}, {name!r}"
+    values = {**table, "name": name, "metric": Metric(**_checked(Metric, metric, f"{where}, metric"))}
+    return Entry(**_checked(Entry, values, where))
+
+
+def _checked(made: type, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    known = [f.name for f in fields(made)]
+    optional = {"teacher", "without_teacher", "seeds"}
+    missing, unknown = set(known) - set(values) - optional, set(values) - set(known)
+    if missing or unknown:
+        raise ValueError(f"{where}: lacks {sorted(missing)}, does not know {sorted(unknown)}; the keys are {known}.")
+    return values
