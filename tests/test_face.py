@@ -12,8 +12,8 @@ import zoo
 PUBLIC = {
     "__version__",
     "create", "list_models", "info", "compress", "save", "load", "evaluate", "compare", "preprocess", "samples",
-    "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name", "SpecError", "UnknownName",
-    "FileError",
+    "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name", "SpecError",
+    "UnknownName", "FileError",
 }  # fmt: skip
 
 

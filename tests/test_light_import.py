@@ -8,6 +8,12 @@ import time
 import pytest
 
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "pyarrow")
+COMMAND = """
+from typer.testing import CliRunner
+from zoo.cli import app
+for args in (["--help"], ["list"], ["info", "mobilenetv2_100"], ["compare", "--help"]):
+    assert CliRunner().invoke(app, args).exit_code == 0, args
+"""
 FACE_ONLY = (*HEAVY, "typer", "rich", "typing", "inspect")
 
 
@@ -26,9 +32,7 @@ def run(code: str) -> str:
             (*HEAVY, "typer"),
         ),
         (
-            "from typer.testing import CliRunner\nfrom zoo.cli import app\n"
-            "for args in (['--help'], ['list'], ['info', 'mobilenetv2_100'], ['compare', '--help']):\n"
-            "    assert CliRunner().invoke(app, args).exit_code == 0, args",
+            COMMAND,
             HEAVY,
         ),
     ],

@@ -87,11 +87,11 @@ class Comparison:
     def notes(self) -> list[str]:
         """What the columns mean, and where and how they were measured."""
         first, full = self.rows[0].variant, f"; all: {self.full_test}" if self.full_test else ""
+        rounds = f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved"
         return [
             f"top-1 %: of {self.images} shipped test pictures, here and now{full}.",
             f"same %: pictures answered as {first} answers them.",
-            f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); "
-            + f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved.",
+            f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
             "peak memory: what a fresh process takes above torch itself, at batch 32.",
             f"{self.cpu}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}.",
         ]
