@@ -29,7 +29,7 @@ def test_every_public_name_is_there(name: str) -> None:
     assert callable(value) or isinstance(value, ModuleType)
 
 
-@pytest.mark.parametrize("name", ["build", "compare", "compress", "edit", "evaluate", "preprocess", "samples"])
+@pytest.mark.parametrize("name", ["build", "compare", "compress", "evaluate", "preprocess", "samples"])
 def test_importing_a_module_of_the_same_name_leaves_the_function(name: str) -> None:
     code = f"import zoo, zoo.{name}; from zoo.{name} import {name} as f; assert zoo.{name} is f and callable(f)"
     subprocess.run([sys.executable, "-c", code], check=True)

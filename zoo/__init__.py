@@ -15,10 +15,10 @@ TYPE_CHECKING = False  # type checkers take this name for true; typing itself wo
 if TYPE_CHECKING:
     from zoo import blocks as blocks
     from zoo.build import build as build
+    from zoo.build import edit as edit
     from zoo.compare import compare as compare
     from zoo.compress import compress as compress
     from zoo.compress.sparsify import Sparsifier as Sparsifier
-    from zoo.edit import edit as edit
     from zoo.evaluate import evaluate as evaluate
     from zoo.factory import create as create
     from zoo.listing import info as info
@@ -49,7 +49,7 @@ _PUBLIC = {
     "preprocess": "zoo.preprocess:preprocess",
     "samples": "zoo.samples:samples",
     "build": "zoo.build:build",
-    "edit": "zoo.edit:edit",
+    "edit": "zoo.build:edit",
     "blocks": "zoo.blocks",
     "losses": "zoo.train.losses",
     "Sparsifier": "zoo.compress.sparsify:Sparsifier",
