@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from zoo import kinds, registry, tables
@@ -198,12 +199,14 @@ def _how_to_make(name: Name) -> str:
 
 
 def _measured(metric: Metric) -> str:
-    text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%"
-    if metric.without_teacher is not None:
-        text += f"; without a teacher {metric.without_teacher:.2f}%"
-    if metric.seeds:
-        text += f"; means of {metric.seeds} seeds"
-    return f"{text}), {metric.dataset} {metric.split}, {metric.examples:,} examples"
+    text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
+    text += f"{metric.examples:,} examples"
+    if metric.seeds and metric.without_teacher:
+        text += (
+            f"; mean of {len(metric.seeds)} seeds {fmean(metric.seeds):.2f}%, "
+            f"by the same recipe without a teacher {fmean(metric.without_teacher):.2f}%"
+        )
+    return text
 
 
 def _info_of_file(path: Path) -> Info:
@@ -251,7 +254,7 @@ def _info(
         input_size=spec.input.size,
         metric=entry.metric if entry else None,
         recipe=entry.recipe if entry else "",
-        teacher=(entry.teacher if entry else "") or str((made or {}).get("teacher", "")),
+        teacher=(entry.metric.teacher if entry else "") or str((made or {}).get("teacher", "")),
         licence=entry.licence if entry else "",
         source=entry.source if entry else "",
         labels=tuple(labels),

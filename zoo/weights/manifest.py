@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -16,8 +16,9 @@ SHIPPED = Path(__file__).with_name("shipped")
 class Metric:
     """A measured figure, in percent, with everything needed to measure it again.
 
-    `dense` is the dense network's figure on the same data. A distilled student also has its own figure by the same
-    recipe `without_teacher`; both are then means over `seeds` runs. `sha256` is the data file's.
+    `dense` is the dense network's figure on the same data, `validation` this network's on the part of train that was
+    held out for choosing. A distilled student has the figures of all its `seeds`, and those of the same student by the
+    same recipe `without_teacher`. `sha256` is the data file's, `train_sha256` the training data's.
     """
 
     name: str
@@ -28,8 +29,11 @@ class Metric:
     examples: int
     encoding: str
     sha256: str
-    without_teacher: float | None = None
-    seeds: int | None = None
+    validation: float | None = None
+    train_sha256: str = ""
+    teacher: str = ""
+    seeds: tuple[float, ...] = ()
+    without_teacher: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,6 @@ class Entry:
     source: str
     recipe: str
     metric: Metric
-    teacher: str = ""
 
     @property
     def path(self) -> Path:
@@ -88,9 +91,7 @@ def _read(path: Path) -> Mapping[str, Entry]:
 
 
 def _entry(name: str, table: Mapping[str, Any]) -> Entry:
-    metric = dict(table.get("metric", {}))
-    if isinstance(metric.get("seeds"), list):
-        metric["seeds"] = len(metric["seeds"])
+    metric = {key: tuple(value) if isinstance(value, list) else value for key, value in table.get("metric", {}).items()}
     where = f"{PATH.name}, {name!r}"
     values = {**table, "name": name, "metric": Metric(**_checked(Metric, metric, f"{where}, metric"))}
     return Entry(**_checked(Entry, values, where))
@@ -98,8 +99,8 @@ def _entry(name: str, table: Mapping[str, Any]) -> Entry:
 
 def _checked(made: type, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     known = [f.name for f in fields(made)]
-    optional = {"teacher", "without_teacher", "seeds"}
-    missing, unknown = set(known) - set(values) - optional, set(values) - set(known)
+    needed = {f.name for f in fields(made) if f.default is MISSING}
+    missing, unknown = needed - set(values), set(values) - set(known)
     if missing or unknown:
         raise ValueError(f"{where}: lacks {sorted(missing)}, does not know {sorted(unknown)}; the keys are {known}.")
     return values
