@@ -71,7 +71,8 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Path:
 def _table(name: str, spec: ModelSpec, path: Path) -> str:
     data, costs = path.read_bytes(), cost(spec)
     nonzero = costs.parameters // 4 if "sparse" in name else costs.parameters
-    without = "teacher = "some.teacher"\nseeds = [10.0, 11.0]\nwithout_teacher = [9.0, 10.0]\n" if "distilled" in name else ""
+    taught = 'teacher = "some.teacher"\nseeds = [10.0, 11.0]\nwithout_teacher = [9.0, 10.0]\n'
+    extra = taught if "distilled" in name else ""
     return f"""["{name}"]
 spec_name = "{spec.name}"
 file = "{path.name}"
@@ -93,7 +94,7 @@ split = "test"
 examples = 40
 encoding = "JPEG"
 sha256 = "{"0" * 64}"
-{without}"""
+{extra}"""
 
 
 def _pictures(path: Path, number: int) -> None:

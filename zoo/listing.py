@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from zoo import kinds, registry, tables
@@ -203,10 +202,14 @@ def _measured(metric: Metric) -> str:
     text += f"{metric.examples:,} examples"
     if metric.seeds and metric.without_teacher:
         text += (
-            f"; mean of {len(metric.seeds)} seeds {fmean(metric.seeds):.2f}%, "
-            f"by the same recipe without a teacher {fmean(metric.without_teacher):.2f}%"
+            f"; mean of {len(metric.seeds)} seeds {_mean(metric.seeds):.2f}%, "
+            f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}%"
         )
     return text
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)
 
 
 def _info_of_file(path: Path) -> Info:
