@@ -1,4 +1,4 @@
-"""Put trained networks into the package: int8 forms made, every figure measured on the test split, the manifest written.
+"""Put trained networks into the package: make the int8 forms, measure on the test split, write the manifest.
 
     python scripts/ship.py --runs runs --data cifar10
 
@@ -18,8 +18,10 @@ import typer
 
 import zoo
 from zoo import kinds
+from zoo.build import Model
 from zoo.train.images import ImageSet, normalize, read_parquet, split_validation
 from zoo.train.loop import accuracy
+from zoo.weights.file import save_file
 
 BASE = "mobilenetv2_cifar.cifar10"
 PURPOSE = "CIFAR-10, 10 classes, 32x32"
@@ -30,7 +32,7 @@ VALIDATION = 5000
 HOW = {
     "dense": "scripts/train.py mobilenetv2_cifar --epochs 30",
     "distilled": "scripts/train.py mobilenetv2_cifar_small --teacher dense --epochs 16 --seed 0",
-    "pruned": "zoo compress, Taylor importance, half of the MACs; then scripts/train.py with the dense network as teacher",
+    "pruned": "zoo compress, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
     "sparse": "scripts/train.py dense --sparsity, cubic schedule, with the dense network as teacher",
     "int8": f"post-training from dense: {CALIBRATION} training pictures, squared-error observer",
     "pruned-int8": f"post-training from pruned: {CALIBRATION} training pictures, squared-error observer",
@@ -48,14 +50,16 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
         spec = models[origin].spec
         inputs = normalize(train.images[:CALIBRATION], spec.input.mean, spec.input.std)
         models[variant] = zoo.compress(models[origin], "int8", calibration=inputs)
-    students = {kind: [_top1(zoo.load(runs / f"{kind}_{seed}"), test) for seed in (0, 1)] for kind in ("distilled", "plain")}
+    students = {
+        kind: [_top1(zoo.load(runs / f"{kind}_{seed}"), test) for seed in (0, 1)] for kind in ("distilled", "plain")
+    }
     dense = _top1(models["dense"], test)
     tables = []
     for variant in ("dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"):
         model = models[variant]
         name = BASE if variant == "dense" else f"{BASE}-{variant}"
         path = package / "shipped" / f"{name}.safetensors"
-        zoo.weights.file.save_file(model, path)
+        save_file(model, path)
         top1 = _top1(model, test)
         metric = {
             "name": "top-1 accuracy",
@@ -74,14 +78,17 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
         tables.append(_table(name, _facts(model, path, HOW[variant]), metric))
         print(f"{name:45} {top1:.2f}  {path.stat().st_size:,} bytes")
     print("students", students)
-    _write(package / "manifest.toml", "# Written by scripts/ship.py; every figure in it was measured.\n\n" + "\n".join(tables))
+    _write(
+        package / "manifest.toml",
+        "# Written by scripts/ship.py; every figure in it was measured.\n\n" + "\n".join(tables),
+    )
 
 
-def _top1(model: zoo.build.Model, data: ImageSet) -> float:
+def _top1(model: Model, data: ImageSet) -> float:
     return round(accuracy(model, data, model.spec.input.mean, model.spec.input.std), 2)
 
 
-def _facts(model: zoo.build.Model, path: Path, recipe: str) -> dict[str, object]:
+def _facts(model: Model, path: Path, recipe: str) -> dict[str, object]:
     cost = kinds.cost(model.spec)
     zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.ndim >= 2)
     return {

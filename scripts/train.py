@@ -2,7 +2,7 @@
 
     python scripts/train.py mobilenetv2_cifar --data cifar10 --out runs/dense
     python scripts/train.py mobilenetv2_cifar_small --data cifar10 --teacher runs/dense --out runs/distilled
-    python scripts/train.py runs/pruned-at-once --data cifar10 --teacher runs/dense --learning-rate 0.05 --out runs/pruned
+    python scripts/train.py runs/narrow --data cifar10 --teacher runs/dense --learning-rate 0.05 --out runs/pruned
     python scripts/train.py runs/dense --data cifar10 --teacher runs/dense --sparsity 0.84 --out runs/sparse
 
 `--data` is a folder with train.parquet in the Hub's column style. A stopped run goes on from its last epoch.

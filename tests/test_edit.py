@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from networks import pictures, small
 
+from networks import pictures, small
 from zoo.build import edit
 from zoo.spec import SpecError
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 import torch
-from networks import gated, pictures, small
 
+from networks import gated, pictures, small
 from zoo import kinds, registry
 from zoo.build import Model, build
 from zoo.compress import compress

@@ -9,7 +9,10 @@ from zoo.naming import Name, UnknownName, did_you_mean, parse
 from zoo.spec import ModelSpec
 
 MODELS: dict[str, str] = {
-    **{f"mobilenetv2_{size}": "zoo.models.mobilenetv2:imagenet" for size in ("035", "050", "075", "100", "110d", "120d", "140")},
+    **{
+        f"mobilenetv2_{size}": "zoo.models.mobilenetv2:imagenet"
+        for size in ("035", "050", "075", "100", "110d", "120d", "140")
+    },
     "mobilenetv2_cifar": "zoo.models.mobilenetv2:cifar",
     "mobilenetv2_cifar_small": "zoo.models.mobilenetv2:cifar",
 }

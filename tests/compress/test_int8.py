@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import gated, pictures, small
 
+from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import reference_execution
 from zoo.compress import compress
@@ -40,7 +40,7 @@ def rows_agree(model, x: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", registry.MODELS)
 @pytest.mark.parametrize("size", [(32, 32), (45, 33)])
 def test_executions_agree_row_by_row(name: str, size: tuple[int, int]) -> None:
-    model, int8 = quantized(name)
+    _, int8 = quantized(name)
     rows_agree(int8, torch.randn(3, 3, *size))
 
 
@@ -109,7 +109,7 @@ def test_copies_and_loads_repack() -> None:
 
 
 def test_the_input_is_not_overwritten_by_the_fused_add() -> None:
-    model, int8 = quantized("mobilenetv2_cifar")
+    _, int8 = quantized("mobilenetv2_cifar")
     row = int8.s2_2
     codes = torch.randint(0, 256, (2, 8, 16, 16), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     before = codes.clone()

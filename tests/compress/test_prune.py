@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from networks import gated, lively, pictures, small
 from reduced import reduced
-
 from zoo import kinds, registry
 from zoo.build import Model
 from zoo.compress import compress, convert, prune

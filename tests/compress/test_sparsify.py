@@ -8,9 +8,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import pictures, small
 from torch.nn.utils import prune
 
+from networks import pictures, small
 from zoo.compress import compress
 from zoo.compress.sparsify import Sparsifier
 

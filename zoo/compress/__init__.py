@@ -38,14 +38,17 @@ def compress(
 ) -> Model:
     """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
 
-    pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is given),
-    by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`, `scope`. int8:
-    `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax", "percentile").
+    pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
+    given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
+    `scope`. int8: `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax",
+    "percentile"); rows in `keep_float` stay float32.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """
     wanted = parse_passes(passes)
     if not wanted:
-        raise ValueError(f"Nothing to do: {passes!r} names no pass; choose from {', '.join(PASSES)}, joined by hyphens.")
+        raise ValueError(
+            f"Nothing to do: {passes!r} names no pass; choose from {', '.join(PASSES)}, joined by hyphens."
+        )
     if "distilled" in wanted:
         distill.refuse(model.spec.name)
     if ratio is None and macs is None and parameters is None:

@@ -10,6 +10,6 @@ class NotATransformation(ValueError):
 def refuse(name: str) -> None:
     """Raise, with the line to run."""
     raise NotATransformation(
-        "A distilled model is trained, not converted: take a shipped one by name, zoo.create('mobilenet-distilled'), or "
+        "A distilled model is trained, not converted: take a shipped one, zoo.create('mobilenet-distilled'), or "
         f"train one from a folder of Parquet files: python scripts/train.py STUDENT --teacher {name} --data FOLDER."
     )

@@ -58,8 +58,8 @@ def _parts(
                 parts.append(state[f"{prefix}bn.weight"].double().abs())
         else:
             keys = ("bn.weight", "bn.bias") if layer.norm else ("weight", "bias")
-            change = sum((state[prefix + k] * gradients[prefix + k]).double().view(len(state[prefix + k]), -1).sum(1) for k in keys)
-            parts.append(change.square())
+            changes = [(state[prefix + k] * gradients[prefix + k]).double() for k in keys]
+            parts.append(torch.stack([c.reshape(len(c), -1).sum(1) for c in changes]).sum(0).square())
     return parts
 
 

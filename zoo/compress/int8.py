@@ -22,9 +22,7 @@ from zoo.spec import Block, ModelSpec
 ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inputs"
 
 
-def plan(
-    model: Model, data: Any = None, *, observer: str = "mse", keep_float: tuple[str, ...] = ()
-) -> Decision:
+def plan(model: Model, data: Any = None, *, observer: str = "mse", keep_float: tuple[str, ...] = ()) -> Decision:
     """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32."""
     if observer not in OBSERVERS:
         raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
@@ -47,7 +45,9 @@ def plan(
         if before.name in chosen and row.name in chosen:  # one tensor, one edge
             chosen[row.name][0] = chosen[before.name][-1]
     examples = sum(len(batch) for batch in batches)
-    return Decision("int8", {"edges": chosen}, {"observer": observer, "examples": examples, "keep_float": list(keep_float)})
+    return Decision(
+        "int8", {"edges": chosen}, {"observer": observer, "examples": examples, "keep_float": list(keep_float)}
+    )
 
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:

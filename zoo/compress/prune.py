@@ -34,7 +34,8 @@ def plan(
 
     One of three targets: `ratio`, the share of channels to drop in every group; or the share of `macs` or of
     `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups
-    narrower than 64), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of reach.
+    narrower than 64), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of
+    reach.
     """
     targets = {"ratio": ratio, "macs": macs, "parameters": parameters}
     given = {name: value for name, value in targets.items() if value is not None}
@@ -106,7 +107,9 @@ def _within_budget(
     candidates = torch.cat([torch.zeros(1, dtype=torch.float64), *score.values()]).unique().tolist()
     low, high = 0, len(candidates) - 1
     if getattr(kinds.cost(narrowed(spec, at(candidates[high]))), measure) > allowed:
-        raise ValueError(f"{spec.name} cannot be pruned to {budget:.0%} of its {measure}; keep_at_least stands against it.")
+        raise ValueError(
+            f"{spec.name} cannot be pruned to {budget:.0%} of its {measure}; keep_at_least stands against it."
+        )
     while low < high:
         middle = (low + high) // 2
         if getattr(kinds.cost(narrowed(spec, at(candidates[middle]))), measure) <= allowed:

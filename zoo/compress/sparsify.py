@@ -22,9 +22,10 @@ SCOPES = ("global", "layer")
 class Sparsifier:
     """Prunes weights by magnitude while anybody's loop trains: call `step(done, total)` behind each optimiser step.
 
-    `sparsity` is the share of zeros among the weights of convolutions and linear layers, reached by the cubic schedule of
-    Zhu and Gupta, 2017, between the shares `begin` and `end` of the steps; masks are renewed every `every` steps and hold
-    to the last. `scope` "global" ranks all weights together, "layer" each layer by itself. `begin == end == 0` is one-shot.
+    `sparsity` is the share of zeros among the weights of convolutions and linear layers, reached by the cubic schedule
+    of Zhu and Gupta, 2017, between the shares `begin` and `end` of the steps; masks are renewed every `every` steps and
+    hold to the last. `scope` "global" ranks all weights together, "layer" each layer by itself. `begin == end == 0` is
+    one-shot.
     """
 
     def __init__(
@@ -71,7 +72,6 @@ class Sparsifier:
         with torch.no_grad():
             for name, mask in self.masks.items():
                 self.weights[name].masked_fill_(~mask, 0.0)  # a product would leave negative zeros
-
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) -> dict[str, Tensor]:

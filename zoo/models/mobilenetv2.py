@@ -1,9 +1,18 @@
 """MobileNetV2 (Sandler et al., 2018) in timm's sizes, and two small ones for 32x32 pictures."""
 
+from typing import Any
+
 from zoo.spec import Block, ImageInput, ModelSpec
 
-# expansion, channels, repeats, stride
-IMAGENET_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+IMAGENET_STAGES = (  # expansion, channels, repeats, stride
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 # name -> (width multiplier, depth multiplier, are stem and head exempt from the width)
 SIZES = {
     "mobilenetv2_035": (0.35, 1.0, False),
@@ -14,7 +23,7 @@ SIZES = {
     "mobilenetv2_120d": (1.2, 1.4, True),
     "mobilenetv2_140": (1.4, 1.0, False),
 }
-# name -> (stem, stages, head): 16x16 positions behind the stem, since depthwise gradients at 32x32 take most of the time
+# name -> (stem, stages, head); 16x16 positions behind the stem: depthwise gradients at 32x32 would take longest
 CIFAR_SIZES = {
     "mobilenetv2_cifar": (32, ((1, 16, 1, 1), (4, 32, 3, 1), (4, 64, 4, 2), (4, 112, 3, 2)), 384),
     "mobilenetv2_cifar_small": (24, ((1, 16, 1, 1), (4, 24, 3, 1), (4, 40, 4, 2), (4, 64, 3, 2)), 256),
@@ -41,14 +50,12 @@ def cifar(name: str, num_classes: int = 10) -> ModelSpec:
     return ModelSpec(name=name, rows=_rows(*CIFAR_SIZES[name], num_classes), input=CIFAR_INPUT)
 
 
-def _rows(
-    stem: int, stages: tuple[tuple[int, int, int, int], ...], head: int, num_classes: int
-) -> tuple[Block, ...]:
+def _rows(stem: int, stages: tuple[tuple[int, int, int, int], ...], head: int, num_classes: int) -> tuple[Block, ...]:
     rows = [Block("conv_norm_act", "stem", in_channels=3, out_channels=stem, kernel_size=3, stride=2)]
     width = stem
     for stage, (expansion, channels, repeats, stride) in enumerate(stages, 1):
         for repeat in range(1, repeats + 1):
-            common = {
+            common: dict[str, Any] = {
                 "in_channels": width,
                 "out_channels": channels,
                 "stride": stride if repeat == 1 else 1,

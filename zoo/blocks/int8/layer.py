@@ -33,7 +33,7 @@ def runs_fast(device: torch.device) -> bool:
 
 
 class Int8Module(nn.Module):
-    """Tensors keep their dtypes under `.half()` and `.to(dtype)`; whatever is derived from them is dropped on a change."""
+    """Tensors keep their dtypes under `.half()` and `.to(dtype)`; what is derived from them is dropped on a change."""
 
     def forget(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
@@ -144,9 +144,7 @@ class Int8Layer(Int8Module):
 
     def _make_pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
         if as_linear:
-            return onednn.PackedLinear(
-                self.weight, self.scale, self.bias, source=source, activation=self.activation
-            )
+            return onednn.PackedLinear(self.weight, self.scale, self.bias, source=source, activation=self.activation)
         return onednn.PackedConv(
             self.weight,
             self.scale,

@@ -124,7 +124,15 @@ def trusted() -> bool:
             weight[0], weight[1] = 127, -127
             scale, bias = torch.full((32,), 0.02), torch.linspace(-5, 5, 32)
             pack = PackedConv(
-                weight, scale, bias, source=source, stride=1, dilation=1, groups=groups, activation="none", shape=x.shape
+                weight,
+                scale,
+                bias,
+                source=source,
+                stride=1,
+                dilation=1,
+                groups=groups,
+                activation="none",
+                shape=x.shape,
             )
             expected = arithmetic.convolve(x, source, weight, scale, bias, stride=1, dilation=1, groups=groups)
             edge = target if groups == 1 else Edge(4.0, 128)

@@ -238,9 +238,7 @@ class Int8GlobalPool(Int8Row):
 class Int8Classifier(Int8Row):
     """Integer matrix product to float scores: (B, in_features) to (B, num_classes). No dropout: it does not train."""
 
-    def __init__(
-        self, *, in_features: int, num_classes: int, dropout: float = 0.0, emits: str = "float32"
-    ) -> None:
+    def __init__(self, *, in_features: int, num_classes: int, dropout: float = 0.0, emits: str = "float32") -> None:
         super().__init__(edges=2, emits=emits)
         self.fc = Int8Layer(in_features, num_classes, linear=True)
 
