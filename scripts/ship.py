@@ -74,7 +74,7 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
             "train_sha256": train.sha256,
         }
         if variant == "distilled":
-            metric |= {"teacher": BASE, "seeds": students["distilled"], "without_teacher": students["plain"]}
+            metric |= {"teacher": BASE, "with_teacher": students["distilled"], "without_teacher": students["plain"]}
         tables.append(_table(name, _facts(model, path, HOW[variant]), metric))
         print(f"{name:45} {top1:.2f}  {path.stat().st_size:,} bytes")
     print("students", students)

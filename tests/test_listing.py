@@ -56,7 +56,7 @@ def test_info_of_a_shipped_variant(toys: Path) -> None:
     assert found.labels == toy_shipped.CLASSES
     assert found.bytes == (toys / "shipped" / f"{DENSE}-distilled.safetensors").stat().st_size
     assert "mean of 2 seeds 10.50%, by the same recipe without a teacher 9.50%" in repr(found)
-    assert (found.teacher, found.metric.seeds if found.metric else ()) == ("some.teacher", (10.0, 11.0))
+    assert (found.teacher, found.metric.with_teacher if found.metric else ()) == ("some.teacher", (10.0, 11.0))
     assert "<table>" in found._repr_html_()
     assert "114,354 of them not zero" in repr(zoo.info("mobilenet-sparse"))
 

@@ -71,7 +71,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Path:
 def _table(name: str, spec: ModelSpec, path: Path) -> str:
     data, costs = path.read_bytes(), cost(spec)
     nonzero = costs.parameters // 4 if "sparse" in name else costs.parameters
-    taught = 'teacher = "some.teacher"\nseeds = [10.0, 11.0]\nwithout_teacher = [9.0, 10.0]\n'
+    taught = 'teacher = "some.teacher"\nwith_teacher = [10.0, 11.0]\nwithout_teacher = [9.0, 10.0]\n'
     extra = taught if "distilled" in name else ""
     return f"""["{name}"]
 spec_name = "{spec.name}"

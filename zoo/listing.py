@@ -200,9 +200,9 @@ def _how_to_make(name: Name) -> str:
 def _measured(metric: Metric) -> str:
     text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
     text += f"{metric.examples:,} examples"
-    if metric.seeds and metric.without_teacher:
+    if metric.with_teacher and metric.without_teacher:
         text += (
-            f"; mean of {len(metric.seeds)} seeds {_mean(metric.seeds):.2f}%, "
+            f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}%, "
             f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}%"
         )
     return text

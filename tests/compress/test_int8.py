@@ -176,7 +176,7 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
 
 def test_twice_is_refused() -> None:
     model, int8 = quantized("mobilenetv2_cifar")
-    for again in ("int8", "pruned"):
+    for again in ("int8", "pruned", "sparse"):
         with pytest.raises(ValueError, match="int8 already"):
             compress(int8, again, calibration=pictures(model), ratio=0.5)
 

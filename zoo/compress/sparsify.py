@@ -87,6 +87,8 @@ def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) 
 def plan(model: Model, data: Any = None, *, sparsity: float = 0.8, scope: str = "global") -> Decision:
     """Ask for a share of zeros, once; which weights go follows from their magnitudes alone."""
     _check(sparsity, scope)
+    if any(row.precision != "float32" for row in model.spec):
+        raise ValueError(f"{model.spec.name} is int8 already; make the float network sparse, then int8.")
     return Decision("sparse", {"sparsity": sparsity, "scope": scope}, {"sparsity": sparsity, "scope": scope})
 
 

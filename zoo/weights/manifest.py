@@ -17,7 +17,7 @@ class Metric:
     """A measured figure, in percent, with everything needed to measure it again.
 
     `dense` is the dense network's figure on the same data, `validation` this network's on the part of train that was
-    held out for choosing. A distilled student has the figures of all its `seeds`, and those of the same student by the
+    held out for choosing. A distilled student has its figures `with_teacher`, one a seed, and those of the same student by the
     same recipe `without_teacher`. `sha256` is the data file's, `train_sha256` the training data's.
     """
 
@@ -32,7 +32,7 @@ class Metric:
     validation: float | None = None
     train_sha256: str = ""
     teacher: str = ""
-    seeds: tuple[float, ...] = ()
+    with_teacher: tuple[float, ...] = ()
     without_teacher: tuple[float, ...] = ()
 
 

@@ -21,7 +21,7 @@ class Int8Row(Int8Module):
 
     def __init__(self, *, edges: int, emits: str) -> None:
         super().__init__()
-        self.register_buffer("edges", torch.tensor([[1.0, 0.0]], dtype=torch.float32).repeat(edges, 1))
+        self.register_buffer("edges", torch.tensor([[1.0, 0.0]] * edges, dtype=torch.float32))
         self.edges: Tensor
         self.emits = emits
         self._read_edges: tuple[Edge, ...] | None = None

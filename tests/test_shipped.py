@@ -1,0 +1,137 @@
+"""What the package promises of the networks it ships, each promise measured or recomputed here."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import zoo
+from zoo import kinds, measure
+from zoo.blocks.int8 import reference_execution
+from zoo.naming import parse
+from zoo.weights import manifest
+
+ENTRIES = manifest.entries()
+DENSE = [name for name in ENTRIES if not parse(name).passes]
+COMPRESSED = [name for name in ENTRIES if parse(name).passes]
+INT8 = [name for name in ENTRIES if "int8" in parse(name).passes]
+VARIANTS = {"dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"}
+
+
+def dense_of(name: str) -> manifest.Entry:
+    return ENTRIES[parse(name).dense]
+
+
+def inputs(name: str, count: int = 500) -> tuple[torch.Tensor, torch.Tensor]:
+    """Shipped test pictures as the network takes them, and their labels."""
+    found = zoo.samples(parse(name).tag, "test")
+    prepare = zoo.preprocess(zoo.create(name))
+    return prepare(list(found.images[:count])), torch.from_numpy(found.labels[:count])
+
+
+@pytest.mark.parametrize("dense", DENSE)
+def test_every_variant_ships(dense: str) -> None:
+    assert {parse(name).variant for name in ENTRIES if parse(name).dense == dense} == VARIANTS
+
+
+def test_all_of_it_is_under_8_mb() -> None:
+    assert sum(entry.path.stat().st_size for entry in ENTRIES.values()) < 8_000_000
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_manifest_is_true(name: str) -> None:
+    entry, model = ENTRIES[name], zoo.create(name)
+    cost = kinds.cost(model.spec)
+    assert (cost.parameters, cost.macs) == (entry.parameters, entry.macs)
+    assert entry.path.stat().st_size == entry.bytes
+    assert hashlib.sha256(entry.path.read_bytes()).hexdigest() == entry.sha256
+    zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.ndim >= 2)
+    assert entry.nonzero == entry.parameters - zeros
+    assert len(model.labels) == model.spec["classifier"].args["num_classes"]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_accuracy_is_that_of_the_manifest(name: str) -> None:
+    """500 pictures of the 5,000: within three standard errors of the figure for all."""
+    found = zoo.evaluate(zoo.create(name), zoo.samples(parse(name).tag, "test"))
+    expected = ENTRIES[name].metric.value
+    assert abs(found.value - expected) < 300 * (expected / 100 * (1 - expected / 100) / found.examples) ** 0.5
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_it_answers_in_a_fresh_way(name: str) -> None:
+    """Odd sizes, batches of one and of many, and no state between calls."""
+    model = zoo.create(name)
+    x, _ = inputs(name, 8)
+    with torch.inference_mode():
+        together = model(x)
+        alone = torch.cat([model(x[i : i + 1]) for i in range(8)])
+        assert model(torch.randn(2, 3, 45, 33)).shape == (2, together.shape[1])
+        assert torch.equal(model(x), together)
+    tolerance = 1e-4 * float(together.abs().max())
+    torch.testing.assert_close(alone, together, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_what_each_variant_costs(name: str) -> None:
+    entry, dense = ENTRIES[name], dense_of(name)
+    lost = dense.metric.value - entry.metric.value
+    assert entry.metric.dense == dense.metric.value
+    match parse(name).variant:
+        case "int8":
+            assert lost <= 0.5 and entry.bytes <= 0.34 * dense.bytes
+        case "pruned":
+            assert lost <= 1.5 and entry.macs <= 0.5 * dense.macs
+        case "sparse":
+            assert lost <= 1.0 and entry.bytes <= 0.27 * dense.bytes
+            assert 1 - entry.nonzero / entry.parameters >= 0.8
+        case "distilled":
+            with_teacher, without = entry.metric.with_teacher, entry.metric.without_teacher
+            assert entry.parameters <= 0.5 * dense.parameters and len(with_teacher) == len(without) >= 2
+            assert sum(with_teacher) / len(with_teacher) - sum(without) / len(without) >= 0.5
+        case "pruned-int8":
+            assert ENTRIES[f"{parse(name).dense}-pruned"].metric.value - entry.metric.value <= 0.5
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_int8_holds_integers(name: str) -> None:
+    state = zoo.create(name).state_dict()
+    weights = [tensor for key, tensor in state.items() if key.endswith("weight")]
+    assert weights and all(tensor.dtype == torch.int8 for tensor in weights)
+
+
+@pytest.mark.parametrize("name", INT8)
+def test_both_executions_give_the_same_answers(name: str) -> None:
+    model = zoo.create(name)
+    x, _ = inputs(name)
+    with torch.inference_mode():
+        fast = model(x)
+        with reference_execution():
+            reference = model(x)
+    assert F.cosine_similarity(fast, reference).min() >= 0.999
+    assert (fast.argmax(1) == reference.argmax(1)).float().mean() >= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dense", DENSE)
+def test_compressed_is_faster(dense: str) -> None:
+    """Ratios in one process, interleaved, medians; the best of three, for the machine may be busy."""
+    names = [dense, f"{dense}-pruned", f"{dense}-int8", f"{dense}-distilled", f"{dense}-sparse", f"{dense}-pruned-int8"]
+    models = [zoo.create(name) for name in names]
+
+    def ratios(batch: int) -> dict[str, float]:
+        best: dict[str, float] = {}
+        for _ in range(3):
+            times, _ = measure.median_times(models, [measure.example(m, batch) for m in models], seconds=4)
+            for name, seconds in zip(names, times, strict=True):
+                variant = parse(name).variant
+                best[variant] = min(best.get(variant, 9.9), seconds / times[0])
+        return best
+
+    many = ratios(32)
+    assert many["pruned"] <= 0.75 and many["int8"] <= 0.6, many
+    one = ratios(1)
+    assert max(one.values()) <= 1.1, one
