@@ -33,12 +33,11 @@ def small(arch: str) -> Model:
 def gated(activation: str, gate: str = "sigmoid") -> Model:
     """Squeeze-and-excite, a signed activation, strides of 2, skips: what naive int8 loses most on."""
     common = {"activation": activation, "se_channels": 8, "se_activation": "relu", "se_gate": gate}
+    wide = {"kernel_size": 5}
     rows = (
         Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, activation=activation),
         Block("depthwise_separable", "a", in_channels=16, out_channels=16, skip=True, out_activation="none", **common),
-        Block(
-            "inverted_residual", "b", in_channels=16, mid_channels=48, out_channels=24, stride=2, kernel_size=5, **common
-        ),
+        Block("inverted_residual", "b", in_channels=16, mid_channels=48, out_channels=24, stride=2, **wide, **common),
         Block("inverted_residual", "c", in_channels=24, mid_channels=72, out_channels=24, skip=True, **common),
         Block("conv_norm_act", "head", in_channels=24, out_channels=64, kernel_size=1, activation=activation),
         Block("global_pool", "pool"),

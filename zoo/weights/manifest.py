@@ -17,8 +17,8 @@ class Metric:
     """A measured figure, in percent, with everything needed to measure it again.
 
     `dense` is the dense network's figure on the same data, `validation` this network's on the part of train that was
-    held out for choosing. A distilled student has its figures `with_teacher`, one a seed, and those of the same student by the
-    same recipe `without_teacher`. `sha256` is the data file's, `train_sha256` the training data's.
+    held out for choosing. A distilled student has its figures `with_teacher`, one a seed, and those of the same student
+    by the same recipe `without_teacher`. `sha256` is the data file's, `train_sha256` the training data's.
     """
 
     name: str
