@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 import torch
 import typer
 
-from zoo.train.images import class_names
-
-VALIDATION = 5000  # the pictures of train that scripts/train.py holds out
+from zoo.train.images import VALIDATION, class_names
 
 
 def main(data: Annotated[Path, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:

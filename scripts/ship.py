@@ -28,7 +28,6 @@ PURPOSE = "CIFAR-10, 10 classes, 32x32"
 LICENCE = "Apache-2.0 (weights); CIFAR-10: research use, cite Krizhevsky, 2009"
 SOURCE = "trained from scratch for this package"
 CALIBRATION = 512
-VALIDATION = 5000
 HOW = {
     "dense": "scripts/train.py mobilenetv2_cifar --epochs 30",
     "distilled": "scripts/train.py mobilenetv2_cifar_small --teacher dense --epochs 16 --seed 0",
@@ -41,7 +40,7 @@ HOW = {
 
 def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Option()], threads: int = 1) -> None:
     torch.set_num_threads(threads)
-    train, validation = split_validation(read_parquet(data / "train.parquet"), VALIDATION)
+    train, validation = split_validation(read_parquet(data / "train.parquet"))
     test = read_parquet(data / "test.parquet")
     package = Path(zoo.__file__).parent / "weights"
     models = {variant: zoo.load(runs / variant) for variant in ("dense", "pruned", "sparse")}

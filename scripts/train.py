@@ -16,10 +16,8 @@ import typer
 
 import zoo
 from zoo import registry
-from zoo.train.images import class_names, read_parquet, split_validation
+from zoo.train.images import VALIDATION, class_names, read_parquet, split_validation
 from zoo.train.loop import Recipe, accuracy, fit
-
-VALIDATION = 5000  # pictures of train held out for choosing
 
 
 def main(
@@ -39,7 +37,7 @@ def main(
     student = zoo.build(registry.spec(model)) if fresh else zoo.load(model)
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
     mean, std = student.spec.input.mean, student.spec.input.std
-    train, validation = split_validation(read_parquet(data / "train.parquet"), VALIDATION)
+    train, validation = split_validation(read_parquet(data / "train.parquet"))
     sparsifier = zoo.Sparsifier(student, sparsity=sparsity) if sparsity else None
     fit(
         student,

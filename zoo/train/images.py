@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+VALIDATION = 5000  # pictures of train that every recipe holds out for choosing
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -49,7 +51,7 @@ def read_parquet(path: str | Path) -> ImageSet:
     )
 
 
-def split_validation(data: ImageSet, size: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+def split_validation(data: ImageSet, size: int = VALIDATION, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     """(train, validation): `size` pictures, the same ones for the same seed, are held out for choosing."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.take(order[size:]), data.take(order[:size])
