@@ -29,9 +29,9 @@ LICENCE = "Apache-2.0 (weights); CIFAR-10: research use, cite Krizhevsky, 2009"
 SOURCE = "trained from scratch for this package"
 CALIBRATION = 512
 HOW = {
-    "dense": "scripts/train.py mobilenetv2_cifar --epochs 30",
-    "distilled": "scripts/train.py mobilenetv2_cifar_small --teacher dense --epochs 16 --seed 0",
-    "pruned": "zoo compress, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
+    "dense": "scripts/train.py mobilenetv2_cifar, 30 epochs; 10 more with that network as teacher",
+    "distilled": "scripts/train.py mobilenetv2_cifar_small, 16 epochs, the 30-epoch dense network as teacher",
+    "pruned": "scripts/narrow.py, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
     "sparse": "scripts/train.py dense --sparsity, cubic schedule, with the dense network as teacher",
     "int8": f"post-training from dense: {CALIBRATION} training pictures, squared-error observer",
     "pruned-int8": f"post-training from pruned: {CALIBRATION} training pictures, squared-error observer",
@@ -89,7 +89,8 @@ def _top1(model: Model, data: ImageSet) -> float:
 
 def _facts(model: Model, path: Path, recipe: str) -> dict[str, object]:
     cost = kinds.cost(model.spec)
-    zeros = sum(int((p == 0).sum()) for p in model.parameters() if p.ndim >= 2)
+    weights = [tensor for key, tensor in model.state_dict().items() if key.endswith("weight") and tensor.ndim >= 2]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
     return {
         "spec_name": model.spec.name,
         "file": path.name,

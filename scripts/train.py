@@ -48,7 +48,8 @@ def main(
         checkpoint=out.with_name(out.name + ".checkpoint"),
         validation=validation,
         teacher=zoo.load(teacher) if teacher else None,
-        after_step=sparsifier.step if sparsifier else None,
+        after_step=sparsifier,
+        identity={"start": model, "teacher": str(teacher), "sparsity": sparsity},
     )
     student.labels = class_names(data / "train.parquet")
     student.made = {

@@ -5,7 +5,9 @@ import torch
 
 from networks import pictures, small
 from zoo.build import edit
+from zoo.compress import compress
 from zoo.spec import SpecError
+from zoo.weights.file import load, save_file
 
 
 def test_a_new_head_keeps_the_trunk() -> None:
@@ -24,8 +26,34 @@ def test_a_setting_keeps_the_tensors() -> None:
     assert edited.spec["stem"].args["activation"] == "hard_swish"
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(SpecError, match="channels"):
-        edit(small("mobilenetv2_cifar"), "stem", out_channels=24)
-    with pytest.raises(KeyError, match="s9_9"):
-        edit(small("mobilenetv2_cifar"), "s9_9", stride=2)
+@pytest.mark.parametrize(
+    ("row", "changes", "message"),
+    [
+        ("stem", {"out_channels": 24}, "channels"),
+        ("s9_9", {"stride": 2}, "s9_9"),
+        ("stem", {"name": "trunk"}, "name"),
+        ("stem", {"strides": 2}, "strides"),
+        ("stem", {}, "nothing"),
+    ],
+)
+def test_what_does_not_fit_is_refused(row: str, changes: dict, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        edit(small("mobilenetv2_cifar"), row, **changes)
+
+
+def test_labels_go_with_the_classes() -> None:
+    model = small("mobilenetv2_cifar")
+    model.labels = tuple("abcdefghij")
+    assert edit(model, "classifier", num_classes=3).labels == ()
+    assert edit(model, "stem", activation="relu").labels == model.labels
+
+
+def test_a_fresh_row_in_an_int8_model_is_float(tmp_path) -> None:
+    model = compress(small("mobilenetv2_cifar"), "int8", calibration=pictures(small("mobilenetv2_cifar")))
+    edited = edit(model, "classifier", num_classes=3)
+    assert edited.spec["classifier"].precision == "float32" and edited.spec["pool"].emits == "float32"
+    save_file(edited, tmp_path / "edited.safetensors")
+    x = pictures(model, 2)
+    assert torch.equal(load(tmp_path / "edited.safetensors")(x), edited(x))
+    middle = edit(model, "s2_2", kernel_size=5)
+    assert [r.precision for r in middle.spec].count("float32") == 1 and middle(x).shape == (2, 10)

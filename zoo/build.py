@@ -56,12 +56,16 @@ class Model(nn.Module):
 
     def _check_input(self, x: Tensor) -> None:
         channels = self.spec.input.channels
-        if x.dim() != 4 or x.shape[1] != channels or x.dtype == torch.uint8:
-            raise ValueError(
-                f"{self.spec.name} takes normalised floats of shape (batch, {channels}, height, width), "
-                f"not {str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}; "
-                "zoo.preprocess(model) makes them."
-            )
+        if not isinstance(x, Tensor):
+            found = type(x).__name__
+        elif not x.is_floating_point() or x.dim() != 4 or x.shape[1] != channels or 0 in x.shape[2:]:
+            found = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+        else:
+            return
+        raise ValueError(
+            f"{self.spec.name} takes normalised floats of shape (batch, {channels}, height, width), not {found}; "
+            "zoo.preprocess(model) makes them."
+        )
 
 
 def build(spec: ModelSpec, *, device: str | torch.device | None = None) -> Model:
@@ -88,16 +92,28 @@ def from_state(spec: ModelSpec, state: Mapping[str, Tensor]) -> Model:
 
 
 def edit(model: Model, row: str, **changes: Any) -> Model:
-    """A new model with one row's arguments changed; rows whose tensors still fit keep them, others start fresh.
+    """A new model with one row's arguments changed. The row keeps its tensors where they fit, else it starts fresh.
 
-    `edit(model, "classifier", num_classes=5)` gives a new head. Raises SpecError where the rows no longer fit together.
+    `edit(model, "classifier", num_classes=5)` gives a new head, without labels. A fresh row is float32, in an int8
+    model too. Raises SpecError for what cannot be: no such row or argument, or rows that no longer fit together.
     """
-    spec = kinds.check(model.spec.edit(row, **changes))
-    fresh, old = build(spec).state_dict(), model.state_dict()
+    names = [r.name for r in model.spec]
+    if row not in names:
+        raise SpecError(f"{model.spec.name} has no row {row!r}; its rows are {names}.")
+    if not changes or not set(changes) <= set(kinds.KINDS[model.spec[row].kind].args):
+        raise SpecError(f"edit changes arguments of {model.spec[row].kind}, not {sorted(changes) or 'nothing'}.")
+    spec = model.spec.edit(row, **changes)
     kept = kinds.state(spec[row]) == kinds.state(model.spec[row])
+    if not kept and spec[row].precision == "int8":
+        spec = spec.edit(row, precision="float32", emits="float32")
+        if row != names[0]:
+            spec = spec.edit(names[names.index(row) - 1], emits="float32")
+    fresh, old = build(spec).state_dict(), model.state_dict()
     state = {key: value if key.startswith(f"{row}.") and not kept else old[key] for key, value in fresh.items()}
     edited = from_state(spec, {key: value.clone() for key, value in state.items()})
-    edited.labels, edited.made = model.labels, model.made
+    if kept or row != names[-1]:
+        edited.labels = model.labels
+    edited.made = {**model.made, "edited": [*model.made.get("edited", []), {row: changes}]}
     return edited
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from networks import gated, pictures, small
 from zoo import registry
-from zoo.blocks.int8 import reference_execution
+from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.compress import compress
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
 from zoo.weights.file import save_file
@@ -174,11 +176,54 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
         compress(small("mobilenetv2_cifar"), "int8", **options)
 
 
+def test_an_empty_batch_gives_an_empty_answer() -> None:
+    _, int8 = quantized("mobilenetv2_cifar")
+    assert int8(torch.zeros(0, 3, 32, 32)).shape == (0, 10)
+
+
+def test_the_reference_is_forced_for_one_thread() -> None:
+    cpu = torch.device("cpu")
+    entered, left = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def other() -> None:
+        with reference_execution():
+            entered.set()
+            left.wait(10)
+            seen.append(runs_fast(cpu))
+
+    thread = threading.Thread(target=other)
+    with reference_execution():
+        thread.start()
+        assert entered.wait(10)
+    before = runs_fast(cpu)
+    left.set(), thread.join()
+    assert seen == [False] and runs_fast(cpu) == before == onednn.trusted()
+
+
+@pytest.mark.parametrize("broken", ["add", "relu6", "unpadded"])
+def test_wrong_operators_are_not_trusted(broken: str, monkeypatch) -> None:
+    if not onednn.trusted():
+        pytest.skip("this host runs the reference")  # nothing to break
+    match broken:
+        case "add":
+            monkeypatch.setattr(onednn.PackedConv, "add", lambda self, x, *rest: torch.zeros_like(x))
+        case "relu6":
+            monkeypatch.setitem(onednn.POST_OPS, "relu6", ("relu", []))
+        case "unpadded":
+            monkeypatch.setattr(onednn, "F", type("F", (), {"pad": staticmethod(_pad_with_zero)}))
+    assert not onednn.trusted.__wrapped__()
+
+
+def _pad_with_zero(x: torch.Tensor, pad: list[int], value: int) -> torch.Tensor:
+    return F.pad(x, pad)
+
+
 def test_twice_is_refused() -> None:
     model, int8 = quantized("mobilenetv2_cifar")
     for again in ("int8", "pruned", "sparse"):
         with pytest.raises(ValueError, match="int8 already"):
-            compress(int8, again, calibration=pictures(model), ratio=0.5)
+            compress(int8, again, calibration=pictures(model) if again == "int8" else None)
 
 
 def test_distilled_is_not_arithmetic() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from networks import gated, lively, pictures, small
 from reduced import reduced
 from zoo import kinds, registry
-from zoo.build import Model
+from zoo.build import Model, build
 from zoo.compress import compress, convert, prune
 from zoo.compress.decision import Decision
 from zoo.compress.groups import channel_groups, narrowed
@@ -66,6 +66,21 @@ def test_budget_is_kept_and_spent(target: str, share: float) -> None:
     assert share - 0.08 < getattr(pruned, target) / getattr(dense, target) <= share
 
 
+@pytest.mark.parametrize("scope", ["macs", "parameters"])
+def test_equal_scores_do_not_collapse_the_network(scope: str) -> None:
+    model = build(registry.spec("mobilenetv2_cifar"))  # every batch-norm factor is 1
+    pruned = compress(model, "pruned", importance="bn_scale", **{scope: 0.5})
+    assert 0.4 < getattr(kinds.cost(pruned.spec), scope) / getattr(kinds.cost(model.spec), scope) <= 0.5
+
+
+def test_taylor_leaves_a_training_model_alone() -> None:
+    model = small("mobilenetv2_cifar").train()
+    model.stem.requires_grad_(False)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    compress(model, "pruned", ratio=0.5, importance="taylor", data=labelled(model))
+    assert model.training and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
 def test_skips_narrow_together() -> None:
     model = compress(lively(registry.spec("mobilenetv2_cifar")), "pruned", ratio=0.5)
     stage = [model.spec[f"s3_{i}"].args["out_channels"] for i in (1, 2, 3, 4)]
@@ -116,6 +131,13 @@ def test_the_decision_is_json() -> None:
         ({"macs": 0.01, "keep_at_least": 0.5}, "cannot be pruned"),
         ({"ratio": 0.5, "importance": "l3"}, "l3"),
         ({"ratio": 0.5, "importance": "taylor"}, "labelled"),
+        ({"importance": "taylor", "data": (torch.zeros(0, 3, 32, 32), torch.zeros(0))}, "one length"),
+        ({"importance": "taylor", "data": (torch.zeros(2, 3, 32, 32), torch.tensor([3, 10]))}, "0 to 9"),
+        ({"importance": "taylor", "data": (torch.full((2, 3, 32, 32), torch.nan), torch.tensor([3, 1]))}, "finite"),
+        ({"ratio": 0.5, "round_to": 2.5}, "round_to"),
+        ({"ratio": 0.5, "keep_at_least": 5}, "keep_at_least"),
+        ({"ratio": 0.5, "sparsity": 0.5}, "sparsity: for the pass 'sparse'"),
+        ({"calibration": torch.zeros(2, 3, 32, 32)}, "calibration: for the pass 'int8'"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:

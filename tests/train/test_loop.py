@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.build import Model, build
+from zoo.compress.sparsify import Sparsifier
 from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.images import ImageSet, normalize
 from zoo.train.loop import Recipe, accuracy, fit
@@ -32,6 +33,26 @@ SPEC = ModelSpec(
 
 class Interrupted(Exception):
     pass
+
+
+class Cut:
+    """Stops the run at a step (0: never), and is a Sparsifier besides, where it is given one."""
+
+    def __init__(self, at: int, sparsifier: Sparsifier | None = None) -> None:
+        self.at, self.sparsifier = at, sparsifier
+
+    def step(self, done: int, total: int) -> None:
+        if done == self.at:
+            raise Interrupted
+        if self.sparsifier is not None:
+            self.sparsifier.step(done, total)
+
+    def state_dict(self) -> dict:
+        return self.sparsifier.state_dict() if self.sparsifier else {}
+
+    def load_state_dict(self, state: dict) -> None:
+        if self.sparsifier:
+            self.sparsifier.load_state_dict(state)
 
 
 @pytest.fixture
@@ -88,34 +109,53 @@ def test_two_runs_are_equal(data: ImageSet, tmp_path: Path, bfloat16: bool) -> N
 
 @pytest.mark.parametrize("epochs_done", [1, 2])
 def test_a_resumed_run_equals_the_uninterrupted_one(data: ImageSet, tmp_path: Path, epochs_done: int) -> None:
-    whole = run(data, tmp_path / "whole.pt")
+    whole = run(data, tmp_path / "whole.pt", after_step=Cut(0))
     steps = len(data) // RECIPE.batch_size
 
-    def interrupt(step: int, total: int) -> None:
-        assert total == RECIPE.epochs * steps
-        if step == epochs_done * steps + 2:
-            raise Interrupted
-
     with pytest.raises(Interrupted):
-        run(data, tmp_path / "cut.pt", after_step=interrupt)
+        run(data, tmp_path / "cut.pt", after_step=Cut(epochs_done * steps + 2))
     assert torch.load(tmp_path / "cut.pt", weights_only=True)["epoch"] == epochs_done
-    assert_equal(run(data, tmp_path / "cut.pt"), whole)
+    assert_equal(run(data, tmp_path / "cut.pt", after_step=Cut(0)), whole)
+
+
+@pytest.mark.parametrize("end", [0.4, 0.9])
+def test_a_sparse_run_resumes_with_its_masks(data: ImageSet, tmp_path: Path, end: float) -> None:
+    def sparse(checkpoint: str, cut: int) -> dict[str, Tensor]:
+        model = fresh()
+        sparsifier = Cut(cut, Sparsifier(model, sparsity=0.6, end=end, every=3))
+        fit(
+            model,
+            data,
+            RECIPE,
+            mean=MEAN,
+            std=STD,
+            checkpoint=tmp_path / checkpoint,
+            after_step=sparsifier,
+            report=lambda line: None,
+        )
+        return model.state_dict()
+
+    whole = sparse("whole.pt", 0)
+    assert sum(int((v == 0).sum()) for v in whole.values() if v.ndim > 1) > 100
+    with pytest.raises(Interrupted):
+        sparse("cut.pt", 12)
+    assert_equal(sparse("cut.pt", 0), whole)
 
 
 def test_a_finished_run_is_only_loaded(data: ImageSet, tmp_path: Path) -> None:
     whole = run(data, tmp_path / "c.pt")
 
-    def never(step: int, total: int) -> None:
-        raise AssertionError("a finished run took another step")
-
-    assert_equal(run(data, tmp_path / "c.pt", after_step=never), whole)
+    before = (tmp_path / "c.pt").stat().st_mtime_ns
+    assert_equal(run(data, tmp_path / "c.pt"), whole)
+    assert (tmp_path / "c.pt").stat().st_mtime_ns == before
     assert [path.name for path in tmp_path.iterdir()] == ["c.pt"], "something unfinished was left behind"
 
 
 def test_another_recipes_checkpoint_is_refused(data: ImageSet, tmp_path: Path) -> None:
     run(data, tmp_path / "c.pt", replace(RECIPE, epochs=1))
-    with pytest.raises(ValueError, match=r"c\.pt belongs to another recipe"):
-        run(data, tmp_path / "c.pt")
+    for other in ({}, {"recipe": replace(RECIPE, epochs=1), "identity": {"teacher": "dense"}}):
+        with pytest.raises(ValueError, match=r"c\.pt belongs to another recipe"):
+            run(data, tmp_path / "c.pt", **other)
 
 
 def test_fewer_pictures_than_a_batch_are_refused(data: ImageSet, tmp_path: Path) -> None:

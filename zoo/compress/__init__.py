@@ -28,22 +28,26 @@ def compress(
     ratio: float | None = None,
     macs: float | None = None,
     parameters: float | None = None,
-    importance: str = "l2",
+    importance: str | None = None,
     round_to: int | None = None,
-    keep_at_least: float = 0.1,
-    sparsity: float = 0.8,
-    scope: str = "global",
-    observer: str = "mse",
-    keep_float: tuple[str, ...] = (),
+    keep_at_least: float | None = None,
+    sparsity: float | None = None,
+    scope: str | None = None,
+    observer: str | None = None,
+    keep_float: tuple[str, ...] | None = None,
 ) -> Model:
     """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
 
     pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
     given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
     `scope`. int8: `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax",
-    "percentile"); rows in `keep_float` stay float32.
+    "percentile"); rows in `keep_float` stay float32. What is left out has the default of the pass's own `plan`.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """
+    if not isinstance(model, Model) or not isinstance(passes, str):
+        raise ValueError(
+            f'compress takes a zoo model and a string like "pruned-int8", not {type(model).__name__} and {passes!r}.'
+        )
     wanted = parse_passes(passes)
     if not wanted:
         raise ValueError(
@@ -51,26 +55,29 @@ def compress(
         )
     if "distilled" in wanted:
         distill.refuse(model.spec.name)
-    if ratio is None and macs is None and parameters is None:
-        macs = 0.5
+    options: dict[str, dict[str, Any]] = {
+        "pruned": {
+            "data": data,
+            "ratio": ratio,
+            "macs": macs,
+            "parameters": parameters,
+            "importance": importance,
+            "round_to": round_to,
+            "keep_at_least": keep_at_least,
+        },
+        "sparse": {"sparsity": sparsity, "scope": scope},
+        "int8": {"data": calibration, "observer": observer, "keep_float": keep_float},
+    }
+    given = {name: {key: value for key, value in of.items() if value is not None} for name, of in options.items()}
+    for name, found in given.items():
+        if found and name not in wanted:
+            names = ", ".join("calibration" if name == "int8" and key == "data" else key for key in found)
+            raise ValueError(f"{names}: for the pass {name!r}, which {passes!r} does not ask for.")
+    if not {"ratio", "macs", "parameters"} & set(given["pruned"]):
+        given["pruned"]["macs"] = 0.5
     model = _unmasked(model)
     for name in wanted:
-        if name == "pruned":
-            decision = prune.plan(
-                model,
-                data,
-                ratio=ratio,
-                macs=macs,
-                parameters=parameters,
-                importance=importance,
-                round_to=round_to,
-                keep_at_least=keep_at_least,
-            )
-        elif name == "sparse":
-            decision = sparsify.plan(model, sparsity=sparsity, scope=scope)
-        else:
-            decision = int8.plan(model, calibration, observer=observer, keep_float=keep_float)
-        model = convert(model, decision)
+        model = convert(model, PASSES[name].plan(model, **given[name]))
     return model
 
 

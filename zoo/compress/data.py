@@ -19,7 +19,7 @@ def as_batches(data: Any, why: str) -> list[Tensor]:
         batches = [batch[0] if isinstance(batch, (tuple, list)) else batch for batch in data]
     else:
         raise ValueError(f"{why}, as a tensor or an iterable of tensors, not {type(data).__name__}.")
-    if not batches or not all(isinstance(batch, Tensor) for batch in batches):
+    if not batches or not all(isinstance(batch, Tensor) and len(batch) for batch in batches):
         raise ValueError(f"{why}, as a tensor or an iterable of tensors.")
     if not all(torch.isfinite(batch).all() for batch in batches):
         raise ValueError("Calibration data holds values that are not finite.")
@@ -29,10 +29,10 @@ def as_batches(data: Any, why: str) -> list[Tensor]:
 def as_labelled_batches(data: Any, why: str) -> list[tuple[Tensor, Tensor]]:
     """Batches of (inputs, labels); a pair of tensors is split."""
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        return list(zip(data[0].split(BATCH), data[1].split(BATCH), strict=True))
+        data = zip(data[0].split(BATCH), data[1].split(BATCH), strict=True)
     if not isinstance(data, Iterable):
         raise ValueError(f"{why}, as (inputs, labels), not {type(data).__name__}.")
     batches = [tuple(batch) for batch in data if isinstance(batch, (tuple, list)) and len(batch) == 2]
-    if not batches:
-        raise ValueError(f"{why}, as (inputs, labels) pairs.")
+    if not batches or not all(len(inputs) and len(inputs) == len(labels) for inputs, labels in batches):
+        raise ValueError(f"{why}, as (inputs, labels) pairs of one length.")
     return batches

@@ -11,5 +11,6 @@ def refuse(name: str) -> None:
     """Raise, with the line to run."""
     raise NotATransformation(
         "A distilled model is trained, not converted: take a shipped one, zoo.create('mobilenet-distilled'), or "
-        f"train one from a folder of Parquet files: python scripts/train.py STUDENT --teacher {name} --data FOLDER."
+        "train one: save the teacher with zoo.save, then "
+        f"python scripts/train.py {name} --teacher TEACHER_FOLDER --data FOLDER_OF_PARQUET --out STUDENT_FOLDER"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -32,7 +33,13 @@ def scores(model: Model, groups: list[Group], criterion: str, data: Any = None) 
     for group in groups:
         parts = [part for node in group.members for part in _parts(model, node, criterion, state, gradients)]
         total = torch.stack(parts).sum(0) if parts else torch.ones(group.size, dtype=torch.float64)
-        result[group.name] = total if criterion == "taylor" else total / total.mean().clamp_min(1e-30)
+        result[group.name] = (total if criterion == "taylor" else total / total.mean().clamp_min(1e-30)).cpu()
+    if not all(score.isfinite().all() for score in result.values()):
+        raise ValueError(
+            f"The {criterion} importance is not finite: look for NaN or infinity in the weights and the data."
+        )
+    if criterion == "taylor" and not any(score.any() for score in result.values()):
+        raise ValueError("The loss does not change with any channel: Taylor importance has nothing to go by.")
     return result
 
 
@@ -67,11 +74,15 @@ def _gradients(model: Model, data: Any) -> dict[str, Tensor]:
     if data is None:
         raise ValueError("Taylor importance needs data=: labelled examples, as (inputs, labels).")
     batches = as_labelled_batches(data, "Taylor importance needs labelled examples")
+    model = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = dict(model.named_parameters())
     totals = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with torch.enable_grad():
         for inputs, labels in batches:
-            loss = F.cross_entropy(model(inputs), labels)
+            logits = model(inputs)
+            if labels.min() < 0 or labels.max() >= logits.shape[1]:
+                raise ValueError(f"Labels are 0 to {logits.shape[1] - 1}, not {labels.min()} to {labels.max()}.")
+            loss = F.cross_entropy(logits, labels)
             for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True):
                 totals[name] += gradient / len(batches)
     return totals

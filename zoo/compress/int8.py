@@ -76,7 +76,8 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
             prefix = f"{row.name}.{layer.int8_path}"
             out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight)
             out[f"{prefix}bias"] = bias
-        out[f"{row.name}.edges"] = torch.tensor(chosen[row.name], dtype=torch.float32)
+        device = next(iter(state.values())).device
+        out[f"{row.name}.edges"] = torch.tensor(chosen[row.name], dtype=torch.float32, device=device)
     return out
 
 

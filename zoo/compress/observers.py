@@ -31,7 +31,9 @@ class Histogram:
     def count(self, values: Tensor) -> None:
         """Second look: the values between them."""
         high = self.high if self.high > self.low else self.low + 1e-6
-        counts = torch.histc(values.detach().float(), BINS, self.low, high)
+        # histc counts in float32, which is exact up to 2**24.
+        parts = values.detach().float().flatten().split(1 << 23)
+        counts = torch.stack([torch.histc(part, BINS, self.low, high) for part in parts]).double().sum(0).cpu()
         self.counts = counts if self.counts is None else self.counts + counts
 
     @property

@@ -5,6 +5,7 @@ Channels that a skip shares narrow together. Oracle: the dense network with the 
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,10 @@ def plan(
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) != 1 or not all(isinstance(v, (int, float)) and 0 < v < 1 for v in given.values()):
         raise ValueError(f"Pruning takes one of ratio=, macs=, parameters=, between 0 and 1, not {given or 'none'}.")
+    if round_to is not None and not (isinstance(round_to, int) and round_to >= 1):
+        raise ValueError(f"round_to is a whole number of at least 1, not {round_to!r}.")
+    if not (isinstance(keep_at_least, (int, float)) and 0 <= keep_at_least < 1):
+        raise ValueError(f"keep_at_least is a share from 0 to below 1, not {keep_at_least!r}.")
     if any(row.precision != "float32" for row in model.spec):
         raise ValueError(f"{model.spec.name} is int8 already; prune the float network, then make it int8.")
     groups = [group for group in channel_groups(model.spec) if not group.frozen]
@@ -72,7 +77,7 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
             tensor = state[f"{row.name}.{key}"]
             for dim, axis in enumerate(axes):
                 if isinstance(axis, kinds.Axis) and (row.name, axis.space) in of_node:
-                    tensor = tensor.index_select(dim, _positions(axis, of_node[row.name, axis.space]))
+                    tensor = tensor.index_select(dim, _positions(axis, of_node[row.name, axis.space]).to(tensor.device))
             out[f"{row.name}.{key}"] = tensor.clone()
     return out
 
@@ -97,23 +102,22 @@ def _within_budget(
     measure: str,
     budget: float,
 ) -> dict[str, int]:
-    """The lowest threshold on the scores, one for all groups, whose network fits the budget."""
+    """As few of the least important channels, ranked over all groups, as must go to fit the budget."""
     allowed = budget * getattr(kinds.cost(spec), measure)
+    group_of = torch.cat([torch.full((g.size,), i) for i, g in enumerate(groups)])
+    ranked = group_of[torch.cat([score[g.name] for g in groups]).argsort(stable=True)]
 
-    def at(threshold: float) -> dict[str, int]:
-        counts = {g.name: int((score[g.name] > threshold).sum()) for g in groups}
-        return {g.name: max(floors[g.name], _round(g, counts[g.name], round_to)) for g in groups}
+    def after(dropped: int) -> dict[str, int]:
+        counts = torch.bincount(ranked[dropped:], minlength=len(groups)).tolist()
+        return {
+            g.name: max(floors[g.name], _round(g, count, round_to)) for g, count in zip(groups, counts, strict=True)
+        }
 
-    candidates = torch.cat([torch.zeros(1, dtype=torch.float64), *score.values()]).unique().tolist()
-    low, high = 0, len(candidates) - 1
-    if getattr(kinds.cost(narrowed(spec, at(candidates[high]))), measure) > allowed:
+    def fits(dropped: int) -> bool:
+        return getattr(kinds.cost(narrowed(spec, after(dropped))), measure) <= allowed
+
+    if not fits(len(ranked)):
         raise ValueError(
             f"{spec.name} cannot be pruned to {budget:.0%} of its {measure}; keep_at_least stands against it."
         )
-    while low < high:
-        middle = (low + high) // 2
-        if getattr(kinds.cost(narrowed(spec, at(candidates[middle]))), measure) <= allowed:
-            high = middle
-        else:
-            low = middle + 1
-    return at(candidates[high])
+    return after(bisect.bisect_left(range(len(ranked) + 1), True, key=fits))

@@ -41,6 +41,8 @@ class Sparsifier:
         _check(sparsity, scope)
         if not 0 <= begin <= end <= 1:
             raise ValueError(f"The schedule runs from begin to end, 0 <= {begin} <= {end} <= 1.")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"Masks are renewed every so many steps, at least 1, not {every!r}.")
         self.sparsity, self.scope = sparsity, scope
         self.begin, self.end, self.every = begin, end, every
         self.weights = _prunable(dict(model.named_parameters()))
@@ -51,6 +53,8 @@ class Sparsifier:
 
     def target(self, done: int, total: int) -> float:
         """The share of zeros due after `done` of `total` steps."""
+        if total < 1 or done < 0:
+            raise ValueError(f"Steps are counted as done of total, not {done!r} of {total!r}.")
         position = done / total
         if position < self.begin:
             return 0.0
@@ -66,6 +70,13 @@ class Sparsifier:
             self.masks = magnitude_masks(self.weights, due, self.scope)
             self._finished = final
         self.apply()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a restart needs: the masks, and whether they are final."""
+        return {"masks": self.masks, "finished": self._finished}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.masks, self._finished = dict(state["masks"]), state["finished"]
 
     def apply(self) -> None:
         """Set what is masked to zero."""

@@ -66,7 +66,7 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def augment(images: Tensor, generator: torch.Generator, *, pad: int = 4, hole: int = 8) -> Tensor:
     """A random crop after reflected padding, a mirror, and one square hole for every picture of (B, H, W, 3).
 
-    The hole (Cutout: DeVries and Taylor, 2017) is filled with the batch's mean grey.
+    The hole (Cutout: DeVries and Taylor, 2017) is filled with a middling grey.
     """
     batch, height, width, _ = images.shape
 

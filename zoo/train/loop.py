@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -38,6 +38,16 @@ class Recipe:
     seed: int = 0
 
 
+class AfterStep(Protocol):
+    """What runs behind every optimiser step, and must survive a restart: a `zoo.Sparsifier`, say."""
+
+    def step(self, done: int, total: int) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 def accuracy(model: nn.Module, data: ImageSet, mean: tuple[float, ...], std: tuple[float, ...]) -> float:
     """Share of `data` whose largest logit is the label's, in percent."""
     was_training = model.training
@@ -61,13 +71,14 @@ def fit(
     checkpoint: Path,
     validation: ImageSet | None = None,
     teacher: nn.Module | None = None,
-    after_step: Callable[[int, int], None] | None = None,
+    after_step: AfterStep | None = None,
+    identity: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> nn.Module:
     """Train `model` in place and return it, in eval mode.
 
-    `after_step(step, total)` runs behind every optimiser step: a `Sparsifier` masks weights there. The state is
-    written to `checkpoint` after every epoch; a run that finds one of the same recipe goes on from it.
+    The state is written to `checkpoint` after every epoch. A run that finds one of the same recipe, training data and
+    `identity` (whatever else tells runs apart: the start, the teacher) goes on from it; another's is refused.
     """
     optimizer = torch.optim.SGD(
         _decayed_apart(model, recipe.weight_decay), recipe.learning_rate, recipe.momentum, nesterov=True
@@ -84,7 +95,11 @@ def fit(
         cycle_momentum=False,
         final_div_factor=1e4,
     )
-    epoch = _resume(checkpoint, recipe, model, optimizer, schedule)
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    if after_step is not None:
+        parts["after_step"] = after_step
+    whose = {"recipe": asdict(recipe), "train": train.sha256, **(identity or {})}
+    epoch = _resume(checkpoint, whose, parts)
     model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if teacher is not None:
         teacher = teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -104,17 +119,11 @@ def fit(
                 optimizer.step()
                 schedule.step()
                 if after_step is not None:
-                    after_step(epoch * steps_per_epoch + index + 1, total)
+                    after_step.step(epoch * steps_per_epoch + index + 1, total)
                 loss_sum += loss.item()
             epoch += 1
             _write(
-                {
-                    "recipe": asdict(recipe),
-                    "epoch": epoch,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                },
+                {"whose": whose, "epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}},
                 checkpoint,
             )
             line = f"epoch {epoch}/{recipe.epochs}  loss {loss_sum / steps_per_epoch:.4f}"
@@ -142,15 +151,14 @@ def _loss(logits: Tensor, soft: Tensor | None, labels: Tensor, recipe: Recipe) -
     return distillation(logits, soft, labels, temperature=recipe.temperature, weight=recipe.soft_weight)
 
 
-def _resume(checkpoint: Path, recipe: Recipe, model: nn.Module, *others: object) -> int:
+def _resume(checkpoint: Path, whose: Mapping[str, Any], parts: Mapping[str, Any]) -> int:
     if not checkpoint.exists():
         return 0
     saved = torch.load(checkpoint, weights_only=True)
-    if saved["recipe"] != asdict(recipe):
-        raise ValueError(f"{checkpoint} belongs to another recipe; name another checkpoint, or delete it.")
-    model.load_state_dict(saved["model"])
-    for name, part in zip(("optimizer", "schedule"), others, strict=True):
-        part.load_state_dict(saved[name])  # type: ignore[attr-defined]
+    if saved.get("whose") != whose or saved.keys() != {"whose", "epoch", *parts}:
+        raise ValueError(f"{checkpoint} belongs to another recipe or run; name another checkpoint, or delete it.")
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
     return saved["epoch"]
 
 

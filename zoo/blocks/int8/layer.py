@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,27 +14,29 @@ from zoo.blocks.int8.arithmetic import Edge
 
 MAX_PACKS = 8  # image sizes kept ready a layer
 
-_forced_reference = False
+_forced_reference: ContextVar[bool] = ContextVar("forced_reference", default=False)
 
 
 @contextmanager
 def reference_execution() -> Iterator[None]:
-    """While open, int8 modules compute in plain float operators: slow, exact, exportable."""
-    global _forced_reference
-    before, _forced_reference = _forced_reference, True
+    """While open, int8 modules of this thread compute in plain float operators: slow, exact, exportable."""
+    token = _forced_reference.set(True)
     try:
         yield
     finally:
-        _forced_reference = before
+        _forced_reference.reset(token)
 
 
 def runs_fast(device: torch.device) -> bool:
     """Whether int8 modules on `device` use oneDNN's integer operators now."""
-    return not _forced_reference and device.type == "cpu" and onednn.trusted()
+    return not _forced_reference.get() and device.type == "cpu" and onednn.trusted()
 
 
 class Int8Module(nn.Module):
-    """Tensors keep their dtypes under `.half()` and `.to(dtype)`; what is derived from them is dropped on a change."""
+    """Tensors keep their dtypes under `.half()` and `.to(dtype)`; what is derived from them is dropped on a change.
+
+    Loading and moving are noticed; whoever writes into a tensor in place calls `forget()` afterwards.
+    """
 
     def forget(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
@@ -113,12 +116,12 @@ class Int8Layer(Int8Module):
         skip_edge: Edge | None = None,
     ) -> Tensor:
         """Codes `x` on `source` to codes on `target` (floats where None), with `skip` codes added before rounding."""
-        if not runs_fast(x.device):
+        if not runs_fast(x.device) or not x.numel():
             return self._reference(x, source, target, skip, skip_edge)
         if skip is not None:
             assert target is not None and skip_edge is not None
             if self.activation == "none":
-                return self._pack(x, source, False).add(x, target, skip.clone(), skip_edge)
+                return self._pack(x, source, False).add(x, target, _owned(skip), skip_edge)
             # The operators know no activation between the sum and the add.
             y = self._pack(x, source, self.pointwise)
             y = y.on_map(x, None) if self.pointwise else y(x, None)
@@ -178,3 +181,8 @@ class Int8Layer(Int8Module):
             assert skip_edge is not None
             y = y + arithmetic.dequantize(skip, skip_edge)
         return y if target is None else arithmetic.quantize(y, target)
+
+
+def _owned(skip: Tensor) -> Tensor:
+    """A copy for the fused add to overwrite: whoever else reads the row's input keeps it."""
+    return skip.clone(memory_format=torch.channels_last)

@@ -4,6 +4,7 @@ They are private to torch and depend on the processor, so `trusted()` compares t
 """
 
 import functools
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -111,39 +112,51 @@ class PackedLinear:
 def trusted() -> bool:
     """Whether the operators are there and agree with the reference on this host, extreme values included.
 
-    Without VNNI, products of uint8 and int8 can saturate in 16 bits, silently.
+    Without VNNI, products of uint8 and int8 can saturate in 16 bits, silently. Every post-op, the fused add, zero
+    points, strides, dense and depthwise windows and float outputs are tried, in some ten milliseconds.
     """
     try:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randint(0, 256, (2, 32, 9, 9), dtype=torch.uint8, generator=generator)
-        x[0] = 255
-        x = x.contiguous(memory_format=torch.channels_last)
-        source, target = Edge(0.05, 0), Edge(90.0, 128)
-        for groups in (1, 32):
-            weight = torch.randint(-127, 128, (32, 32 // groups, 3, 3), generator=generator).to(torch.int8)
-            weight[0], weight[1] = 127, -127
-            scale, bias = torch.full((32,), 0.02), torch.linspace(-5, 5, 32)
-            pack = PackedConv(
-                weight,
-                scale,
-                bias,
-                source=source,
-                stride=1,
-                dilation=1,
-                groups=groups,
-                activation="none",
-                shape=x.shape,
-            )
-            expected = arithmetic.convolve(x, source, weight, scale, bias, stride=1, dilation=1, groups=groups)
-            edge = target if groups == 1 else Edge(4.0, 128)
-            if not _agree(pack(x, edge), arithmetic.quantize(expected, edge)):
-                return False
-        weight, rows = weight.expand(32, 32, 3, 3).flatten(1)[:, :32].contiguous(), x.permute(0, 2, 3, 1)
-        linear = PackedLinear(weight, scale, bias, source=source, activation="none")
-        expected = arithmetic.multiply(rows, source, weight, scale, bias)
-        return _agree(linear(rows, Edge(4.0, 128)), arithmetic.quantize(expected, Edge(4.0, 128)))
+        windows = all(_trial("none", *case) for case in itertools.product((0, 128), (1, 32), (1, 2)))
+        post_ops = all(_trial(activation, 0, 1, 1) and _linear_trial(activation) for activation in POST_OPS)
+        return windows and post_ops
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
+
+
+def _trial(activation: str, zero: int, groups: int, stride: int) -> bool:
+    x, weight, scale, bias = _extremes((32, 32 // groups, 3, 3))
+    source, skip_edge = Edge(0.05, zero), Edge(0.3, 100)
+    target = Edge(30.0 if groups == 1 else 4.0, 128)
+    how = {"stride": stride, "dilation": 1, "groups": groups}
+    pack = PackedConv(weight, scale, bias, source=source, activation=activation, shape=tuple(x.shape), **how)
+    before = arithmetic.convolve(x, source, weight, scale, bias, **how)
+    expected = arithmetic.activate(before, activation)
+    agree = _agree(pack(x, target), arithmetic.quantize(expected, target))
+    agree &= torch.allclose(pack(x, None), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    if activation == "none" and stride == 1:
+        added = arithmetic.quantize(expected + arithmetic.dequantize(x, skip_edge), target)
+        agree &= _agree(pack.add(x, target, x.clone(), skip_edge), added)
+    return bool(agree)
+
+
+def _linear_trial(activation: str) -> bool:
+    x, weight, scale, bias = _extremes((32, 32))
+    source, target = Edge(0.05, 128), Edge(4.0, 128)
+    rows = x.permute(0, 2, 3, 1)
+    pack = PackedLinear(weight, scale, bias, source=source, activation=activation)
+    expected = arithmetic.activate(arithmetic.multiply(rows, source, weight, scale, bias), activation)
+    return _agree(pack(rows, target), arithmetic.quantize(expected, target))
+
+
+def _extremes(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes, weights, scales and biases that would show saturation."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (2, 32, 7, 7), dtype=torch.uint8, generator=generator)
+    x[0] = 255
+    weight = torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
+    weight[0], weight[1] = 127, -127
+    x = x.contiguous(memory_format=torch.channels_last)
+    return x, weight, torch.full((32,), 0.02), torch.linspace(-5, 5, 32)
 
 
 def _agree(codes: Tensor, expected: Tensor) -> bool:
