@@ -32,7 +32,7 @@ HOW = {
     "dense": "scripts/train.py mobilenetv2_cifar, 30 epochs; 10 more with that network as teacher",
     "distilled": "scripts/train.py mobilenetv2_cifar_small, 16 epochs, the 30-epoch dense network as teacher",
     "pruned": "scripts/narrow.py, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
-    "sparse": "scripts/train.py dense --sparsity, cubic schedule, with the dense network as teacher",
+    "sparse": "scripts/train.py dense --sparsity 0.84, cubic schedule, with the dense network as teacher",
     "int8": f"post-training from dense: {CALIBRATION} training pictures, squared-error observer",
     "pruned-int8": f"post-training from pruned: {CALIBRATION} training pictures, squared-error observer",
 }

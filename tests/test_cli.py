@@ -122,7 +122,33 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
     ("args", "message"),
     [
         (("info", "mobilnet"), "Did you mean 'mobilenet'"),
-        (("info", "no/such/folder"), "No such file"),
+        (("info", "no/such/folder"), "no such file or folder"),
+        (("info", "pickles"), "holds only pickles"),
+        (("info", "empty"), "it holds nothing"),
+        (("info", ""), "Cannot read the name"),
+        (("info", "a" * 300), "Unknown model"),
+        (("info", "./" + "a" * 300), "File name too long"),
+        (("predict", "no/such/folder", "text.png"), "no such file or folder"),
+        (("predict", "pickles", "text.png"), "holds only pickles"),
+        (("predict", "empty", "text.png"), "it holds nothing"),
+        (("eval", "pickles", "--data", "empty"), "holds only pickles"),
+        (("eval", "empty", "--data", "empty"), "it holds nothing"),
+        (("eval", "mobilenet", "--data", "empty"), "has no folders in it"),
+        (("eval", "mobilenet", "--data", "text.png"), "neither a .parquet file nor a folder"),
+        (("eval", "mobilenet", "--data", "text.parquet"), "is not a Parquet file"),
+        (("compare", "no/such/folder"), "no such file or folder"),
+        (("compare", "pickles"), "holds only pickles"),
+        (("compare", "mobilenet", "empty"), "it holds nothing"),
+        (("compare", "mobilenet", "text.png"), "not a safetensors file"),
+        (("compare", "mobilenet", "--images", "0"), "images is a whole number"),
+        (("compress", "pickles", "sparse", "--out", "x"), "holds only pickles"),
+        (("compress", "empty", "sparse", "--out", "x"), "it holds nothing"),
+        (("compress", "mobilenet", "sparse", "--out", "text.png"), "cannot be a folder"),
+        (("compress", "mobilenet", "int4", "--out", "x"), "Unknown pass"),
+        (("compress", "mobilenet", "pruned", "--out", "x", "--macs", "nan"), "Pruning takes one of"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "empty"), "No pictures"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "text.png"), "is not a picture"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "absent.png"), "No such picture"),
         (("list", "--task", "knitting"), "the tasks are"),
         (("predict", "mobilenetv2_100", "a.png"), "weights=None"),
         (("eval", "mobilenet", "--data", "absent.parquet"), "No such data"),
@@ -139,12 +165,50 @@ def test_errors_are_one_line_and_exit_2(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "pickles"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "pickles" / "pytorch_model.bin").write_bytes(b"\x80\x02.")
+    for file in ("text.png", "text.parquet"):
+        (tmp_path / file).write_text("hello, I am text and nothing else")
     for extra in ((), ("--json",)):
         shown, complaint = run(*args, *extra, status=2)
         assert shown == ""
         last = complaint.rstrip("\n").splitlines()[-1]
         assert message in last, complaint
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [(".", "is a folder, not a picture"), ("text.png", "is not a picture"), ("absent.png", "No such picture")],
+)
+def test_what_is_no_picture_is_one_line(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.png").write_text("hello")
+    complaint = run("predict", "mobilenet", image, status=2)[1]
+    assert message in complaint and complaint.count("\n") == 1
+    assert message in run_json("predict", "mobilenet", image, status=2)["images"][0]["error"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("compare", "mobilenet", "--images", "many"),
+        ("eval", "mobilenet", "--data", ".", "--batch-size", "1.5"),
+        ("compress", "mobilenet", "sparse", "--out", "x", "--sparsity", "half"),
+        ("predict", "mobilenet", "a.png", "--top", "3"),
+    ],
+)
+def test_options_of_the_wrong_type_exit_2(args: tuple[str, ...]) -> None:
+    complaint = run(*args, status=2)[1]
+    assert "Invalid value" in complaint or "No such option" in complaint
+
+
+def test_an_error_cannot_steer_the_terminal(toys: Path) -> None:
+    complaint = run("info", "./\x1b[2J\x9b31m", status=2)[1]
+    assert complaint.rstrip("\n").isprintable() and "no such file or folder" in complaint
 
 
 def test_missing_arguments_exit_2() -> None:

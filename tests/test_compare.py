@@ -50,6 +50,33 @@ def test_files_stand_beside_names(toys: Path) -> None:
     assert rows[1].bytes == Path(file).stat().st_size and rows[1].full_accuracy is None
 
 
+def test_a_path_is_a_path_though_it_is_called_like_a_name(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.save(zoo.create("mobilenet-int8"), tmp_path / "mobilenet")
+    monkeypatch.chdir(tmp_path)
+    alone, pair = zoo.compare(Path("mobilenet"), images=5).rows, zoo.compare(["mobilenet", Path("mobilenet")], images=5)
+    assert [row.bytes for row in alone] == [zoo.info(tmp_path / "mobilenet").bytes]
+    assert [row.variant for row in pair.rows] == ["dense", "mobilenet"]
+    assert pair.rows[1].accuracy is not None and pair.rows[1].agreement is not None
+
+
+def test_answers_are_not_held_against_labels_of_another_task(toys: Path, tmp_path: Path) -> None:
+    other, unnamed, wide = (zoo.create("mobilenet") for _ in range(3))
+    other.labels = tuple(reversed(other.labels))
+    unnamed.labels = ()
+    wide = zoo.create("mobilenet", num_classes=11)
+    for name, model in (("other", other), ("unnamed", unnamed), ("wide", wide)):
+        zoo.save(model, tmp_path / name)
+    files = [tmp_path / name for name in ("unnamed", "wide", "other")]
+    found = zoo.compare(["mobilenet", *files], images=5)
+    assert [row.accuracy is None for row in found.rows] == [False, True, True, True]
+    assert [row.agreement is None for row in found.rows] == [False, True, True, True]
+    assert "no top-1 % of unnamed, wide, other: labels other than the pictures'" in str(found)
+    first_unnamed = zoo.compare([files[0], files[1], files[0], "mobilenet"], images=5).rows
+    assert [row.agreement for row in first_unnamed] == [100.0, None, 100.0, None]
+
+
 def test_the_table_is_readable_in_80_columns(toys: Path) -> None:
     found = zoo.compare("mobilenet", images=5)
     row = replace(found.rows[0], peak_memory=104_000_000, agreement=100.0, accuracy=100.0)
@@ -69,6 +96,9 @@ def test_the_table_is_readable_in_80_columns(toys: Path) -> None:
         ("mobilenet", 41, "at most 40"),
         ("mobilenet", 2.5, "images is a whole number"),
         (["mobilenet", "no/such"], 5, "no such file"),
+        (Path("mobilenet"), 5, "no such file"),
+        (7, 5, "not int"),
+        ([7], 5, "is a string, not int"),
     ],
 )
 def test_bad_arguments_give_one_clear_error(toys: Path, names: object, images: int, message: str) -> None:

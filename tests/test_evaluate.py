@@ -61,6 +61,34 @@ def test_parquet_with_pictures_of_other_sizes_and_damaged_ones(
     assert "2 could not be read" in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, None], "the column is int64 with 1 of 2 missing"),
+        ([None, None], "the column is null with 2 of 2"),
+        (["0", "1"], "the column is string"),
+        ([0.5, 1.5], "the column is double"),
+        ([True, False], "the column is bool"),
+    ],
+)
+def test_parquet_labels_are_whole_numbers(model: Model, tmp_path: Path, labels: list[object], message: str) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cells = [{"bytes": png(image)} for image in PICTURES]
+    parquet.write_table(arrow.table({"img": cells, "label": labels}), tmp_path / "some.parquet")
+    with pytest.raises(ValueError, match=message):
+        zoo.evaluate(model, tmp_path / "some.parquet")
+
+
+def test_parquet_columns_come_once(model: Model, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = [arrow.array([png(PICTURES[0])]), arrow.array([0]), arrow.array([1])]
+    parquet.write_table(arrow.table(columns, names=["img", "label", "label"]), tmp_path / "some.parquet")
+    with pytest.raises(ValueError, match="each once"):
+        zoo.evaluate(model, tmp_path / "some.parquet")
+
+
 def test_folders_are_matched_by_label(model: Model, labelled: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     for i, (image, label) in enumerate(zip(*labelled, strict=True)):
         folder = tmp_path / model.labels[label].title()

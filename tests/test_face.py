@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch.nn as nn
 
 import zoo
 
@@ -34,6 +35,28 @@ def test_importing_a_module_of_the_same_name_leaves_the_function(name: str) -> N
     code = f"import zoo, zoo.{name}; from zoo.{name} import {name} as f; assert zoo.{name} is f and callable(f)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert isinstance(importlib.import_module(f"zoo.{name}"), ModuleType)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("build", "Model"),
+        ("compare", "Comparison"),
+        ("compress", "prune"),
+        ("evaluate", "Evaluation"),
+        ("preprocess", "ImageError"),
+        ("samples", "Samples"),
+    ],
+)
+def test_what_lies_in_a_module_of_a_public_name_is_imported_from_it(module: str, name: str) -> None:
+    code = f"import zoo; from zoo.{module} import {name} as a; f = zoo.{module}; from zoo.{module} import {name} as b; "
+    subprocess.run([sys.executable, "-c", f"{code}assert a is b and callable(f) and zoo.{module} is f"], check=True)
+
+
+def test_the_blocks_are_these() -> None:
+    kinds = {"ConvNormAct", "DepthwiseSeparable", "InvertedResidual", "SqueezeExcite", "GlobalPool", "Classifier"}
+    assert set(zoo.blocks.__all__) == kinds
+    assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in kinds)
 
 
 def test_unknown_attribute() -> None:

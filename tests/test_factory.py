@@ -94,6 +94,15 @@ def test_weights_from_a_file_and_a_folder(toys: Path, tmp_path: Path) -> None:
         ("mobilenet-int8", {"weights": "dense"}, "holds float32 weights"),
         ("mobilenet", {"weights": "int8"}, f"holds int8 weights: that is {DENSE}-int8"),
         ("mobilenet", {"weights": "pruned"}, "a pruned one is named mobilenetv2_cifar-pruned"),
+        (
+            "mobilenet-pruned",
+            {"weights": "dense"},
+            f"of full width; nothing is pruned there, so it is no {DENSE}-pruned",
+        ),
+        ("mobilenet-sparse", {"weights": "dense"}, r"0\.0% are zero; that is not sparse"),
+        ("mobilenet-pruned-int8", {"weights": "int8"}, "nothing is pruned there"),
+        ("mobilenet-sparse-int8", {"weights": "int8"}, "that is not sparse"),
+        ("mobilenet-distilled-pruned", {"weights": "distilled"}, "a mobilenetv2_cifar_small of full width"),
         ("mobilenet-sprase", {}, "Did you mean 'sparse'"),
         (None, {}, "A model's name is a string, not NoneType"),
     ],
@@ -105,6 +114,13 @@ def test_bad_options_give_one_clear_error(toys: Path, name: str, options: dict[s
         options = {"weights": toys / "shipped" / f"{file}.safetensors"}
     with pytest.raises(ValueError, match=message):
         zoo.create(name, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_fits_its_own_name(toys: Path, variant: str) -> None:
+    file = DENSE if variant == "dense" else f"{DENSE}-{variant}"
+    model = zoo.create(f"mobilenet-{variant}", weights=toys / "shipped" / f"{file}.safetensors")
+    assert model.labels == toy_shipped.CLASSES
 
 
 def test_a_spec_refuses_the_weights_of_another(toys: Path) -> None:

@@ -8,6 +8,7 @@ import toy_shipped
 import zoo
 from toy_shipped import DENSE, VARIANTS
 from zoo import listing, registry
+from zoo.build import build
 from zoo.weights import manifest
 
 
@@ -72,8 +73,37 @@ def test_info_of_a_file_and_a_folder(toys: Path, tmp_path: Path) -> None:
     assert (zoo.info(file).variant, zoo.info(str(file)).bytes) == ("int8", file.stat().st_size)
     zoo.save(zoo.load(file), tmp_path / "saved")
     assert zoo.info(tmp_path / "saved").labels == toy_shipped.CLASSES
-    with pytest.raises(zoo.FileError):
+    with pytest.raises(zoo.FileError, match="no such file or folder"):
         zoo.info(tmp_path / "absent")
+    with pytest.raises(zoo.FileError, match="cannot be read: File name too long"):
+        zoo.info(tmp_path / ("a" * 300))
+
+
+def test_info_says_what_a_folder_without_a_model_holds(tmp_path: Path) -> None:
+    with pytest.raises(zoo.FileError, match="it holds nothing"):
+        zoo.info(tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(zoo.FileError, match=r"only pickles \(pytorch_model.bin\)"):
+        zoo.info(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("made", "teacher"),
+    [
+        ({"teacher": "big"}, "big"),
+        ({"trained": {"teacher": "big"}}, "big"),
+        ({"trained": {"teacher": None}}, ""),
+        ({"trained": "long ago", "teacher": 7}, ""),
+        ({}, ""),
+        ({"teacher": "\x1b[31mred\n"}, "[31mred"),
+        ({"teacher": "x" * 1000}, "x" * 97 + "..."),
+    ],
+)
+def test_the_teacher_is_read_from_how_it_was_made(tmp_path: Path, made: dict[str, object], teacher: str) -> None:
+    model = build(registry.spec("mobilenetv2_cifar_small"))
+    model.made = made
+    zoo.save(model, tmp_path)
+    assert zoo.info(tmp_path).teacher == teacher
 
 
 @pytest.mark.parametrize(
@@ -112,6 +142,7 @@ def test_a_name_comes_before_a_path(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         True,
         False,
     ]
+    assert [listing.is_path(name) for name in ("", "a" * 5000, Path("mobilenet"))] == [False, False, True]
 
 
 def test_a_faulty_manifest_names_the_entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

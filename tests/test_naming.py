@@ -84,6 +84,20 @@ def test_a_near_miss_names_its_neighbour(text: str, near: str) -> None:
         registry.resolve(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("MobileNet", "mobilenet"),
+        ("MobileNet-INT8", "mobilenet-int8"),
+        ("mobilenetv2-100", "mobilenetv2_100"),
+        ("MobileNetV2-cifar-small-pruned-int8", "mobilenetv2_cifar_small-pruned-int8"),
+    ],
+)
+def test_capitals_and_hyphens_are_answered_with_the_right_spelling(text: str, right: str) -> None:
+    with pytest.raises(UnknownName, match=f"Did you mean '{right}'"):
+        registry.resolve(text)
+
+
 def test_a_near_miss_of_a_pass_names_its_neighbour() -> None:
     with pytest.raises(UnknownName, match=r"Unknown pass 'prune'\. Did you mean 'pruned'"):
         registry.resolve("mobilenet-prune")

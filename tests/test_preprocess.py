@@ -108,6 +108,15 @@ def test_no_pictures_give_one_clear_error(tmp_path: Path, given: object, message
         zoo.preprocess(SPEC)(tmp_path / given if isinstance(given, str) else given)
 
 
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_line_is_refused_before_it_fills_the_memory(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("L", size).save(tmp_path / "line.png")
+    with pytest.raises(ImageError, match=r"line\.png is \d+x\d+, too long and narrow.*15,360,000.*Cut out"):
+        zoo.preprocess(SPEC)(tmp_path / "line.png")
+    with pytest.raises(ImageError, match="the image given is"):
+        zoo.preprocess(SPEC)(Image.new("L", size))
+
+
 def test_a_path_to_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No such picture"):
         zoo.preprocess(SPEC)(tmp_path / "absent.png")

@@ -16,6 +16,7 @@ from zoo.spec import EMITTED, MAX_DEPTH, MAX_INT, MAX_ROWS, PRECISIONS, Block, I
 
 FIELDS = ("kind", "name", "precision", "emits", "taps")
 names = st.from_regex(r"[a-z][a-z0-9_]{0,7}", fullmatch=True).filter(lambda name: name != "input")
+printable = st.text(min_size=1, max_size=12).filter(str.isprintable)
 arg_names = st.text(min_size=1, max_size=12).filter(lambda name: name not in FIELDS)
 scalars = st.one_of(
     st.booleans(), st.integers(-MAX_INT, MAX_INT), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8)
@@ -52,9 +53,7 @@ def specs(draw: st.DrawFn) -> ModelSpec:
         seen.append(row.name)
     size = draw(st.tuples(st.integers(1, 8192), st.integers(1, 8192)))
     crop = draw(st.floats(0.1, 1.0))
-    return ModelSpec(
-        draw(st.text(max_size=12)), tuple(placed), ImageInput(size=size, crop=crop), draw(st.text(max_size=8))
-    )
+    return ModelSpec(draw(printable), tuple(placed), ImageInput(size=size, crop=crop), draw(printable))
 
 
 @given(specs())
@@ -153,7 +152,13 @@ def deep(levels: int) -> Any:
         (document(input={**document()["input"], "std": [1, 1, 0]}), "positive"),
         (document(input={**document()["input"], "crop": 10**400}), "crop"),
         (document(input={**document()["input"], "interpolation": ["x"]}), "interpolation"),
+        (document(input={**document()["input"], "crop": 1e-308}), "crop is between"),
         (document(name=3), "strings"),
+        (document(name=""), "the name is ''"),
+        (document(name="a\x1b[2J"), "printable"),
+        (document(name="a\nb"), "printable"),
+        (document(name="a" * 201), "1 to 200 characters"),
+        (document(task="\x9b2J"), "the task is"),
     ],
 )
 def test_a_hostile_document_is_refused_by_name(data: Any, said: str) -> None:
@@ -194,6 +199,15 @@ def test_rows_are_found_and_edited_by_name() -> None:
     assert spec["stem"].args["stride"] == 2
     with pytest.raises(KeyError, match="has no row 'steam'"):
         spec["steam"]
+
+
+def test_a_list_of_rows_becomes_a_tuple() -> None:
+    rows = registry.spec("mobilenetv2_cifar").rows
+    spec = ModelSpec("mine", list(rows))  # type: ignore[arg-type]
+    assert spec.rows == rows and hash(spec) == hash(ModelSpec("mine", rows))
+    for wrong in (None, "rows", [1], iter(rows)):
+        with pytest.raises(SpecError, match="rows are Blocks in a tuple"):
+            ModelSpec("mine", wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arch", registry.MODELS)

@@ -85,6 +85,8 @@ class _Face(ModuleType):
     """Keeps `zoo.compress` and its like the public functions, although modules of the same names exist.
 
     Importing a submodule binds it on its package, over whatever stood there; for public names that is refused.
+    So `from zoo.compress import prune` is the way to what lies in such a module: `import zoo.compress.prune as p`
+    looks for `prune` on the function and fails.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Row:
     """One network. Percents: `accuracy` and `agreement` (with the first row's answers) over the shipped pictures,
     `full_accuracy` over the whole test set, from the manifest. Times are per picture, relative to the first row's.
-    None is not known: zeros and full accuracy of networks that do not ship, memory outside Linux.
+    None is not known: zeros and full accuracy of networks that do not ship, memory outside Linux, accuracy of a network
+    whose labels are not the pictures', agreement of one whose labels are not the first row's.
     """
 
     name: str
@@ -88,11 +90,14 @@ class Comparison:
         """What the columns mean, and where and how they were measured."""
         first, full = self.rows[0].variant, f"; all: {self.full_test}" if self.full_test else ""
         rounds = f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved"
+        others = [row.variant for row in self.rows if self.images and row.accuracy is None]
+        notes = [f"no top-1 % of {', '.join(others)}: labels other than the pictures'."] if others else []
         return [
             f"top-1 %: of {self.images} shipped test pictures, here and now{full}.",
             f"same %: pictures answered as {first} answers them.",
             f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
             "peak memory: what a fresh process takes above torch itself, at batch 32.",
+            *notes,
             f"{self.cpu}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}.",
         ]
 
@@ -107,20 +112,20 @@ class Comparison:
 
 
 def compare(
-    family_or_names: str | Sequence[str] = "mobilenet",
+    family_or_names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "mobilenet",
     *,
     images: int = 200,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Comparison:
     """Measure a family's shipped variants, or the networks named, side by side; the first is what others relate to.
 
-    A family ("mobilenet") stands for its dense network and every variant that ships; a list may also hold folders and
-    files of saved networks. `images` of the shipped test pictures are used. `progress` is told of each step.
-    Takes about half a minute for six small networks. Raises UnknownName, FileError, or ValueError for `images`.
+    A family ("mobilenet") stands for its dense network and every variant that ships; a path, alone or in a list, for
+    the folder or file of a saved network. `images` of the shipped test pictures are used. `progress` is told of each
+    step. Takes about half a minute for six small networks. Raises UnknownName, FileError, or ValueError for `images`.
     """
     names = _names(family_or_names)
     entries = [None if listing.is_path(name) else listing.find(name)[1] for name in names]
-    pictures, labels = _pictures(entries, images)
+    pictures, labels, classes = _pictures(entries, images)
     models = []
     for name in names:
         progress(f"opening {name}")
@@ -145,8 +150,8 @@ def compare(
             macs=kinds.cost(model.spec).macs,
             bytes=entry.bytes if entry else listing.info(name).bytes or 0,
             peak_memory=peaks[i],
-            accuracy=_share(answers[i] == labels) if len(labels) else None,
-            agreement=_share(answers[i] == answers[0]) if len(labels) else None,
+            accuracy=_share(answers[i] == labels) if len(labels) and model.labels == classes else None,
+            agreement=_share(answers[i] == answers[0]) if len(labels) and _same_task(model, models[0]) else None,
             full_accuracy=entry.metric.value if entry else None,
             time_batch_1=one[i] / one[0],
             time_batch_32=many[i] / many[0],
@@ -166,9 +171,14 @@ def compare(
     )
 
 
-def _names(family_or_names: str | Sequence[str]) -> list[str]:
+def _names(family_or_names: Any) -> list[str]:
+    family_or_names = _text(family_or_names)
     if not isinstance(family_or_names, str):
-        names = [str(name) for name in family_or_names]
+        if not isinstance(family_or_names, Sequence):
+            raise ValueError(
+                f"compare takes a family's name, or names and paths in a list, not {type(family_or_names).__name__}."
+            )
+        names = [_text(name) for name in family_or_names]
         if not names:
             raise ValueError("compare needs a family's name, or at least one network's.")
         for name in names:
@@ -180,6 +190,14 @@ def _names(family_or_names: str | Sequence[str]) -> list[str]:
     if name.passes:  # one variant, beside its dense network
         return [name.dense, str(name)]
     return [text for text in manifest.entries() if parse(text).dense == name.dense]
+
+
+def _text(name: Any) -> Any:
+    """A path as a string that nobody takes for a model's name; anything else as it is."""
+    if not isinstance(name, os.PathLike):
+        return name
+    path = str(os.fspath(name))
+    return path if listing.is_path(path) else os.path.join(os.curdir, path)
 
 
 def _check_has_weights(text: str) -> Any:
@@ -194,17 +212,20 @@ def _check_has_weights(text: str) -> Any:
     return name
 
 
-def _pictures(entries: Sequence[Entry | None], images: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """The first `images` test pictures of the first shipped network's data set; none where none ship."""
+def _pictures(entries: Sequence[Entry | None], images: int) -> tuple[list[np.ndarray], np.ndarray, tuple[str, ...]]:
+    """The first `images` test pictures of the first shipped network's data set, their labels, and what these mean.
+
+    There are none where none ship.
+    """
     if not isinstance(images, int) or isinstance(images, bool) or images < 1:
         raise ValueError(f"images is a whole number of at least 1, not {images!r}.")
     datasets = [parse(entry.name).tag for entry in entries if entry]
     if not datasets or (datasets[0], "test") not in available():
-        return [], np.array([], dtype=np.int64)
+        return [], np.array([], dtype=np.int64), ()
     found = samples(datasets[0], "test")
     if images > len(found.labels):
         raise ValueError(f"images is at most {len(found.labels)}, the number of shipped test pictures, not {images}.")
-    return list(found.images[:images]), found.labels[:images]
+    return list(found.images[:images]), found.labels[:images], found.classes
 
 
 def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
@@ -212,6 +233,11 @@ def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
     with torch.inference_mode():
         found = [model(prepare(pictures[i : i + 50])).argmax(1).numpy() for i in range(0, len(pictures), 50)]
     return np.concatenate(found) if found else np.array([])
+
+
+def _same_task(model: Model, other: Model) -> bool:
+    classes, others = (one.spec.rows[-1].args.get("num_classes") for one in (model, other))
+    return model.labels == other.labels and classes == others
 
 
 def _share(right: Any) -> float:

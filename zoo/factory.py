@@ -12,6 +12,8 @@ from zoo.spec import ModelSpec, SpecError
 if TYPE_CHECKING:
     from zoo.build import Model
 
+LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
+
 
 def create(
     name_or_spec: str | ModelSpec,
@@ -27,7 +29,7 @@ def create(
     `num_classes`: another number than the weights' own keeps all but the classifier, which is then fresh and float32.
 
     Raises UnknownName for a name that stands for nothing, FileError for a file that is damaged or none of ours,
-    ValueError for options that do not fit together.
+    ValueError for options that do not fit together, such as weights that the name's passes did not make.
     """
     _check_options(num_classes, device)
     if isinstance(name_or_spec, ModelSpec):
@@ -113,13 +115,28 @@ def _from_file(name: Name, weights: str | os.PathLike[str]) -> Model:
     if int8 != ("int8" in name.passes):
         right = Name(name.arch, name.tag, tuple(p for p in name.passes if p != "int8") + (("int8",) if int8 else ()))
         raise ValueError(f"{where} holds {'int8' if int8 else 'float32'} weights: that is {right}, not {name}.")
-    if not {"distilled", "pruned"} & set(name.passes) and _widths(found) != _widths(_spec_like(name, found)):
+    dense = _dense(found)
+    if not {"distilled", "pruned"} & set(name.passes) and dense and _widths(found) != _widths(dense):
         raise ValueError(f"{where} holds a {name.arch} of other widths: a pruned one is named {name.arch}-pruned.")
+    if "pruned" in name.passes and dense and kinds.cost(found).parameters >= kinds.cost(dense).parameters:
+        raise ValueError(f"{where} holds a {found.name} of full width; nothing is pruned there, so it is no {name}.")
+    if "sparse" in name.passes and (zeros := _share_of_zeros(model)) < LEAST_SPARSITY:
+        raise ValueError(
+            f"{where} holds weights of which {zeros:.1%} are zero; that is not sparse, so it is no {name}."
+        )
     return model
 
 
-def _spec_like(name: Name, found: ModelSpec) -> ModelSpec:
-    return registry.spec(name.arch, found.rows[-1].args.get("num_classes"))
+def _dense(found: ModelSpec) -> ModelSpec | None:
+    """The registered network of the spec's name, with as many classes; None for a name that is not registered."""
+    if found.name not in registry.MODELS:
+        return None
+    return registry.spec(found.name, found.rows[-1].args.get("num_classes"))
+
+
+def _share_of_zeros(model: Model) -> float:
+    weights = [tensor for key, tensor in model.state_dict().items() if key.endswith(".weight") and tensor.dim() >= 2]
+    return sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
 
 
 def _widths(spec: ModelSpec) -> list[tuple[str, str, dict[str, int]]]:

@@ -62,6 +62,7 @@ def _open_arrays(images: Any, labels: Any, source: str, sha256: str) -> Labelled
 
 def _open_parquet(path: Path) -> Labelled:
     try:
+        import pyarrow as pa
         import pyarrow.parquet as parquet
     except ImportError:
         raise ValueError(f"Reading {path.name} needs pyarrow: pip install 'zoo-efficient[train]'.") from None
@@ -73,10 +74,17 @@ def _open_parquet(path: Path) -> Labelled:
         raise ValueError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
     except ValueError as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(f"{path} is not a Parquet file ({str(error).splitlines()[0]}).") from None
-    column = next((name for name in ("img", "image") if name in table.column_names), None)
-    if column is None or "label" not in table.column_names:
-        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label'; it has {table.column_names}.")
-    cells, labels = table[column], table["label"].to_pylist()
+    names = table.column_names
+    column = next((name for name in ("img", "image") if names.count(name) == 1), None)
+    if column is None or names.count("label") != 1:
+        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label', each once; it has {names}.")
+    numbers = table["label"]
+    if not pa.types.is_integer(numbers.type) or numbers.null_count:
+        raise ValueError(
+            f"{path} needs a whole number as the 'label' of every row, but the column is {numbers.type} with "
+            f"{numbers.null_count:,} of {len(numbers):,} missing."
+        )
+    cells, labels = table[column], numbers.to_pylist()
 
     def read(i: int) -> Any:
         cell = cells[i].as_py()

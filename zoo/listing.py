@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from zoo import kinds, registry, tables
@@ -162,7 +163,7 @@ def is_path(name: str | os.PathLike[str]) -> bool:
     try:
         registry.resolve(name)
     except UnknownName:
-        return Path(name).exists()
+        return name != "" and _exists(name)
     return False
 
 
@@ -184,6 +185,29 @@ def aliases(text: str) -> list[str]:
 def shipped_tags(arch: str) -> list[str]:
     """The tags under which weights of an architecture ship."""
     return sorted({name.tag for name in map(parse, manifest.entries()) if name.arch == arch})
+
+
+def printable(text: str, most: int = 100) -> str:
+    """Text of unknown origin on one line, without control characters, and cut short."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # too long for a path
+        return False
+
+
+def _teacher(made: Mapping[str, Any]) -> str:
+    """Who taught the network, as its file says: by hand at the top, or by the training script under "trained"."""
+    trained = made.get("trained")
+    for notes in (made, trained if isinstance(trained, Mapping) else {}):
+        teacher = notes.get("teacher")
+        if isinstance(teacher, str):
+            return printable(teacher)
+    return ""
 
 
 def _how_to_make(name: Name) -> str:
@@ -213,9 +237,9 @@ def _mean(values: tuple[float, ...]) -> float:
 
 
 def _info_of_file(path: Path) -> Info:
-    from zoo.weights.header import read_header
+    from zoo.weights.header import find_file, read_header
 
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = find_file(path)
     header = read_header(file)
     return _info(
         str(path),
@@ -239,7 +263,7 @@ def _info(
     entry: Entry | None = None,
     size: int | None = None,
     labels: tuple[str, ...] = (),
-    made: Mapping[str, Any] | None = None,
+    made: Mapping[str, Any] = MappingProxyType({}),
 ) -> Info:
     cost = kinds.cost(spec)
     int8 = any(row.precision == "int8" for row in spec)
@@ -257,7 +281,7 @@ def _info(
         input_size=spec.input.size,
         metric=entry.metric if entry else None,
         recipe=entry.recipe if entry else "",
-        teacher=(entry.metric.teacher if entry else "") or str((made or {}).get("teacher", "")),
+        teacher=(entry.metric.teacher if entry else "") or _teacher(made),
         licence=entry.licence if entry else "",
         source=entry.source if entry else "",
         labels=tuple(labels),

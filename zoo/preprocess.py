@@ -49,7 +49,7 @@ class Preprocess:
         opened = _open(picture, "RGB" if self.input.channels == 3 else "L")
         height, width = self.input.size
         if opened.size != (width, height):
-            opened = self._resize(opened)
+            opened = self._resize(opened, _where(picture))
             left = round((opened.width - width) / 2)
             top = round((opened.height - height) / 2)
             opened = opened.crop((left, top, left + width, top + height))
@@ -61,13 +61,19 @@ class Preprocess:
         mean, std = torch.tensor(self.input.mean), torch.tensor(self.input.std)
         return ((scaled - mean) / std).permute(0, 3, 1, 2)
 
-    def _resize(self, picture: Image.Image) -> Image.Image:
+    def _resize(self, picture: Image.Image, where: str) -> Image.Image:
         """Until it just covers size / crop, rounded down, as timm and torchvision do."""
         height, width = (int(side / self.input.crop) for side in self.input.size)
         if picture.width * height <= picture.height * width:
             new = (width, int(width * picture.height / picture.width))
         else:
             new = (int(height * picture.width / picture.height), height)
+        if Image.MAX_IMAGE_PIXELS is not None and new[0] * new[1] > Image.MAX_IMAGE_PIXELS:
+            raise ImageError(
+                f"{where} is {picture.width}x{picture.height}, too long and narrow: it would be resized to "
+                f"{new[0]:,}x{new[1]:,} pixels before it is cut to {self.input.size[1]}x{self.input.size[0]}. "
+                "Cut out the part that matters first."
+            )
         return picture.resize(new, _FILTERS[self.input.interpolation])
 
 
@@ -90,7 +96,7 @@ def _open(picture: Picture, mode: str) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return _from_array(picture).convert(mode)
     if isinstance(picture, Image.Image):
-        return _upright(picture, mode, "the image given")
+        return _upright(picture, mode, _where(picture))
     if not isinstance(picture, (str, os.PathLike)):
         raise ImageError(f"A picture is a PIL image, a path, or a uint8 array (H, W, 3), not {type(picture).__name__}.")
     path = Path(picture)
@@ -104,6 +110,10 @@ def _open(picture: Picture, mode: str) -> Image.Image:
         raise _damaged(str(path), error) from None
     with opened:
         return _upright(opened, mode, str(path))
+
+
+def _where(picture: Picture) -> str:
+    return str(picture) if isinstance(picture, (str, os.PathLike)) else "the image given"
 
 
 def _upright(picture: Image.Image, mode: str, where: str) -> Image.Image:

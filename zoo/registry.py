@@ -43,7 +43,13 @@ def fetch(target: str) -> Any:
 
 def resolve(text: str) -> Name:
     """Read a name, aliases included; raises UnknownName with the nearest known one."""
-    name = parse(text, ALIASES)
+    try:
+        name = parse(text, ALIASES)
+    except UnknownName:
+        right = _respelled(text)
+        if right is None:
+            raise
+        raise UnknownName(f"Unknown model {text!r}. Did you mean {right!r}?") from None
     if name.arch not in MODELS:
         raise UnknownName(
             f"Unknown model {text!r}{did_you_mean(name.arch, [*MODELS, *ALIASES])} `zoo list` shows every name."
@@ -58,3 +64,17 @@ def spec(arch: str, num_classes: int | None = None) -> ModelSpec:
         raise UnknownName(f"Unknown architecture {arch!r}{did_you_mean(arch, MODELS)}")
     make = fetch(target)
     return make(arch) if num_classes is None else make(arch, num_classes=num_classes)
+
+
+def _respelled(text: object) -> str | None:
+    """The known name that differs in capitals, and in the first hyphens where ours has underscores: MobileNetV2-100."""
+    if not isinstance(text, str):
+        return None
+    for hyphens in range(min(text.count("-"), 3) + 1):
+        spelling = text.lower().replace("-", "_", hyphens)
+        try:
+            if parse(spelling, ALIASES).arch in MODELS:
+                return spelling
+        except UnknownName:
+            continue
+    return None

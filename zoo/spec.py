@@ -13,6 +13,8 @@ PRECISIONS = ("float32", "int8")
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
+MAX_TEXT = 200  # characters of a spec's name and of its task
+MIN_CROP = 0.01
 MAX_INT = 2**53  # the largest that every reader of JSON keeps exactly
 
 Value = Any  # bool | int | float | str | Block | tuple[Value, ...]
@@ -119,7 +121,8 @@ class ImageInput:
             _require(proper, f"input {name} needs {self.channels} numbers, not {values!r}")
         _require(all(value > 0 for value in self.std), f"input std is positive, not {self.std!r}")
         _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {self.interpolation!r}")
-        _require(_is_number(self.crop) and 0 < self.crop <= 1, f"crop is in (0, 1], not {self.crop!r}")
+        proper = _is_number(self.crop) and MIN_CROP <= self.crop <= 1
+        _require(proper, f"crop is between {MIN_CROP} and 1, not {reprlib.repr(self.crop)}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,13 @@ class ModelSpec:
     task: str = "image-classification"
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and isinstance(self.task, str), "a spec's name and task are strings")
+        for key, text in (("name", self.name), ("task", self.task)):
+            proper = isinstance(text, str) and text.isprintable() and 1 <= len(text) <= MAX_TEXT
+            said = f"its name and task are printable strings of 1 to {MAX_TEXT} characters"
+            _require(proper, f"{said}, and the {key} is {reprlib.repr(text)}")
+        rows = isinstance(self.rows, (tuple, list)) and all(isinstance(row, Block) for row in self.rows)
+        _require(rows, "its rows are Blocks in a tuple")
+        object.__setattr__(self, "rows", tuple(self.rows))  # a list would make the spec unhashable
         _require(0 < len(self.rows) <= MAX_ROWS, f"a spec has 1 to {MAX_ROWS} rows, not {len(self.rows)}")
         seen = {"input"}
         for row in self.rows:

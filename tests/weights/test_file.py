@@ -296,8 +296,22 @@ def test_what_the_spec_does_not_say_is_not_saved(edit, words, tmp_path):
 
 @pytest.mark.parametrize("wrap", [nn.Sequential, nn.DataParallel])
 def test_only_a_model_is_saved(wrap, tmp_path):
-    with pytest.raises(FileError, match="holds a zoo Model, not a"):
-        save_file(wrap(make()), tmp_path / "m")
+    for write in (save, save_file):
+        with pytest.raises(FileError, match="Only a zoo model can be saved"):
+            write(wrap(make()), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("passes", ["", "int8"])
+def test_the_default_dtype_does_not_matter(passes, tmp_path):
+    model = make()
+    save(compress(model, passes, calibration=torch.randn(4, 3, 32, 32)) if passes else model, tmp_path / "a")
+    torch.set_default_dtype(torch.float64)
+    try:
+        save(load(tmp_path / "a"), tmp_path / "b")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (tmp_path / "b" / "model.safetensors").read_bytes() == (tmp_path / "a" / "model.safetensors").read_bytes()
 
 
 def test_training_mode_and_gradients_are_no_edit(tmp_path):

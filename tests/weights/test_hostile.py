@@ -10,6 +10,7 @@ import torch
 
 from zoo import registry
 from zoo.build import build
+from zoo.listing import info
 from zoo.weights.file import FileError, load, read_header, save_file
 
 
@@ -180,6 +181,12 @@ def spec_edits():
         (lambda s: s.update(rows=[]), "1 to 4096 rows"),
         (lambda s: s.update(rows=s["rows"] * 400), "rows"),
         (lambda s: s.update(name=7), "strings"),
+        (lambda s: s.update(name="\x1b[2J"), "printable"),
+        (lambda s: s.update(name="a\nb"), "printable"),
+        (lambda s: s.update(name=""), "1 to 200 characters"),
+        (lambda s: s.update(name="a" * 10_000), "1 to 200 characters"),
+        (lambda s: s.update(task="\x9b31m"), "printable"),
+        (lambda s: s.update(task=None), "strings"),
         (lambda s: s.update(extra=7), "unknown keys"),
         (lambda s: s["input"].update(size=[32, 10**9]), "input size"),
         (lambda s: s["input"].update(size=32), "input size"),
@@ -226,6 +233,17 @@ def test_hostile_facts(key, text, words, good, tmp_path):
     header = json.loads(json.dumps(header))
     header["__metadata__"][key] = text
     refused(write(tmp_path / "m", header, body), words)
+
+
+@pytest.mark.parametrize("place", [lambda who: {"teacher": who}, lambda who: {"trained": {"teacher": who}}])
+@pytest.mark.parametrize("who", ["\x1b[2Jroot\r\nname  forged", "\x9b31m", "\u202e", "x" * 100_000, ["\x1b"]])
+def test_a_hostile_teacher_is_shown_on_one_printable_line(place, who, good, tmp_path):
+    _, header, body = good
+    header = json.loads(json.dumps(header))
+    header["__metadata__"]["zoo.made"] = json.dumps(place(who))
+    teacher = info(write(tmp_path / "m", header, body)).teacher
+    assert teacher.isprintable()
+    assert len(teacher) <= 100
 
 
 WEIGHT = "classifier.fc.weight"

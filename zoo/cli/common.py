@@ -44,7 +44,9 @@ def guarded(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def complain(message: str) -> None:
-    err().print(Text(" ".join(message.split()), style="red"), soft_wrap=True)
+    from zoo.listing import printable
+
+    err().print(Text(printable(message, 2000), style="red"), soft_wrap=True)
 
 
 def remark(message: str) -> None:

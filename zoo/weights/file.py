@@ -17,13 +17,10 @@ from zoo import kinds
 from zoo.build import Model, from_state
 from zoo.weights.bitmask import pack, unpack
 from zoo.weights.card import card
-from zoo.weights.header import FileError, Header, Signature, encode_header, read_header
+from zoo.weights.header import WEIGHTS, FileError, Header, Signature, encode_header, find_file, read_header
 from zoo.weights.truth import check_truth
 
 __all__ = ["FileError", "Header", "load", "read_header", "save", "save_file"]
-
-WEIGHTS = "model.safetensors"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def save_file(model: Model, path: str | os.PathLike[str]) -> None:
@@ -32,21 +29,20 @@ def save_file(model: Model, path: str | os.PathLike[str]) -> None:
     Weights with enough zeros are packed (`zoo.weights.bitmask`). The same model gives the same bytes. Raises FileError
     where the model is not what its spec says, or the file cannot be written; a file that was there is then untouched.
     """
-    check_truth(model)
-    arrays = _arrays(model.state_dict())
-    signatures: dict[str, Signature] = {key: (str(array.dtype), array.shape) for key, array in arrays.items()}
-    head, order = encode_header(signatures, model.spec, model.labels, model.made)
-    _write(Path(path), (head, *(arrays[key] for key in order)))
+    _write(Path(path), _encoded(model))
 
 
 def save(model: Model, folder: str | os.PathLike[str]) -> None:
-    """Write the Hub's layout: model.safetensors, config.json, README.md. Each is written whole or not at all."""
-    folder = Path(folder)
+    """Write the Hub's layout: model.safetensors, config.json, README.md. Each is written whole or not at all.
+
+    Raises FileError as `save_file` does, before there is a folder where there was none.
+    """
+    weights, folder = _encoded(model), Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{folder}: cannot be a folder: {error.strerror}.") from None
-    save_file(model, folder / WEIGHTS)
+    _write(folder / WEIGHTS, weights)
     config = {
         "architecture": model.spec.name,
         "library_name": "zoo",
@@ -64,7 +60,7 @@ def load(source: str | os.PathLike[str]) -> Model:
     The file's own header is what counts, config.json is for other readers. Tensors are mapped from the file, not
     copied (packed ones apart); writing to them changes the model alone. Raises FileError.
     """
-    path = _find(Path(source))
+    path = find_file(source)
     header = read_header(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -75,6 +71,15 @@ def load(source: str | os.PathLike[str]) -> Model:
         raise FileError(f"{path}: cannot be loaded: {error}") from error
     model.labels, model.made = header.labels, header.made
     return model
+
+
+def _encoded(model: Model) -> list[Any]:
+    """The file's bytes in pieces: the header, then the tensors in its order."""
+    check_truth(model)
+    arrays = _arrays(model.state_dict())
+    signatures: dict[str, Signature] = {key: (str(array.dtype), array.shape) for key, array in arrays.items()}
+    head, order = encode_header(signatures, model.spec, model.labels, model.made)
+    return [head, *(arrays[key] for key in order)]
 
 
 def _arrays(state: dict[str, Tensor]) -> dict[str, Any]:
@@ -99,30 +104,6 @@ def _tensors(path: Path, header: Header, file: Any) -> dict[str, Tensor]:
             mask, values = (file.get_tensor(f"{key}.{part}").numpy() for part in ("bitmask", "values"))
             state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))
     return state
-
-
-def _find(source: Path) -> Path:
-    """The file that holds the weights, or a FileError that says what was found instead."""
-    if source.is_file():
-        return source
-    if not source.is_dir():
-        raise FileError(
-            f"{source}: no such file or folder. load takes what save wrote; zoo.create makes a model by its name."
-        )
-    if (source / WEIGHTS).is_file():
-        return source / WEIGHTS
-    names = sorted(entry.name for entry in source.iterdir() if entry.is_file())
-    others = [name for name in names if name.endswith(".safetensors")]
-    if others:
-        raise FileError(f"{source}: has no {WEIGHTS}, but {others}; load one of these files by its own path.")
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    if pickles:
-        raise FileError(
-            f"{source}: holds only pickles ({', '.join(pickles)}), which can run code when they are opened, so they "
-            "are refused. Ask for a safetensors file, or, if you trust it, torch.load(path, weights_only=True) and "
-            "zoo.weights.keys.from_timm or from_torchvision."
-        )
-    raise FileError(f"{source}: has no {WEIGHTS}; it holds {names or 'nothing'}.")
 
 
 def _write(path: Path, parts: Iterable[Any]) -> None:

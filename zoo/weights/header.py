@@ -17,6 +17,8 @@ from typing import Any, BinaryIO, NoReturn
 from zoo import kinds
 from zoo.spec import ModelSpec
 
+WEIGHTS = "model.safetensors"  # in a folder of `save`
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MAX_HEADER = 16 * 1024 * 1024  # bytes; 4,096 rows need less than ten million
 DTYPES = {"F32": "float32", "I8": "int8", "U8": "uint8", "I64": "int64"}
 SIZES = {"float32": 4, "int8": 1, "uint8": 1, "int64": 8}
@@ -37,6 +39,34 @@ class Header:
     labels: tuple[str, ...]
     made: Mapping[str, Any]
     tensors: Mapping[str, Signature]
+
+
+def find_file(source: str | os.PathLike[str]) -> Path:
+    """The file that holds the weights, in a folder or the path itself; raises FileError with what is there instead."""
+    source = Path(source)
+    try:
+        if source.is_file():
+            return source
+        if not source.is_dir():
+            raise FileError(
+                f"{source}: no such file or folder. Give what zoo.save wrote; zoo.create makes a model by its name."
+            )
+        if (source / WEIGHTS).is_file():
+            return source / WEIGHTS
+        names = sorted(entry.name for entry in source.iterdir() if entry.is_file())
+    except OSError as error:
+        raise FileError(f"{source}: cannot be read: {error.strerror}.") from None
+    others = [name for name in names if name.endswith(".safetensors")]
+    if others:
+        raise FileError(f"{source}: has no {WEIGHTS}, but {others}; load one of these files by its own path.")
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    if pickles:
+        raise FileError(
+            f"{source}: holds only pickles ({', '.join(pickles)}), which can run code when they are opened, so they "
+            "are refused. Ask for a safetensors file, or, if you trust it, torch.load(path, weights_only=True) and "
+            "zoo.weights.keys.from_timm or from_torchvision."
+        )
+    raise FileError(f"{source}: has no {WEIGHTS}; it holds {names or 'nothing'}.")
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:

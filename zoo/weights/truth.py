@@ -20,11 +20,12 @@ def check_truth(model: Model) -> None:
     """
     if type(model) is not Model:
         raise FileError(
-            f"A file holds a zoo Model, not a {type(model).__name__}; of a wrapper (DDP, torch.compile) "
-            "save the model inside, of a timm or torchvision network see zoo.weights.keys."
+            f"Only a zoo model can be saved (from zoo.create, zoo.build or zoo.load), not a {type(model).__name__}; of "
+            "a wrapper (DDP, torch.compile) save the model inside, of a timm or torchvision network see "
+            "zoo.weights.keys."
         )
     try:
-        promised = build(model.spec, device="meta")
+        promised = build(model.spec, device="meta").float()  # whatever torch's default dtype is
     except SpecError as error:
         raise FileError(f"The model's spec does not build: {error}") from None
     rows, expected_rows = dict(model.named_children()), dict(promised.named_children())
