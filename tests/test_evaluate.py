@@ -80,15 +80,6 @@ def test_parquet_labels_are_whole_numbers(model: Model, tmp_path: Path, labels: 
         zoo.evaluate(model, tmp_path / "some.parquet")
 
 
-def test_parquet_columns_come_once(model: Model, tmp_path: Path) -> None:
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    columns = [arrow.array([png(PICTURES[0])]), arrow.array([0]), arrow.array([1])]
-    parquet.write_table(arrow.table(columns, names=["img", "label", "label"]), tmp_path / "some.parquet")
-    with pytest.raises(ValueError, match="each once"):
-        zoo.evaluate(model, tmp_path / "some.parquet")
-
-
 def test_folders_are_matched_by_label(model: Model, labelled: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     for i, (image, label) in enumerate(zip(*labelled, strict=True)):
         folder = tmp_path / model.labels[label].title()

@@ -74,10 +74,9 @@ def _open_parquet(path: Path) -> Labelled:
         raise ValueError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
     except ValueError as error:  # pyarrow's own errors are ValueErrors
         raise ValueError(f"{path} is not a Parquet file ({str(error).splitlines()[0]}).") from None
-    names = table.column_names
-    column = next((name for name in ("img", "image") if names.count(name) == 1), None)
-    if column is None or names.count("label") != 1:
-        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label', each once; it has {names}.")
+    column = next((name for name in ("img", "image") if name in table.column_names), None)
+    if column is None or "label" not in table.column_names:
+        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label'; it has {table.column_names}.")
     numbers = table["label"]
     if not pa.types.is_integer(numbers.type) or numbers.null_count:
         raise ValueError(
