@@ -47,22 +47,12 @@ def create(
 
 def with_classes(model: Model, num_classes: int) -> Model:
     """The same trunk under a fresh float32 classifier; the model itself where it has that many classes already."""
-    from zoo.build import build, from_state
+    from zoo.build import edit
 
-    rows = model.spec.rows
-    head = rows[-1]
+    head = model.spec.rows[-1]
     if head.kind != "classifier":
         raise ValueError(f"{model.spec.name} ends in a {head.kind}, not in a classifier, so it takes no num_classes.")
-    if head.args["num_classes"] == num_classes:
-        return model
-    spec = model.spec.edit(head.name, num_classes=num_classes, precision="float32", emits="float32")
-    if len(rows) > 1:
-        spec = spec.edit(rows[-2].name, emits="float32")
-    state = build(spec).state_dict()
-    state.update({key: value for key, value in model.state_dict().items() if not key.startswith(f"{head.name}.")})
-    new = from_state(spec, state)
-    new.made = {**model.made, "classifier": f"fresh, {num_classes} classes"}
-    return new
+    return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
 
 
 def _of_spec(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> Model:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
+from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.layer import Int8Layer
 from zoo.compress import compress
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
 from zoo.weights.file import save_file
@@ -174,6 +176,32 @@ def test_observers_cut_what_hardly_occurs() -> None:
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compress(small("mobilenetv2_cifar"), "int8", **options)
+
+
+@given(
+    st.sampled_from([1, 3]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([0, 1, 127, 128, 255]),
+    st.sampled_from([1e-3, 0.05, 3.0]),
+    st.sampled_from([1e-3, 0.1, 50.0]),
+    st.sampled_from(["none", "relu6", "hard_swish"]),
+    st.integers(0, 1000),
+)
+def test_any_layer_agrees_to_one_unit(
+    kernel: int, depthwise: bool, skip: bool, zero: int, scale: float, out: float, activation: str, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    layer = Int8Layer(16, 16, kernel_size=kernel, depthwise=depthwise, activation=activation)
+    layer.weight.copy_(torch.randint(-127, 128, layer.weight.shape, generator=generator))
+    layer.scale.uniform_(1e-4, 1e-2, generator=generator)
+    layer.bias.normal_(generator=generator)
+    x = torch.randint(0, 256, (2, 16, 5, 6), dtype=torch.uint8, generator=generator)
+    more = (x.flip(0), Edge(0.2, 77)) if skip else ()
+    fast = layer(x, Edge(scale, zero), Edge(out, 128), *more)
+    with reference_execution():
+        reference = layer(x, Edge(scale, zero), Edge(out, 128), *more)
+    assert int((fast.int() - reference.int()).abs().max()) <= 1
 
 
 def test_an_empty_batch_gives_an_empty_answer() -> None:

@@ -118,19 +118,21 @@ class Int8Layer(Int8Module):
         """Codes `x` on `source` to codes on `target` (floats where None), with `skip` codes added before rounding."""
         if not runs_fast(x.device) or not x.numel():
             return self._reference(x, source, target, skip, skip_edge)
-        if skip is not None:
-            assert target is not None and skip_edge is not None
-            if self.activation == "none":
-                return self._pack(x, source, False).add(x, target, _owned(skip), skip_edge)
+        if skip is not None and self.activation != "none":
             # The operators know no activation between the sum and the add.
-            y = self._pack(x, source, self.pointwise)
-            y = y.on_map(x, None) if self.pointwise else y(x, None)
+            assert target is not None and skip_edge is not None
+            y = self(x, source, None)
             return arithmetic.quantize(y + arithmetic.dequantize(skip, skip_edge), target)
         if self.linear:
             return self._pack(x, source, True)(x, target)
-        if self.pointwise:
+        if self.pointwise and skip is None:
             return self._pack(x, source, True).on_map(x, target)
-        return self._pack(x, source, False)(x, target)
+        pack = self._pack(x, source, False)
+        if target is not None and pack.rounding > target.scale / 4:
+            return self._reference(x, source, target, skip, skip_edge)
+        if skip is None:
+            return pack(x, target)
+        return pack.add(x, target, _owned(skip), skip_edge)
 
     def _pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
         # A convolution packed for another image size is reordered at every call, up to 400 times slower.

@@ -48,8 +48,11 @@ class PackedConv:
         self.source = source
         self.scale = scale
         self.bias = bias
+        self.rounding = 0.0  # what adding the folded zero point may cost, in real values
         if source.zero:
-            self.bias = bias - source.scale * source.zero * scale * weight.flatten(1).sum(1, dtype=torch.float32)
+            fold = source.scale * source.zero * scale * weight.flatten(1).sum(1, dtype=torch.float32)
+            self.bias = bias - fold
+            self.rounding = float(fold.abs().max()) * 2.0**-22
         self.weight_zeros = torch.zeros(len(scale), dtype=torch.int64)
         self.strides, self.dilations, self.groups = [stride] * 2, [dilation] * 2, groups
         self.padding = [padding - self.border] * 2
