@@ -17,14 +17,15 @@ import typer
 import zoo
 from zoo import registry
 from zoo.train.images import VALIDATION, class_names, read_parquet, split_validation
-from zoo.train.loop import Recipe, accuracy, fit
+from zoo.train.loop import Ensemble, Recipe, accuracy, fit
 
 
 def main(
     model: Annotated[str, typer.Argument(help="An architecture to start fresh, or a saved folder to go on from.")],
     data: Annotated[Path, typer.Option(help="Folder that holds train.parquet.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
-    teacher: Annotated[Path | None, typer.Option(help="Saved folder of the teacher.")] = None,
+    teacher: Annotated[list[Path] | None, typer.Option(help="Saved folder of a teacher; may be given again.")] = None,
+    whole: Annotated[bool, typer.Option(help="Train on the held-out pictures too, once all is chosen.")] = False,
     sparsity: Annotated[float, typer.Option(help="Share of weights to bring to zero while training.")] = 0.0,
     epochs: int = 30,
     learning_rate: float = 0.2,
@@ -37,7 +38,9 @@ def main(
     student = zoo.build(registry.spec(model)) if fresh else zoo.load(model)
     recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
     mean, std = student.spec.input.mean, student.spec.input.std
-    train, validation = split_validation(read_parquet(data / "train.parquet"))
+    everything = read_parquet(data / "train.parquet")
+    train, validation = (everything, None) if whole else split_validation(everything)
+    teachers = [zoo.load(folder) for folder in teacher or []]
     sparsifier = zoo.Sparsifier(student, sparsity=sparsity) if sparsity else None
     fit(
         student,
@@ -47,21 +50,21 @@ def main(
         std=std,
         checkpoint=out.with_name(out.name + ".checkpoint"),
         validation=validation,
-        teacher=zoo.load(teacher) if teacher else None,
+        teacher=Ensemble(teachers) if teachers else None,
         after_step=sparsifier,
-        identity={"start": model, "teacher": str(teacher), "sparsity": sparsity},
+        identity={"start": model, "teacher": [str(folder) for folder in teacher or []], "sparsity": sparsity},
     )
     student.labels = class_names(data / "train.parquet")
     student.made = {
         **student.made,
         "trained": {
-            "on": f"{data.name}/train.parquet less {VALIDATION} held-out pictures",
+            "on": f"{data.name}/train.parquet" + ("" if whole else f" less {VALIDATION} held-out pictures"),
             "epochs": epochs,
             "learning_rate": learning_rate,
             "seed": seed,
-            "teacher": teacher.name if teacher else None,
+            "teacher": ", ".join(folder.name for folder in teacher or []) or None,
             "sparsity": sparsity or None,
-            "validation_accuracy": round(accuracy(student, validation, mean, std), 2),
+            "validation_accuracy": round(accuracy(student, validation, mean, std), 2) if validation else None,
         },
     }
     zoo.save(student, out)

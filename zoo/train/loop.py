@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +46,17 @@ class AfterStep(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Ensemble(nn.Module):
+    """Several teachers as one: the mean of their logits (B, K)."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([member(x).float() for member in self.members]).mean(0)
 
 
 def accuracy(model: nn.Module, data: ImageSet, mean: tuple[float, ...], std: tuple[float, ...]) -> float:
