@@ -54,6 +54,7 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
     }
     dense = _top1(models["dense"], test)
     tables = []
+    (package / "shipped").mkdir(exist_ok=True)
     for variant in ("dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"):
         model = models[variant]
         name = BASE if variant == "dense" else f"{BASE}-{variant}"
