@@ -2,9 +2,9 @@
 
     python scripts/ship.py --runs runs --data cifar10
 
-`--runs` holds what scripts/train.py wrote: dense, pruned, sparse, distilled_0, distilled_1 (two seeds), and the same
-students without a teacher, plain_0, plain_1. `--data` holds train.parquet and test.parquet. The README's recipe section
-in docs/recipes.md lists the commands. Files that are there already are replaced.
+`--runs` holds what scripts/train.py wrote: final, pruned, sparse, distilled_0, distilled_1 (two seeds), and the same
+students without a teacher, plain_0, plain_1; docs/recipes.md lists the commands. `--data` holds train.parquet and
+test.parquet. Files that are there already are replaced.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ LICENCE = "Apache-2.0 (weights); CIFAR-10: research use, cite Krizhevsky, 2009"
 SOURCE = "trained from scratch for this package"
 CALIBRATION = 512
 HOW = {
-    "dense": "scripts/train.py mobilenetv2_cifar, 30 epochs; 10 more with that network as teacher",
+    "dense": "scripts/train.py mobilenetv2_cifar, three cycles of 30, 10 and 6 epochs: docs/recipes.md",
     "distilled": "scripts/train.py mobilenetv2_cifar_small, 16 epochs, the 30-epoch dense network as teacher",
     "pruned": "scripts/narrow.py, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
     "sparse": "scripts/train.py dense --sparsity 0.84, cubic schedule, with the dense network as teacher",
@@ -43,8 +43,8 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
     train, validation = split_validation(read_parquet(data / "train.parquet"))
     test = read_parquet(data / "test.parquet")
     package = Path(zoo.__file__).parent / "weights"
-    models = {variant: zoo.load(runs / variant) for variant in ("dense", "pruned", "sparse")}
-    models["distilled"] = zoo.load(runs / "distilled_0")
+    sources = {"dense": "final", "pruned": "pruned", "sparse": "sparse", "distilled": "distilled_0"}
+    models = {variant: zoo.load(runs / folder) for variant, folder in sources.items()}
     for variant, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         spec = models[origin].spec
         inputs = normalize(train.images[:CALIBRATION], spec.input.mean, spec.input.std)
@@ -65,7 +65,6 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
             "name": "top-1 accuracy",
             "value": top1,
             "dense": dense,
-            "validation": _top1(model, validation),
             "dataset": "CIFAR-10",
             "split": "test (5,000 of the public 10,000)",
             "examples": len(test),
@@ -73,6 +72,8 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
             "sha256": test.sha256,
             "train_sha256": train.sha256,
         }
+        if model.made["trained"]["validation_accuracy"] is not None:  # else it has trained on those pictures too
+            metric["validation"] = _top1(model, validation)
         if variant == "distilled":
             metric |= {"teacher": BASE, "with_teacher": students["distilled"], "without_teacher": students["plain"]}
         tables.append(_table(name, _facts(model, path, HOW[variant]), metric))
