@@ -2,7 +2,7 @@
 
     python scripts/ship.py --runs runs --data cifar10
 
-`--runs` holds what scripts/train.py wrote: final, pruned, sparse, distilled_0, distilled_1 (two seeds), and the same
+`--runs` holds what scripts/train.py wrote: final, pruned_final, sparse, distilled_0, distilled_1 (two seeds), and the same
 students without a teacher, plain_0, plain_1; docs/recipes.md lists the commands. `--data` holds train.parquet and
 test.parquet. Files that are there already are replaced.
 """
@@ -32,7 +32,7 @@ HOW = {
     "dense": "scripts/train.py mobilenetv2_cifar, three cycles of 30, 10 and 6 epochs: docs/recipes.md",
     "distilled": "scripts/train.py mobilenetv2_cifar_small, 16 epochs, the 30-epoch dense network as teacher",
     "pruned": "scripts/narrow.py, Taylor importance, half of the MACs; then scripts/train.py with dense as teacher",
-    "sparse": "scripts/train.py dense --sparsity 0.84, cubic schedule, with the dense network as teacher",
+    "sparse": "scripts/train.py final --sparsity 0.84, cubic schedule, with the dense network as teacher",
     "int8": f"post-training from dense: {CALIBRATION} training pictures, squared-error observer",
     "pruned-int8": f"post-training from pruned: {CALIBRATION} training pictures, squared-error observer",
 }
@@ -43,7 +43,7 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
     train, validation = split_validation(read_parquet(data / "train.parquet"))
     test = read_parquet(data / "test.parquet")
     package = Path(zoo.__file__).parent / "weights"
-    sources = {"dense": "final", "pruned": "pruned", "sparse": "sparse", "distilled": "distilled_0"}
+    sources = {"dense": "final", "pruned": "pruned_final", "sparse": "sparse", "distilled": "distilled_0"}
     models = {variant: zoo.load(runs / folder) for variant, folder in sources.items()}
     for variant, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         spec = models[origin].spec
