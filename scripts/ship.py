@@ -2,8 +2,8 @@
 
     python scripts/ship.py --runs runs --data cifar10
 
-`--runs` holds what scripts/train.py wrote: final, pruned_final, sparse, distilled_0, distilled_1 (two seeds), and the same
-students without a teacher, plain_0, plain_1; docs/recipes.md lists the commands. `--data` holds train.parquet and
+`--runs` holds what scripts/train.py wrote: final, pruned_final, sparse, distilled_0, distilled_1 (two seeds), and the
+same students without a teacher, plain_0, plain_1; docs/recipes.md lists the commands. `--data` holds train.parquet and
 test.parquet. Files that are there already are replaced.
 """
 
