@@ -2,7 +2,7 @@
 
     python scripts/ship.py --runs runs --data cifar10
 
-`--runs` holds what scripts/train.py wrote: final, pruned, sparse, distilled_0, distilled_1 (two seeds), and the
+`--runs` holds what scripts/train.py wrote: final, pruned, sparse_final, distilled_0, distilled_1 (two seeds), and the
 same students without a teacher, plain_0, plain_1; docs/recipes.md lists the commands. `--data` holds train.parquet and
 test.parquet. Files that are there already are replaced.
 """
@@ -43,7 +43,7 @@ def main(runs: Annotated[Path, typer.Option()], data: Annotated[Path, typer.Opti
     train, validation = split_validation(read_parquet(data / "train.parquet"))
     test = read_parquet(data / "test.parquet")
     package = Path(zoo.__file__).parent / "weights"
-    sources = {"dense": "final", "pruned": "pruned", "sparse": "sparse", "distilled": "distilled_0"}
+    sources = {"dense": "final", "pruned": "pruned", "sparse": "sparse_final", "distilled": "distilled_0"}
     models = {variant: zoo.load(runs / folder) for variant, folder in sources.items()}
     for variant, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         spec = models[origin].spec

@@ -27,6 +27,7 @@ def main(
     teacher: Annotated[list[Path] | None, typer.Option(help="Saved folder of a teacher; may be given again.")] = None,
     whole: Annotated[bool, typer.Option(help="Train on the held-out pictures too, once all is chosen.")] = False,
     sparsity: Annotated[float, typer.Option(help="Share of weights to bring to zero while training.")] = 0.0,
+    ramp: Annotated[float, typer.Option(help="Share of the steps over which the zeros come; 0: all at once.")] = 0.5,
     epochs: int = 30,
     learning_rate: float = 0.2,
     seed: int = 0,
@@ -41,7 +42,7 @@ def main(
     everything = read_parquet(data / "train.parquet")
     train, validation = (everything, None) if whole else split_validation(everything)
     teachers = [zoo.load(folder) for folder in teacher or []]
-    sparsifier = zoo.Sparsifier(student, sparsity=sparsity) if sparsity else None
+    sparsifier = zoo.Sparsifier(student, sparsity=sparsity, end=ramp) if sparsity else None
     fit(
         student,
         train,
