@@ -19,6 +19,8 @@ from zoo import registry
 from zoo.train.images import VALIDATION, class_names, read_parquet, split_validation
 from zoo.train.loop import Ensemble, Recipe, accuracy, fit
 
+FAST_BFLOAT16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
+
 
 def main(
     model: Annotated[str, typer.Argument(help="An architecture to start fresh, or a saved folder to go on from.")],
@@ -30,14 +32,19 @@ def main(
     ramp: Annotated[float, typer.Option(help="Share of the steps over which the zeros come; 0: all at once.")] = 0.5,
     epochs: int = 30,
     learning_rate: float = 0.2,
+    weight_decay: float = Recipe.weight_decay,
+    hole: Annotated[int, typer.Option(help="Side of the square cut out of every training picture.")] = Recipe.hole,
     seed: int = 0,
     threads: int = 1,
+    bfloat16: Annotated[bool, typer.Option(help="Default: where the processor computes in it.")] = FAST_BFLOAT16,
 ) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     fresh = not Path(model).exists()
     student = zoo.build(registry.spec(model)) if fresh else zoo.load(model)
-    recipe = Recipe(epochs=epochs, learning_rate=learning_rate, seed=seed)
+    recipe = Recipe(
+        epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, hole=hole, seed=seed, bfloat16=bfloat16
+    )
     mean, std = student.spec.input.mean, student.spec.input.std
     everything = read_parquet(data / "train.parquet")
     train, validation = (everything, None) if whole else split_validation(everything)

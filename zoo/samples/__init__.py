@@ -33,7 +33,10 @@ class Samples:
 
 
 def samples(dataset: str = "cifar10", split: str = "test") -> Samples:
-    """The shipped pictures of a data set's `split`, with their labels: "test" to try on, "train" to calibrate with."""
+    """The shipped pictures of a data set's `split`, with their labels: "test" to try on, "train" to calibrate with.
+
+    The photographs of `("photographs", "calibration")` have no classes, and -1 for a label.
+    """
     path = FOLDER / f"{dataset}-{split}.zip"
     shipped = available()
     if (dataset, split) not in shipped:
@@ -50,6 +53,11 @@ def samples(dataset: str = "cifar10", split: str = "test") -> Samples:
         path.name,
         sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def calibration_pictures() -> np.ndarray:
+    """Photographs uint8 (N, H, W, 3), in the public domain or CC0, to calibrate ImageNet networks with."""
+    return samples("photographs", "calibration").images
 
 
 def available() -> list[tuple[str, str]]:
