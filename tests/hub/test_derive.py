@@ -1,0 +1,182 @@
+"""Variants of published weights that are made here, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+import zoo
+from hub_server import HubServer, hub
+from zoo.compress import int8
+from zoo.weights import published
+
+NAME = "mobilenetv3_small_050.lamb_in1k"
+REPO = f"timm/{NAME}"
+X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def timm_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("timm")
+    torch.manual_seed(0)
+    timm.models._hub.save_for_hf(timm.create_model("mobilenetv3_small_050"), str(folder), safe_serialization=True)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def server(tmp_path: Path, timm_files: dict[str, bytes]) -> Iterator[HubServer]:
+    with hub(tmp_path, timeout=5) as server:
+        server.add_repo(REPO, timm_files)
+        yield server
+
+
+@pytest.fixture
+def planned(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """One item for every int8 plan that is made."""
+    made: list[object] = []
+    plan = int8.plan
+    monkeypatch.setattr(int8, "plan", lambda *args, **options: made.append(args) or plan(*args, **options))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def few_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.derive.PICTURES", 4)
+
+
+def test_int8_is_made_once_with_the_photographs_that_ship(
+    server: HubServer, planned: list[object], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils.are_progress_bars_disabled", lambda: False)
+    model = zoo.create(f"{NAME}-int8")
+    assert f"making {NAME}-int8 from {NAME}, once" in capfd.readouterr().err
+    facts = model.made["derived"]
+    assert (facts["from"], facts["pictures"]) == (NAME, 4) and 0 <= facts["agreement"] <= 100
+    assert model.made["source"]["repo"] == REPO and model.labels[0] == "tench"
+    dense = zoo.create(NAME)
+    photographs = zoo.samples("photographs", "calibration").images
+    expected = zoo.compress(dense, "int8", calibration=zoo.preprocess(dense)(list(photographs[:4])))
+    assert torch.equal(model(X), expected(X))
+    server.requests.clear()
+    planned.clear()
+    assert torch.equal(zoo.create(f"{NAME}-int8")(X), model(X))
+    assert not planned and not server.requests and "making" not in capfd.readouterr().err
+    assert zoo.create("mobilenetv3_small_050-int8", num_classes=3)(X).shape == (2, 3)
+
+
+def test_another_calibration_or_source_is_another_file(
+    server: HubServer, planned: list[object], timm_files: dict[str, bytes], tmp_path: Path
+) -> None:
+    name, images = f"{NAME}-int8", torch.randn(4, 3, 64, 64)
+    first = zoo.create(name, calibration=images)
+    assert torch.equal(zoo.create(name, calibration=[images])(X), first(X)) and len(planned) == 1
+    zoo.create(name, calibration=images * 3)
+    assert len(planned) == 2
+    dense = zoo.create(NAME, cache_dir=tmp_path / "elsewhere")
+    zoo.create(name, calibration=images, cache_dir=tmp_path / "elsewhere")
+    assert len(planned) == 3 and len(list((tmp_path / "elsewhere").rglob(f"{name}-*.safetensors"))) == 1
+    state = {key: value * 0.5 if value.ndim > 1 else value for key, value in dense.state_dict().items()}
+    dense.load_state_dict(state)
+    zoo.save(dense, tmp_path / "other")
+    other = {file.name: file.read_bytes() for file in (tmp_path / "other").iterdir()}
+    commit = server.add_repo(REPO, other)
+    assert not torch.equal(zoo.create(name, calibration=images, revision=commit)(X), first(X))
+    assert zoo.create(name, calibration=images, revision=commit).made["source"]["commit"] == commit
+    config = {**json.loads(timm_files["config.json"]), "label_names": ["same"] * 1000}
+    prepared = {**config["pretrained_cfg"], "mean": [0.1, 0.2, 0.3]}
+    files = {**timm_files, "config.json": json.dumps({**config, "pretrained_cfg": prepared}).encode()}
+    again = zoo.create(name, calibration=images, revision=server.add_repo(REPO, files))
+    assert again.spec.input.mean == (0.1, 0.2, 0.3) and again.labels[0] == "same"
+    with pytest.raises(ValueError, match="calibration= takes preprocessed inputs, as a tensor"):
+        zoo.create(name, calibration=3)
+
+
+def test_a_published_variant_is_fetched(
+    server: HubServer, planned: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours = zoo.compress(zoo.create(NAME), "int8", calibration=X)
+    zoo.save(ours, tmp_path / "ours")
+    server.add_repo("zoo/int8", {file.name: file.read_bytes() for file in (tmp_path / "ours").iterdir()})
+    entry = published.Published(f"{NAME}-int8", "zoo/int8", 1000, "apache-2.0")
+    known = {**published.published(), f"{NAME}-int8": entry}
+    monkeypatch.setattr(published, "published", lambda: known)
+    planned.clear()
+    assert torch.equal(zoo.create(f"{NAME}-int8")(X), ours(X)) and not planned
+    assert f"{NAME}-int8" in zoo.list_models(variant="int8")
+
+
+def test_pruned_needs_leave_and_says_what_it_lost(server: HubServer) -> None:
+    with pytest.raises(ValueError, match=r"allow_untuned=True\) makes it all the same; better: zoo\.compress"):
+        zoo.create(f"{NAME}-pruned")
+    with pytest.warns(UserWarning, match=r"pruned without training: it answers [\d.]+% of 4 calibration pictures as"):
+        model = zoo.create(f"{NAME}-pruned", allow_untuned=True)
+    assert model.spec != zoo.create(NAME).spec
+    with pytest.warns(UserWarning, match="Train it before use"):  # from the cache too
+        zoo.create(f"{NAME}-pruned", allow_untuned=True)
+
+
+def test_pull_makes_it_ahead_of_time(server: HubServer, planned: list[object]) -> None:
+    from zoo.factory import pull
+
+    file = pull(f"{NAME}-int8")
+    assert zoo.load(file).made["derived"]["from"] == NAME and len(planned) == 1
+    zoo.create(f"{NAME}-int8")
+    assert len(planned) == 1
+    server.requests.clear()
+    with pytest.raises(ValueError, match="would be pruned without training"):
+        pull(f"{NAME}-pruned")
+    assert not server.requests
+
+
+def test_sparse_says_what_it_lost(server: HubServer) -> None:
+    with pytest.warns(UserWarning, match="was sparse without training"):
+        model = zoo.create(f"{NAME}-sparse-int8")
+    weights = [value for key, value in model.state_dict().items() if key.endswith("weight")]
+    zeros = sum(int((value == 0).sum()) for value in weights) / sum(value.numel() for value in weights)
+    assert 0.45 < zeros < 0.6
+
+
+def test_int8_says_nothing(server: HubServer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        zoo.create(f"{NAME}-int8", calibration=X)
+
+
+def test_nobody_distilled_it(server: HubServer) -> None:
+    with pytest.raises(zoo.UnknownName, match=r"those that exist are mobilenetv2_cifar.cifar10-distilled.*Train one: "):
+        zoo.create(f"{NAME}-distilled")
+    assert not any("distilled" in name for name in zoo.list_models(shipped=False))
+
+
+def test_a_damaged_file_in_the_cache_is_made_anew(server: HubServer, planned: list[object], tmp_path: Path) -> None:
+    model = zoo.create(f"{NAME}-int8", calibration=X)
+    (file,) = (tmp_path / "hf" / "assets").rglob("*-int8-*.safetensors")
+    half = file.read_bytes()[:1000]
+    file.unlink()  # the model has it mapped
+    file.write_bytes(half)
+    assert torch.equal(zoo.create(f"{NAME}-int8", calibration=X)(X), model(X)) and len(planned) == 2
+
+
+@pytest.mark.multiprocess
+@pytest.mark.slow
+def test_two_processes_make_one_file(server: HubServer, tmp_path: Path) -> None:
+    code = f"import torch, zoo; zoo.create({NAME!r} + '-int8', calibration=torch.ones(1, 3, 64, 64)); print('made')"
+    environment = {**os.environ, **server.environment(tmp_path / "both")}
+    environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"
+    run = [sys.executable, "-W", "ignore", "-c", code]
+    children = [
+        subprocess.Popen(run, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [child.communicate(timeout=120) for child in children]
+    assert [out for out, _ in said] == ["made\n"] * 2, said
+    assert sum("zoo: making" in err for _, err in said) == 1

@@ -1,0 +1,166 @@
+"""Variants that nobody has published: made here from the dense weights, once, and kept in a cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.naming import Name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.build import Model
+    from zoo.spec import ModelSpec
+    from zoo.weights.header import Header
+
+VERSION = 1  # of what follows: another one makes everything anew
+SPARSITY = 0.5  # of a network that is not trained afterwards
+PICTURES = 48  # of those that ship
+
+
+class Derived(NamedTuple):
+    """A variant, and its file in the cache."""
+
+    model: Model
+    file: Path
+
+
+def check_tuned(name: Name, allow_untuned: bool) -> None:
+    """Raise ValueError for a variant that is of no use without training, unless it is wanted all the same."""
+    if "pruned" in name.passes and not allow_untuned:
+        raise ValueError(
+            f"{name} would be pruned without training, which costs most of the accuracy. zoo.create(..., "
+            f'allow_untuned=True) makes it all the same; better: zoo.compress(zoo.create("{name.dense}"), '
+            f'"{name.variant}"), then train it.'
+        )
+
+
+def derive(
+    name: Name,
+    source: Path,
+    *,
+    origin: Mapping[str, str],
+    calibration: Any = None,
+    cache_dir: str | Path | None = None,
+    report: Callable[[str], None] = lambda step: None,
+) -> Derived:
+    """The dense network in the file `source`, after the passes of `name`; from the cache where it was made before.
+
+    `calibration` are preprocessed inputs, as `zoo.compress` takes them; by default `PICTURES` photographs that ship.
+    How often the result answers these as the dense network does stands in its `made` under "derived", and is said in a
+    warning where weights were left out without training. `origin` says there where the source is from.
+    """
+    from zoo.compress.data import as_batches
+    from zoo.weights.file import load
+    from zoo.weights.header import read_header, source_of
+
+    header = read_header(source)
+    batches = as_batches(
+        _photographs(header.spec) if calibration is None else calibration, "calibration= takes preprocessed inputs"
+    )
+    file = _place(name, header, batches, cache_dir)
+    model = _made_before(file)
+    if model is None:
+        with _lock(file):
+            model = _made_before(file)
+            if model is None:
+                report(f"making {name} from {name.dense}, once")
+                _make(name, load(source), batches, file)
+                model = load(file)
+    model.made = {**model.made, "source": {**source_of(model.made), **origin}}
+    _warn(name, model.made["derived"])
+    return Derived(model, file)
+
+
+def _make(name: Name, dense: Model, batches: list[Tensor], file: Path) -> None:
+    from zoo.compress import compress
+    from zoo.weights.file import save_file
+
+    options: dict[str, Any] = {"sparsity": SPARSITY} if "sparse" in name.passes else {}
+    if "int8" in name.passes:
+        options["calibration"] = batches
+    model = compress(dense, name.variant, **options)
+    facts = {"from": name.dense, "pictures": sum(map(len, batches)), "agreement": _agreement(model, dense, batches)}
+    model.made = {**model.made, "derived": facts}
+    save_file(model, file)
+
+
+def _photographs(spec: ModelSpec) -> Tensor:
+    from zoo.preprocess import preprocess
+    from zoo.samples import calibration_pictures
+
+    return preprocess(spec)(list(calibration_pictures()[:PICTURES]))
+
+
+def _place(name: Name, header: Header, batches: list[Tensor], cache_dir: str | Path | None) -> Path:
+    """One file for each source, recipe, version and calibration set."""
+    from zoo.weights.hub import cache_folder, file_sha256
+
+    pictures = hashlib.sha256()
+    for batch in batches:
+        pictures.update(f"{batch.dtype} {tuple(batch.shape)}".encode())
+        pictures.update(batch.detach().cpu().contiguous().numpy().tobytes())
+    weights = [file_sha256(file) for file in sorted(set(header.files.values()))]
+    facts = [header.spec.dumps(), header.labels]
+    key = json.dumps([VERSION, name.variant, SPARSITY, weights, facts, pictures.hexdigest()])
+    folder = cache_folder("derived") if cache_dir is None else Path(cache_dir) / "zoo" / "derived"
+    return folder / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _made_before(file: Path) -> Model | None:
+    """The model in the cache; None where there is none, or a damaged one, which is removed."""
+    from zoo.weights.file import FileError, load
+
+    try:
+        return load(file) if file.exists() else None
+    except FileError:
+        file.unlink(missing_ok=True)
+        return None
+
+
+@contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    """So that of two processes one makes the file and the other reads it."""
+    from filelock import FileLock
+
+    from zoo.weights.header import FileError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{file.parent}: cannot be a folder: {error.strerror}; name another by cache_dir.") from None
+    lock = FileLock(file.with_suffix(".lock"))
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise FileError(f"{file.parent}: cannot be written: {error.strerror}; name another by cache_dir.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _agreement(model: Model, dense: Model, batches: list[Tensor]) -> float:
+    """Percent of the inputs that both answer alike."""
+    import torch
+
+    with torch.inference_mode():
+        same = [model(x).argmax(1) == dense(x).argmax(1) for batch in batches for x in batch.split(16)]
+    return round(100 * float(torch.cat(same).float().mean()), 1)
+
+
+def _warn(name: Name, facts: Mapping[str, Any]) -> None:
+    untuned = [one for one in name.passes if one in ("pruned", "sparse")]
+    if untuned:
+        warnings.warn(
+            f"{name} was {' and '.join(untuned)} without training: it answers {facts['agreement']:.1f}% of "
+            f"{facts['pictures']} calibration pictures as {name.dense} does. Train it before use.",
+            UserWarning,
+            stacklevel=5,
+        )
