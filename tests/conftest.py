@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: only tests/hub has a Hub
 
 import pytest
 import torch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn as nn
 
@@ -10,10 +12,16 @@ from zoo import registry
 from zoo.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def lively(spec: ModelSpec) -> Model:
     """The network with random batch-norm statistics, so that no channel is like another."""
-    model = build(spec)
+    return randomize(build(spec))
+
+
+def randomize(model: Network) -> Network:
+    """Statistics and affine parameters that no default value could stand in for; in eval mode."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, 0.0, 0.3)
@@ -22,7 +30,7 @@ def lively(spec: ModelSpec) -> Model:
             nn.init.normal_(module.bias, 0.0, 0.3)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.3)
-    return model
+    return model.eval()
 
 
 def small(arch: str) -> Model:

@@ -1,8 +1,9 @@
-"""Any registered architecture small enough to test in milliseconds: the same rows, fewer channels, fewer pixels."""
+"""Any registered architecture small enough to test in milliseconds: fewer channels, fewer pixels, fewer repeats."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 
 from zoo import kinds
 from zoo.spec import Block, ModelSpec
@@ -14,11 +15,16 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
     """`spec` with every channel width scaled by `width` (to a multiple of 8, at least 8) at another input size.
 
     Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths
-    and the number of classes stay what they are.
+    and the number of classes stay what they are. Of rows that repeat the one before, the first and the last remain.
     """
     shape = (size, size) if isinstance(size, int) else size
-    rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(spec))
+    rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
     return spec.replace(rows=rows, input=replace(spec.input, size=shape))
+
+
+def _ends_of_runs(spec: ModelSpec) -> list[Block]:
+    runs = [list(run) for _, run in groupby(spec, key=lambda row: row.replace(name=""))]
+    return [row for run in runs for row in (*run[:1], *run[1:][-1:])]
 
 
 def _narrower(row: Block, width: float, *, first: bool) -> Block:

@@ -21,11 +21,12 @@ LIGHT = {"spec", "kinds", "naming", "registry", "models"}
 ALLOWED = {
     "spec": set(),
     "naming": set(),
-    "kinds": {"zoo.spec"},
+    "kinds": {"zoo.spec", "zoo.kinds"},
     "models": {"zoo.spec", "zoo.models"},
     "registry": {"zoo.spec", "zoo.naming", "zoo.models"},
     "blocks": {"torch", "zoo.blocks"},
     "build": {"torch", "zoo.spec", "zoo.kinds", "zoo.registry"},
+    "features": {"torch", "zoo.kinds", "zoo.build"},
 }
 # room -> what it may never import
 FORBIDDEN = {

@@ -11,8 +11,10 @@ from torch import Tensor
 from zoo import kinds
 from zoo.blocks.activation import ACTIVATIONS, make_activation
 from zoo.blocks.conv import ConvNormAct
-from zoo.blocks.head import Classifier, GlobalPool
+from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
+from zoo.blocks.pool import GlobalPool, MaxPool
+from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import GATES, SqueezeExcite
 
 
@@ -105,6 +107,42 @@ def test_a_skip_adds_the_input() -> None:
     torch.testing.assert_close(with_skip, x + block(x))
 
 
+@pytest.mark.parametrize("projection", [False, True])
+def test_basic_block(projection: bool) -> None:
+    out, stride = (16, 2) if projection else (8, 1)
+    block = settled(BasicBlock(in_channels=8, mid_channels=24, out_channels=out, stride=stride, projection=projection))
+    x = picture(8)
+    y = conv_norm(block.conv2, conv_norm(block.conv1, x).clamp(min=0))
+    beside = conv_norm(block.shortcut, x) if projection else x
+    assert y.shape == (2, out, -(-9 // stride), -(-7 // stride))
+    torch.testing.assert_close(block(x), (y + beside).clamp(min=0))
+
+
+@pytest.mark.parametrize("projection", [False, True])
+def test_bottleneck(projection: bool) -> None:
+    out, stride = (32, 2) if projection else (8, 1)
+    widths = {"in_channels": 8, "mid1_channels": 16, "mid2_channels": 24, "out_channels": out}
+    block = settled(Bottleneck(**widths, stride=stride, projection=projection))
+    x = picture(8)
+    y = conv_norm(block.conv2, conv_norm(block.conv1, x).clamp(min=0)).clamp(min=0)
+    beside = conv_norm(block.shortcut, x) if projection else x
+    torch.testing.assert_close(block(x), (conv_norm(block.conv3, y) + beside).clamp(min=0))
+    assert block.conv2.conv.stride == (stride, stride) and block.conv1.conv.stride == (1, 1)
+
+
+def test_a_residual_block_that_changes_width_needs_a_projection() -> None:
+    with pytest.raises(ValueError, match="projection=True"):
+        BasicBlock(in_channels=8, mid_channels=8, out_channels=16)
+
+
+def test_max_pool_leaves_the_border_out() -> None:
+    x = -1 - picture(3).abs()  # a border of zeros would win
+    y = MaxPool(kernel_size=3, stride=2)(x)
+    assert y.shape == (2, 3, 5, 4)
+    assert torch.equal(y[:, :, 0, 0], x[:, :, :2, :2].amax((2, 3)))
+    assert torch.equal(y[:, :, 1, 1], x[:, :, 1:4, 1:4].amax((2, 3)))
+
+
 def test_pool_and_classifier() -> None:
     x = picture(6)
     pooled = GlobalPool()(x)
@@ -114,6 +152,15 @@ def test_pool_and_classifier() -> None:
     torch.testing.assert_close(block(pooled), pooled @ block.fc.weight.T + block.fc.bias)
     block.train()
     assert not torch.equal(block(pooled), block(pooled))
+
+
+def test_hidden() -> None:
+    x = torch.randn(4, 6, dtype=torch.float64) * 8
+    block = Hidden(in_features=6, out_features=5).double()
+    y = x @ block.fc.weight.T + block.fc.bias
+    torch.testing.assert_close(block(x), y * (y + 3).clamp(0, 6) / 6)
+    block.act = make_activation("none")
+    torch.testing.assert_close(block(x), y)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +210,9 @@ def test_an_even_kernel_is_refused() -> None:
         ConvNormAct(in_channels=3, out_channels=8, kernel_size=4)
 
 
-@pytest.mark.parametrize("block", [ConvNormAct, DepthwiseSeparable, InvertedResidual, SqueezeExcite, Classifier])
+@pytest.mark.parametrize(
+    "block", [ConvNormAct, DepthwiseSeparable, InvertedResidual, SqueezeExcite, Hidden, Classifier]
+)
 def test_arguments_are_keywords_and_a_typo_is_an_error(block: type[nn.Module]) -> None:
     with pytest.raises(TypeError, match="positional"):
         block(8, 8)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from networks import pictures, small
-from zoo.build import edit
+from zoo.build import edit, upto
 from zoo.compress import compress
 from zoo.spec import SpecError
 from zoo.weights.file import load, save_file
@@ -57,3 +57,16 @@ def test_a_fresh_row_in_an_int8_model_is_float(tmp_path) -> None:
     assert torch.equal(load(tmp_path / "edited.safetensors")(x), edited(x))
     middle = edit(model, "s2_2", kernel_size=5)
     assert [r.precision for r in middle.spec].count("float32") == 1 and middle(x).shape == (2, 10)
+
+
+def test_a_cut_model_shares_the_tensors_and_ends_in_floats() -> None:
+    dense = small("mobilenetv2_cifar")
+    model = compress(dense, "int8", calibration=pictures(dense))
+    assert model.spec["s2_2"].emits == "uint8"
+    cut = upto(model, "s2_2")
+    x, state = pictures(model, 2), model.state_dict()
+    assert [row.name for row in cut.spec] == [row.name for row in model.spec][: len(cut.spec.rows)]
+    assert all(value.data_ptr() == state[key].data_ptr() for key, value in cut.state_dict().items())
+    assert torch.equal(cut(x), model(x, taps=["s2_2"])[1]["s2_2"]) and cut.made == model.made
+    with pytest.raises(KeyError, match="has no row 's9_9'"):
+        upto(model, "s9_9")

@@ -140,3 +140,11 @@ def test_bad_options(model: Model, tmp_path: Path) -> None:
         zoo.evaluate(model, tmp_path / "absent.parquet")
     with pytest.raises(ValueError, match="No sample pictures of 'cifar100' 'test' ship; those that do: 'cifar10'"):
         zoo.samples("cifar100")
+
+
+@pytest.mark.parametrize(("options", "last"), [({"num_classes": 0}, "pool"), ({"features_only": True}, "s4_3")])
+def test_a_network_without_a_classifier_has_no_accuracy(
+    labelled: tuple[np.ndarray, np.ndarray], options: dict[str, object], last: str
+) -> None:
+    with pytest.raises(ValueError, match=f"ends in '{last}', not in a classifier: it gives no answers"):
+        zoo.evaluate(zoo.create("mobilenet", **options), labelled)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ PUBLIC = {
     "__version__",
     "create", "list_models", "info", "compress", "save", "load", "evaluate", "compare", "preprocess", "samples",
     "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name", "SpecError",
-    "UnknownName", "FileError",
+    "UnknownName", "FileError", "adopt", "AdoptionError", "push_to_hub", "HubError",
 }  # fmt: skip
 
 
@@ -54,9 +54,11 @@ def test_what_lies_in_a_module_of_a_public_name_is_imported_from_it(module: str,
 
 
 def test_the_blocks_are_these() -> None:
-    kinds = {"ConvNormAct", "DepthwiseSeparable", "InvertedResidual", "SqueezeExcite", "GlobalPool", "Classifier"}
-    assert set(zoo.blocks.__all__) == kinds
-    assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in kinds)
+    mobile = {"DepthwiseSeparable", "InvertedResidual", "SqueezeExcite"}
+    residual = {"BasicBlock", "Bottleneck"}
+    shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
+    assert set(zoo.blocks.__all__) == mobile | residual | shared
+    assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in zoo.blocks.__all__)
 
 
 def test_unknown_attribute() -> None:

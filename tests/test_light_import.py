@@ -42,6 +42,7 @@ def test_nothing_heavy_is_imported(code: str, absent: tuple[str, ...]) -> None:
     assert run(f"{code}\nimport sys\nprint([m for m in {absent!r} if m in sys.modules])").strip() == "[]"
 
 
+@pytest.mark.timing
 def test_import_costs_at_most_60_ms_above_a_bare_interpreter() -> None:
     def best(code: str) -> float:
         taken = []

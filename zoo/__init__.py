@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers take this name for true; typing itself would cost an import
 if TYPE_CHECKING:
     from zoo import blocks as blocks
+    from zoo.adopt import AdoptionError as AdoptionError
+    from zoo.adopt import adopt as adopt
     from zoo.build import build as build
     from zoo.build import edit as edit
     from zoo.compare import compare as compare
@@ -35,15 +37,19 @@ if TYPE_CHECKING:
     from zoo.weights.file import load as load
     from zoo.weights.file import save as save
     from zoo.weights.header import FileError as FileError
+    from zoo.weights.hub import HubError as HubError
+    from zoo.weights.push import push_to_hub as push_to_hub
 
 # public name -> "module:attribute", or a module
 _PUBLIC = {
     "create": "zoo.factory:create",
     "list_models": "zoo.listing:list_models",
     "info": "zoo.listing:info",
+    "adopt": "zoo.adopt:adopt",
     "compress": "zoo.compress:compress",
     "save": "zoo.weights.file:save",
     "load": "zoo.weights.file:load",
+    "push_to_hub": "zoo.weights.push:push_to_hub",
     "evaluate": "zoo.evaluate:evaluate",
     "compare": "zoo.compare:compare",
     "preprocess": "zoo.preprocess:preprocess",
@@ -53,6 +59,7 @@ _PUBLIC = {
     "blocks": "zoo.blocks",
     "losses": "zoo.train.losses",
     "Sparsifier": "zoo.compress.sparsify:Sparsifier",
+    "AdoptionError": "zoo.adopt:AdoptionError",
     "ModelSpec": "zoo.spec:ModelSpec",
     "Block": "zoo.spec:Block",
     "Name": "zoo.naming:Name",
@@ -60,6 +67,7 @@ _PUBLIC = {
     "SpecError": "zoo.spec:SpecError",
     "UnknownName": "zoo.naming:UnknownName",
     "FileError": "zoo.weights.header:FileError",
+    "HubError": "zoo.weights.hub:HubError",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -117,6 +117,14 @@ def edit(model: Model, row: str, **changes: Any) -> Model:
     return edited
 
 
+def upto(model: Model, row: str) -> Model:
+    """The model cut behind one row, whose output, as floats, is then the model's. It shares the model's tensors."""
+    spec, state = model.spec.upto(row), model.state_dict()
+    cut = from_state(spec, {key: state[key] for key in kinds.model_state(spec)})
+    cut.made = model.made
+    return cut
+
+
 def initialize(model: nn.Module) -> None:
     """Convolutions by fan-out (He et al., 2015), linear layers small, batch norm at rest."""
     for module in model.modules():

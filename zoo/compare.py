@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from zoo import kinds, listing, measure, tables
+from zoo.blocks.int8 import onednn
 from zoo.naming import parse
 from zoo.preprocess import preprocess
 from zoo.samples import available, samples
@@ -56,6 +57,7 @@ class Comparison:
     threads: int
     cpu: str
     torch: str
+    reference: bool = False  # int8 rows ran their float reference: no integer operators that can be trusted here
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -98,6 +100,7 @@ class Comparison:
             f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
             "peak memory: what a fresh process takes above torch itself, at batch 32.",
             *notes,
+            *(["int8: its float reference, for this processor's integer operators saturate."] * self.reference),
             f"{self.cpu}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}.",
         ]
 
@@ -168,6 +171,7 @@ def compare(
         threads=torch.get_num_threads(),
         cpu=measure.cpu_name(),
         torch=torch.__version__,
+        reference=any(row.precision == "int8" for model in models for row in model.spec) and not onednn.trusted(),
     )
 
 
@@ -187,8 +191,8 @@ def _names(family_or_names: Any) -> list[str]:
     if listing.is_path(family_or_names):
         return [family_or_names]
     name = _check_has_weights(family_or_names)
-    if name.passes:  # one variant, beside its dense network
-        return [name.dense, str(name)]
+    if name.passes:  # one variant, beside its dense network where that ships
+        return [*([name.dense] if name.dense in manifest.entries() else []), str(name)]
     return [text for text in manifest.entries() if parse(text).dense == name.dense]
 
 

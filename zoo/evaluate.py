@@ -50,10 +50,12 @@ def evaluate(model: Model, data: Any, *, batch_size: int = 250, progress: bool =
     with a folder for every class, a pair (images uint8 (N, H, W, 3), labels (N,)), or `zoo.samples(...)`. Pictures are
     prepared as the network asks; one that cannot be read is left out and named. `progress` draws a bar on stderr.
 
-    Raises ValueError for data of another form, or labels that the network does not have.
+    Raises ValueError for data of another form, labels that the network does not have, or a network without classes.
     """
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ValueError(f"batch_size is a whole number of at least 1, not {batch_size!r}.")
+    if (last := model.spec.rows[-1]).kind != "classifier":
+        raise ValueError(f"This {model.spec.name} ends in {last.name!r}, not in a classifier: it gives no answers.")
     pictures = open_labelled(data, model)
     if not len(pictures.labels):
         raise ValueError(f"{pictures.source} holds no pictures.")

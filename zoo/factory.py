@@ -3,16 +3,87 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo import kinds, listing, registry
 from zoo.naming import Name, UnknownName
 from zoo.spec import ModelSpec, SpecError
+from zoo.weights import published
+from zoo.weights.manifest import Entry
 
 if TYPE_CHECKING:
     from zoo.build import Model
+    from zoo.derive import Derived
+    from zoo.features import Features
 
 LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
+
+
+def pull(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
+    """Fetch ahead of time what `create(name)` or `load(name)` would, newer than the cache too; its folder or file.
+
+    `name` is a model's, or a repository of the Hub. A variant that is made of published weights is made too. Raises as
+    `create` does.
+    """
+    from zoo.weights import hub
+
+    if address := hub.read_address(name):
+        return hub.fetch(hub.read_address(_revised(name, revision)) or address, cache_dir=cache_dir)
+    full, entry = listing.find(name)
+    if entry is not None:
+        return entry.verified()
+    source = _Source(revision, None, False, cache_dir)
+    if str(full) in published.published():
+        return _fetch(full, source, fresh=True)
+    if full.dense not in published.published():
+        raise UnknownName(_unknown(name))
+    return _derived(full, source, fresh=True).file
+
+
+@dataclass(frozen=True)
+class _Source:
+    """How weights that do not ship are found or made: `create`'s own arguments."""
+
+    revision: str | None
+    calibration: Any
+    allow_untuned: bool
+    cache_dir: str | Path | None
+
+
+@overload
+def create(
+    name_or_spec: str | ModelSpec,
+    *,
+    weights: str | os.PathLike[str] | None = ...,
+    num_classes: int | None = ...,
+    features_only: Literal[True],
+    out_indices: int | Iterable[int] | None = ...,
+    device: str | None = ...,
+    revision: str | None = ...,
+    calibration: Any = ...,
+    allow_untuned: bool = ...,
+    cache_dir: str | Path | None = ...,
+) -> Features: ...
+
+
+@overload
+def create(
+    name_or_spec: str | ModelSpec,
+    *,
+    weights: str | os.PathLike[str] | None = ...,
+    num_classes: int | None = ...,
+    features_only: bool = ...,
+    out_indices: int | Iterable[int] | None = ...,
+    device: str | None = ...,
+    revision: str | None = ...,
+    calibration: Any = ...,
+    allow_untuned: bool = ...,
+    cache_dir: str | Path | None = ...,
+) -> Model: ...
 
 
 def create(
@@ -20,49 +91,75 @@ def create(
     *,
     weights: str | os.PathLike[str] | None = "default",
     num_classes: int | None = None,
+    features_only: bool = False,
+    out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
+    revision: str | None = None,
+    calibration: Any = None,
+    allow_untuned: bool = False,
+    cache_dir: str | Path | None = None,
 ) -> Model:
     """The network of a name, in eval mode.
 
-    `weights`: "default" for those that ship under the name, None for fresh ones, or the folder or file of a saved
-    network of that architecture. A ModelSpec has fresh weights by default.
-    `num_classes`: another number than the weights' own keeps all but the classifier, which is then fresh and float32.
+    `weights`: "default" for those that ship under the name or are published on the Hugging Face Hub (as
+    "resnet50.a1_in1k"; an architecture without a tag has its default ones); None for fresh ones; or the folder or file
+    of a saved network of that architecture, or its repository, "hf-hub:org/name[@revision]". A ModelSpec has fresh
+    weights by default.
+    `revision`: another branch, tag or commit of the repository. `cache_dir`: where what is fetched and made is kept,
+    instead of HF_HUB_CACHE.
+    A variant of published weights that nobody published ("resnet50.a1_in1k-int8") is made here, once, and kept: int8
+    with the preprocessed inputs `calibration`, or photographs that ship; a pruned one loses most of its accuracy
+    until it is trained, so it needs `allow_untuned`.
+    `num_classes`: another number than the weights' own keeps all but the classifier, which is then fresh and float32;
+    0 leaves the classifier out, for what it would have been given, (B, features) in float32.
+    `features_only`: the trunk as a backbone, `zoo.features.Features`. Its output is a list of float32 maps
+    (B, C, H, W), of int8 networks too: the last of every resolution, from the largest on, or those of `out_indices`,
+    in that order; negative ones count from the end, a number stands for that many last ones. `feature_info` has their
+    `channels()`, `reduction()` and `module_name()`. There is no classifier, so `num_classes` changes nothing.
 
     Raises UnknownName for a name that stands for nothing, FileError for a file that is damaged or none of ours,
-    ValueError for options that do not fit together, such as weights that the name's passes did not make.
+    HubError (a FileError) for what cannot be fetched, ValueError for options that do not fit together, such as weights
+    that the name's passes did not make.
     """
-    _check_options(num_classes, device)
+    _check_options(num_classes, features_only, out_indices, device)
     if isinstance(name_or_spec, ModelSpec):
-        model = _of_spec(name_or_spec, weights)
+        model = _of_spec(name_or_spec, _revised(weights, revision), cache_dir)
     elif weights is None:
+        _revised(weights, revision)
         model = _fresh(registry.resolve(name_or_spec), num_classes)
     elif weights == "default":
-        model = _shipped(name_or_spec)
+        model = _default(name_or_spec, _Source(revision, calibration, allow_untuned, cache_dir))
     else:
-        model = _from_file(registry.resolve(name_or_spec), weights)
-    if num_classes is not None:
+        model = _from_file(registry.resolve(name_or_spec), _revised(weights, revision), cache_dir)
+    if features_only:
+        from zoo.features import Features
+
+        model = Features(model, out_indices)
+    elif num_classes is not None:
         model = with_classes(model, num_classes)
     return model if device is None else model.to(device)
 
 
 def with_classes(model: Model, num_classes: int) -> Model:
-    """The same trunk under a fresh float32 classifier; the model itself where it has that many classes already."""
-    from zoo.build import edit
+    """The same trunk under a fresh float32 classifier, or for 0 none; the model itself where it is so already."""
+    from zoo.build import edit, upto
 
-    head = model.spec.rows[-1]
+    *trunk, head = model.spec
+    if num_classes == 0:
+        return upto(model, trunk[-1].name) if trunk and head.kind == "classifier" else model
     if head.kind != "classifier":
         raise ValueError(f"{model.spec.name} ends in a {head.kind}, not in a classifier, so it takes no num_classes.")
     return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
 
 
-def _of_spec(spec: ModelSpec, weights: str | os.PathLike[str] | None) -> Model:
+def _of_spec(spec: ModelSpec, weights: str | os.PathLike[str] | None, cache_dir: str | Path | None) -> Model:
     if weights is None or weights == "default":
         from zoo.build import build
 
         return build(spec)
     from zoo.weights.file import load
 
-    model = load(weights)
+    model = load(weights, cache_dir=cache_dir)
     if model.spec != spec:
         raise ValueError(f"{os.fspath(weights)} holds a network of another spec; zoo.load(...) reads it as it is.")
     return model
@@ -76,28 +173,106 @@ def _fresh(name: Name, num_classes: int | None) -> Model:
             f"A compressed network comes from weights, so {str(name)!r} has no fresh ones: build {name.arch!r} with "
             f'weights=None, train it, then call zoo.compress(model, "{"-".join(name.passes)}").'
         )
-    return build(registry.spec(name.arch, num_classes))
+    return build(registry.spec(name.arch, num_classes or None))
 
 
-def _shipped(text: str) -> Model:
+def _default(text: str, source: _Source) -> Model:
+    """What ships under the name, else what is published, else what can be made of that."""
+    name, entry = listing.find(text)
+    if entry is not None:
+        if source.revision is not None:
+            raise ValueError(f"{name} ships with the package, so it has no revision={source.revision!r}.")
+        return _shipped(entry)
+    if name.dense not in published.published():
+        raise UnknownName(_unknown(text))
+    if str(name) in published.published():
+        return _fetched(name, source)
+    return _derived(name, source).model
+
+
+def _unknown(text: str) -> str:
+    return (
+        f'No weights are known for {text!r}. zoo.create("{text}", weights=None) gives fresh ones, '
+        f'zoo.create("{text}", weights="folder or file") your own.'
+    )
+
+
+def _derived(name: Name, source: _Source, *, fresh: bool = False) -> Derived:
+    from zoo.derive import check_tuned, derive
+    from zoo.weights.folder import find_file
+
+    check_tuned(name, source.allow_untuned)
+    folder = _fetch(replace(name, passes=()), source, fresh=fresh)
+    return derive(
+        name,
+        find_file(folder),
+        origin=_origin(replace(name, passes=()), folder),
+        calibration=source.calibration,
+        cache_dir=source.cache_dir,
+        report=_report,
+    )
+
+
+def _shipped(entry: Entry) -> Model:
     from zoo.weights.file import load
 
-    entry = listing.find(text)[1]
-    if entry is None:
-        raise UnknownName(
-            f'No weights ship for {text!r}. zoo.create("{text}", weights=None) gives fresh ones, '
-            f'zoo.create("{text}", weights="folder or file") your own.'
-        )
     model = load(entry.verified())
     if model.spec.name != entry.spec_name:
         raise SpecError(f"{entry.file} holds {model.spec.name!r}, but the manifest says {entry.spec_name!r}.")
     return model
 
 
-def _from_file(name: Name, weights: str | os.PathLike[str]) -> Model:
+def _fetch(name: Name, source: _Source, *, fresh: bool = False) -> Path:
+    from zoo.weights.hub import Address, fetch
+
+    known = published.published()[str(name)]
+    revision = source.revision or known.revision
+    sha256 = known.sha256 if revision == known.revision else ""
+    # Published weights do not change under their name, so a cached copy is not asked after.
+    fresh = fresh or bool(source.revision)
+    return fetch(Address(known.repo, revision), sha256=sha256, cache_dir=source.cache_dir, fresh=fresh)
+
+
+def _fetched(name: Name, source: _Source) -> Model:
+    from zoo.weights.file import load
+    from zoo.weights.header import source_of
+
+    folder = _fetch(name, source)
+    model = load(folder)
+    if model.spec.name != name.arch and "distilled" not in name.passes:
+        raise SpecError(f"{published.published()[str(name)].repo} holds a {model.spec.name}, not a {name.arch}.")
+    model.made = {**model.made, "source": {**source_of(model.made), **_origin(name, folder)}}
+    return model
+
+
+def _origin(name: Name, folder: Path) -> dict[str, str]:
+    return {"name": str(name), "repo": published.published()[str(name)].repo, "commit": folder.name}
+
+
+def _report(step: str) -> None:
+    """A line on stderr, under the switch of huggingface_hub's own progress bars."""
+    from huggingface_hub.utils import are_progress_bars_disabled  # type: ignore[attr-defined]
+
+    if not are_progress_bars_disabled():
+        print(f"zoo: {step}", file=sys.stderr)
+
+
+def _revised(weights: str | os.PathLike[str] | None, revision: str | None) -> Any:
+    """`weights` at another revision, which only a repository has."""
+    if revision is None:
+        return weights
+    from zoo.weights.hub import Address, read_address
+
+    address = None if weights is None or weights == "default" else read_address(weights)
+    if address is None or address.revision not in ("", revision):
+        raise ValueError(f"revision={revision!r} is for a repository of the Hub without one, not for {weights!r}.")
+    return str(Address(address.repo, revision))
+
+
+def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Path | None) -> Model:
     from zoo.weights.file import load
 
-    model = load(weights)
+    model = load(weights, cache_dir=cache_dir)
     where, found = os.fspath(weights), model.spec
     if found.name != name.arch and "distilled" not in name.passes:
         raise ValueError(f"{where} holds a {found.name}, not a {name.arch}; zoo.load(...) reads it as it is.")
@@ -118,10 +293,12 @@ def _from_file(name: Name, weights: str | os.PathLike[str]) -> Model:
 
 
 def _dense(found: ModelSpec) -> ModelSpec | None:
-    """The registered network of the spec's name, with as many classes; None for a name that is not registered."""
+    """The registered network of the spec's name, up to the same row, with as many classes; None where there is none."""
     if found.name not in registry.MODELS:
         return None
-    return registry.spec(found.name, found.rows[-1].args.get("num_classes"))
+    last = found.rows[-1]
+    dense = registry.spec(found.name, last.args.get("num_classes"))
+    return dense.upto(last.name) if last.name in [row.name for row in dense] else dense
 
 
 def _share_of_zeros(model: Model) -> float:
@@ -133,10 +310,14 @@ def _widths(spec: ModelSpec) -> list[tuple[str, str, dict[str, int]]]:
     return [(row.kind, row.name, kinds.layer_widths(row)) for row in spec]
 
 
-def _check_options(num_classes: int | None, device: str | None) -> None:
+def _check_options(
+    num_classes: int | None, features_only: bool, out_indices: int | Iterable[int] | None, device: str | None
+) -> None:
     whole = isinstance(num_classes, int) and not isinstance(num_classes, bool)
-    if num_classes is not None and not (whole and num_classes >= 1):
-        raise ValueError(f"num_classes is a whole number of at least 1, not {num_classes!r}.")
+    if num_classes is not None and not (whole and num_classes >= 0):
+        raise ValueError(f"num_classes is a whole number, 0 for no classifier, not {num_classes!r}.")
+    if out_indices is not None and not features_only:
+        raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
     if device is None:
         return
     import torch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -13,8 +13,9 @@ from typing import Any
 from zoo import kinds, registry, tables
 from zoo.naming import Name, UnknownName, did_you_mean, parse, parse_passes
 from zoo.spec import ModelSpec
-from zoo.weights import manifest
+from zoo.weights import manifest, published
 from zoo.weights.manifest import Entry, Metric
+from zoo.weights.published import Published
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,10 +80,11 @@ class Info:
 def list_models(
     pattern: str = "*", *, task: str | None = None, variant: str | None = None, shipped: bool | None = None
 ) -> list[str]:
-    """The names `create` understands: what ships, in every variant, then the architectures of which nothing does.
+    """The names `create` understands: what ships, in every variant, what is published on the Hub, and architectures.
 
-    The latter are for fresh weights. `pattern` has shell wildcards and matches shorter spellings too ("mobilenet-*").
-    `variant` is "dense" or passes ("pruned-int8"); `shipped` chooses one of the two parts.
+    Of the published ones `create` makes the variants int8, sparse and (untuned) pruned too. The architectures are those
+    for fresh weights alone. `pattern` has shell wildcards and matches shorter spellings too ("mobilenet-*"). `variant`
+    is "dense" or passes ("pruned-int8"); `shipped` chooses what ships, or all else.
     """
     if not isinstance(pattern, str):
         raise ValueError(f"pattern is a string such as 'mobilenet*', not {pattern!r}.")
@@ -91,7 +93,10 @@ def list_models(
         raise ValueError(f"Unknown task {task!r}; the tasks are {', '.join(tasks)}.")
     wanted = None if variant is None else parse_passes(variant)
     found = [] if shipped is False else list(manifest.entries())
-    found += [] if shipped is True else [arch for arch in registry.MODELS if not shipped_tags(arch)]
+    if shipped is not True:
+        found += [text for text in published.published() if text not in manifest.entries()]
+        dense = {parse(text).arch for text in found + list(manifest.entries()) if not parse(text).passes}
+        found += [arch for arch in registry.MODELS if arch not in dense]
     return [
         text
         for text in found
@@ -102,14 +107,17 @@ def list_models(
 
 
 def info(name: str | os.PathLike[str]) -> Info:
-    """Everything known about a name, or about a saved network's folder or file.
+    """Everything known about a name, or about a network in a folder, a file, or a repository of the Hub.
 
-    Raises UnknownName for a name that stands for nothing, FileError for a file that is none of ours.
+    A repository is fetched for it. Raises UnknownName for a name that stands for nothing, FileError for a file that is
+    none of ours.
     """
     if is_path(name):
-        return _info_of_file(Path(name))
+        return _info_of_path(name)
     text = str(name)
     found, entry = find(text)
+    if entry is None and (known := published.published().get(found.dense)):
+        return _info_of_published(found, text, known)
     if entry is None:
         spec = registry.spec(found.arch)
         return _info(str(found), text, spec, purpose=f"fresh weights only: {purpose(spec)}", shipped=False)
@@ -129,29 +137,36 @@ def info(name: str | os.PathLike[str]) -> Info:
 
 
 def find(text: str) -> tuple[Name, Entry | None]:
-    """The full name and the shipped entry that a name stands for; no entry for a bare architecture.
+    """The full name and the shipped entry that a name stands for; none for a published or a bare architecture.
 
-    An architecture for which one tag ships needs no tag. Raises UnknownName with what ships, and how to make the rest.
+    An architecture for which one tag ships needs no tag, nor do the default weights of a published one. Raises
+    UnknownName with what there is, and how to make the rest.
     """
     name, entries = registry.resolve(text), manifest.entries()
-    tags = shipped_tags(name.arch)
-    if not name.tag and len(tags) == 1:
-        name = Name(name.arch, tags[0], name.passes)
-    if str(name) in entries:
-        return name, entries[str(name)]
+    tags, hub_tags = shipped_tags(name.arch), [parse(other).tag for other in published.tags(name.arch)]
+    full = Name(name.arch, tags[0], name.passes) if not name.tag and len(tags) == 1 else name
+    if str(full) in entries:
+        return full, entries[str(full)]
+    if hub_tags and (not full.tag or full.tag in hub_tags):
+        full = Name(name.arch, full.tag or hub_tags[0], name.passes)
+        if "distilled" in full.passes and str(full) not in published.published():
+            raise UnknownName(_nobody_trained(full))
+        return full, None
     if not name.tag and not name.passes:
         return name, None
+    tags = [*tags, *(tag for tag in hub_tags if tag not in tags)]
     if not tags:
         raise UnknownName(
             f"No weights ship for {name.arch}: write {name.arch!r} with weights=None for fresh ones, or "
             "weights='your/folder' for your own."
         )
-    dense = name.dense
-    if dense not in entries:
-        shipped = [f"{name.arch}.{tag}" for tag in tags]
-        raise UnknownName(f"No weights {dense!r} ship{did_you_mean(dense, shipped)} Shipped: {', '.join(shipped)}.")
-    variants = [parse(other).variant for other in entries if parse(other).dense == dense]
-    raise UnknownName(f"{name} does not ship; the variants that do are {', '.join(variants)}.{_how_to_make(name)}")
+    variants = [parse(other).variant for other in entries if parse(other).dense == full.dense]
+    if not variants:
+        known = [f"{name.arch}.{tag}" for tag in tags]
+        raise UnknownName(
+            f"No weights {full.dense!r} are known{did_you_mean(full.dense, known)} Those that are: {_first(known)}."
+        )
+    raise UnknownName(f"{full} does not ship; the variants that do are {', '.join(variants)}.{_how_to_make(full)}")
 
 
 def is_path(name: str | os.PathLike[str]) -> bool:
@@ -210,6 +225,19 @@ def _teacher(made: Mapping[str, Any]) -> str:
     return ""
 
 
+def _nobody_trained(name: Name) -> str:
+    trained = [text for text in (*manifest.entries(), *published.published()) if "distilled" in parse(text).passes]
+    return (
+        f"{name} is published nowhere, and a distilled network cannot be made without training; those that exist are "
+        f"{', '.join(trained)}. Train one: python scripts/train.py STUDENT --teacher TEACHER --data DATA --out FOLDER "
+        "(docs/recipes.md)."
+    )
+
+
+def _first(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def _how_to_make(name: Name) -> str:
     start, passes = Name(name.arch, name.tag), name.passes
     if "distilled" in passes:  # a distilled network is trained, so only the passes behind it can be run
@@ -236,20 +264,34 @@ def _mean(values: tuple[float, ...]) -> float:
     return sum(values) / len(values)
 
 
-def _info_of_file(path: Path) -> Info:
-    from zoo.weights.header import find_file, read_header
+def _info_of_path(place: str | os.PathLike[str]) -> Info:
+    from zoo.weights import hub
+    from zoo.weights.folder import find_file
+    from zoo.weights.header import read_header
 
-    file = find_file(path)
+    file = find_file(hub.folder_of(place) or place)
     header = read_header(file)
     return _info(
-        str(path),
+        os.fspath(place),
         "",
         header.spec,
         purpose=f"{header.spec.name}, {purpose(header.spec)}",
         shipped=False,
-        size=file.stat().st_size,
+        size=sum(part.stat().st_size for part in set(header.files.values())),
         labels=header.labels,
         made=header.made,
+    )
+
+
+def _info_of_published(name: Name, asked: str, known: Published) -> Info:
+    spec = registry.spec(name.arch, known.classes)
+    exists = str(name) in published.published()
+    how = "published on the Hub" if exists else "made here, once, from weights on the Hub"
+    return replace(
+        _info(str(name), asked, spec, purpose=f"{how}: {purpose(spec)}", shipped=False),
+        variant=name.variant,
+        licence=known.licence,
+        source=f"hf-hub:{known.repo}" + (f"@{known.revision}" if known.revision else ""),
     )
 
 

@@ -9,28 +9,55 @@ from zoo.naming import Name, UnknownName, did_you_mean, parse
 from zoo.spec import ModelSpec
 
 MODELS: dict[str, str] = {
+    "mobilenetv1_100": "zoo.models.mobilenetv1:imagenet",
     **{
         f"mobilenetv2_{size}": "zoo.models.mobilenetv2:imagenet"
         for size in ("035", "050", "075", "100", "110d", "120d", "140")
     },
     "mobilenetv2_cifar": "zoo.models.mobilenetv2:cifar",
     "mobilenetv2_cifar_small": "zoo.models.mobilenetv2:cifar",
+    **{f"mobilenetv3_small_{size}": "zoo.models.mobilenetv3:imagenet" for size in ("050", "075", "100")},
+    **{f"mobilenetv3_large_{size}": "zoo.models.mobilenetv3:imagenet" for size in ("075", "100")},
+    "resnet20": "zoo.models.resnet:cifar",
+    "resnet20_small": "zoo.models.resnet:cifar",
+    "resnet32": "zoo.models.resnet:cifar",
+    "resnet56": "zoo.models.resnet:cifar",
+    **{f"resnet{depth}": "zoo.models.resnet:imagenet" for depth in (18, 34, 50, 101, 152)},
+    **{
+        f"{twin}efficientnet_{series}{scale}": "zoo.models.efficientnet:imagenet"
+        for twin in ("", "tf_")
+        for series in ("b", "lite")
+        for scale in range(5)
+    },
+    "efficientnet_cifar": "zoo.models.efficientnet:cifar",
+    "efficientnet_cifar_small": "zoo.models.efficientnet:cifar",
 }
 
 # family or foreign spelling -> what it stands for
-ALIASES: dict[str, str] = {"mobilenet": "mobilenetv2_cifar.cifar10"}
+ALIASES: dict[str, str] = {
+    "mobilenet": "mobilenetv2_cifar.cifar10",
+    "efficientnet": "efficientnet_cifar.cifar10",
+}
 
 # kind -> the module that runs it, by precision
 BLOCKS: dict[tuple[str, str], str] = {
     ("conv_norm_act", "float32"): "zoo.blocks.conv:ConvNormAct",
     ("depthwise_separable", "float32"): "zoo.blocks.mobile:DepthwiseSeparable",
     ("inverted_residual", "float32"): "zoo.blocks.mobile:InvertedResidual",
-    ("global_pool", "float32"): "zoo.blocks.head:GlobalPool",
+    ("basic_block", "float32"): "zoo.blocks.residual:BasicBlock",
+    ("bottleneck", "float32"): "zoo.blocks.residual:Bottleneck",
+    ("max_pool", "float32"): "zoo.blocks.pool:MaxPool",
+    ("global_pool", "float32"): "zoo.blocks.pool:GlobalPool",
+    ("hidden", "float32"): "zoo.blocks.head:Hidden",
     ("classifier", "float32"): "zoo.blocks.head:Classifier",
     ("conv_norm_act", "int8"): "zoo.blocks.int8.rows:Int8ConvNormAct",
     ("depthwise_separable", "int8"): "zoo.blocks.int8.rows:Int8DepthwiseSeparable",
     ("inverted_residual", "int8"): "zoo.blocks.int8.rows:Int8InvertedResidual",
-    ("global_pool", "int8"): "zoo.blocks.int8.rows:Int8GlobalPool",
+    ("basic_block", "int8"): "zoo.blocks.int8.residual:Int8BasicBlock",
+    ("bottleneck", "int8"): "zoo.blocks.int8.residual:Int8Bottleneck",
+    ("max_pool", "int8"): "zoo.blocks.int8.pool:Int8MaxPool",
+    ("global_pool", "int8"): "zoo.blocks.int8.pool:Int8GlobalPool",
+    ("hidden", "int8"): "zoo.blocks.int8.rows:Int8Hidden",
     ("classifier", "int8"): "zoo.blocks.int8.rows:Int8Classifier",
 }
 

@@ -99,6 +99,9 @@ class Block:
         )
 
 
+_short = reprlib.repr
+
+
 @dataclass(frozen=True)
 class ImageInput:
     """What a vision model takes: (batch, channels, *size) floats, normalised by `mean` and `std` of the 0..1 range.
@@ -115,12 +118,14 @@ class ImageInput:
 
     def __post_init__(self) -> None:
         sizes = (*self.size, self.channels) if isinstance(self.size, tuple) and len(self.size) == 2 else ()
-        _require(bool(sizes) and all(_is_int(n) and 1 <= n <= 8192 for n in sizes), f"input size {self.size!r}")
+        _require(
+            bool(sizes) and all(_is_int(n) and 1 <= n <= 8192 for n in sizes), f"input size {reprlib.repr(self.size)}"
+        )
         for name, values in (("mean", self.mean), ("std", self.std)):
             proper = isinstance(values, tuple) and len(values) == self.channels and all(map(_is_number, values))
-            _require(proper, f"input {name} needs {self.channels} numbers, not {values!r}")
-        _require(all(value > 0 for value in self.std), f"input std is positive, not {self.std!r}")
-        _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {self.interpolation!r}")
+            _require(proper, f"input {name} needs {self.channels} numbers, not {_short(values)}")
+        _require(all(value > 0 for value in self.std), f"input std is positive, not {_short(self.std)}")
+        _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {_short(self.interpolation)}")
         proper = _is_number(self.crop) and MIN_CROP <= self.crop <= 1
         _require(proper, f"crop is between {MIN_CROP} and 1, not {reprlib.repr(self.crop)}")
 
@@ -168,6 +173,11 @@ class ModelSpec:
         """The same spec with one row's fields or arguments changed."""
         old = self[row]
         return self.replace(rows=tuple(old.replace(**changes) if r is old else r for r in self.rows))
+
+    def upto(self, row: str) -> ModelSpec:
+        """The same spec cut behind one row, which then emits float32."""
+        last = self[row]
+        return self.replace(rows=(*self.rows[: self.rows.index(last)], last.replace(emits="float32")))
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
-from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.arithmetic import Edge, quantize
 from zoo.blocks.int8.layer import Int8Layer
+from zoo.blocks.int8.pool import Int8MaxPool
+from zoo.blocks.int8.squeeze_excite import gated_codes
 from zoo.compress import compress
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
 from zoo.weights.file import save_file
@@ -67,6 +69,22 @@ def test_close_to_the_float_network(observer: str) -> None:
         assert F.cosine_similarity(model(x), int8(x)).mean() > 0.97
 
 
+def test_bias_correction_takes_back_the_mean_shift() -> None:
+    """A layer whose inputs are all positive and whose weights all round upwards: the shift is large, then gone."""
+    model = small("mobilenetv2_cifar")
+    with torch.no_grad():
+        model.classifier.fc.weight.copy_(torch.full_like(model.classifier.fc.weight, 0.3))
+        model.classifier.fc.weight[:, 0] = 1.0  # one large weight a row: codes are 127 and 38.1
+    x = pictures(model, 64)
+    with torch.inference_mode():
+        expected = model(x).mean(0)
+        shift = {
+            correct: (compress(model, "int8", calibration=x, correct_bias=correct)(x).mean(0) - expected).abs().mean()
+            for correct in (False, True)
+        }
+    assert shift[True] < 0.5 * shift[False]
+
+
 def test_state_is_integers_and_the_file_small(tmp_path) -> None:
     model = small("mobilenetv2_100")
     int8 = compress(model, "int8", calibration=pictures(model))
@@ -112,13 +130,24 @@ def test_copies_and_loads_repack() -> None:
         assert torch.equal(other(x), expected)
 
 
-def test_the_input_is_not_overwritten_by_the_fused_add() -> None:
-    _, int8 = quantized("mobilenetv2_cifar")
-    row = int8.s2_2
-    codes = torch.randint(0, 256, (2, 8, 16, 16), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("name", ["mobilenetv2_cifar", "resnet20", "resnet50"])
+def test_the_input_is_not_overwritten_by_the_fused_add(name: str) -> None:
+    _, int8 = quantized(name)
+    row = int8.get_submodule("s2_2")
+    shape = (2, int8.spec["s2_2"].args["in_channels"], 16, 16)
+    codes = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     before = codes.clone()
     row(codes)
     assert torch.equal(codes, before)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5]), st.integers(1, 3))
+def test_the_largest_code_is_that_of_the_largest_value(height: int, width: int, kernel: int, stride: int) -> None:
+    pool = Int8MaxPool(kernel_size=kernel, stride=stride)
+    pool.edges.copy_(torch.tensor([[0.5, 100.0]]))
+    codes = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
+    expected = F.max_pool2d((codes.float() - 100) * 0.5, kernel, stride, kernel // 2)
+    assert torch.equal(pool(codes), expected)
 
 
 def test_taps_are_floats() -> None:
@@ -186,10 +215,19 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
     st.sampled_from([1e-3, 0.05, 3.0]),
     st.sampled_from([1e-3, 0.1, 50.0]),
     st.sampled_from(["none", "relu6", "hard_swish"]),
+    st.sampled_from(["none", "relu", "swish"]),
     st.integers(0, 1000),
 )
 def test_any_layer_agrees_to_one_unit(
-    kernel: int, depthwise: bool, skip: bool, zero: int, scale: float, out: float, activation: str, seed: int
+    kernel: int,
+    depthwise: bool,
+    skip: bool,
+    zero: int,
+    scale: float,
+    out: float,
+    activation: str,
+    after: str,
+    seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     layer = Int8Layer(16, 16, kernel_size=kernel, depthwise=depthwise, activation=activation)
@@ -197,11 +235,38 @@ def test_any_layer_agrees_to_one_unit(
     layer.scale.uniform_(1e-4, 1e-2, generator=generator)
     layer.bias.normal_(generator=generator)
     x = torch.randint(0, 256, (2, 16, 5, 6), dtype=torch.uint8, generator=generator)
-    more = (x.flip(0), Edge(0.2, 77)) if skip else ()
+    more = (x.flip(0), Edge(0.2, 77), after) if skip else ()
     fast = layer(x, Edge(scale, zero), Edge(out, 128), *more)
     with reference_execution():
         reference = layer(x, Edge(scale, zero), Edge(out, 128), *more)
     assert int((fast.int() - reference.int()).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("how", [{"kernel_size": 3}, {"kernel_size": 1}, {"kernel_size": 3, "depthwise": True}])
+def test_weights_in_any_memory_order(how: dict) -> None:
+    """Converted checkpoints keep TensorFlow's order, HWIO, which the operators would misread."""
+    layer = Int8Layer(16, 16, **how)
+    values = torch.randint(-127, 128, layer.weight.shape).to(torch.int8)
+    layer.weight = values.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+    assert torch.equal(layer.weight, values) and not layer.weight.is_contiguous()
+    x = torch.randint(0, 256, (2, 16, 5, 6), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    fast = layer(x, Edge(0.1, 3), Edge(100.0, 128))
+    with reference_execution():
+        reference = layer(x, Edge(0.1, 3), Edge(100.0, 128))
+    assert int((fast.int() - reference.int()).abs().max()) <= 1
+
+
+@given(st.integers(0, 255), st.floats(1e-3, 10), st.sampled_from([1e-3, 1.0, 1e4, 1e30]), st.integers(0, 2**31))
+def test_gated_codes_are_the_quantized_product(zero: int, scale: float, size: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = size * torch.randn(2, 8, 5, 7, generator=generator).contiguous(memory_format=torch.channels_last)
+    gate = torch.rand(2, 8, 1, 1, generator=generator)
+    expected = quantize(x * gate, Edge(scale, zero))
+    codes = gated_codes(x.clone(memory_format=torch.preserve_format), gate, Edge(scale, zero))
+    assert codes.dtype == torch.uint8 and codes.is_contiguous(memory_format=torch.channels_last)
+    different = codes != expected  # ties alone
+    assert different.float().mean() < 0.05
+    assert int((codes.int() - expected.int()).abs().max()) <= 1
 
 
 def test_an_empty_batch_gives_an_empty_answer() -> None:

@@ -12,6 +12,7 @@ from zoo import registry
 from zoo.build import build
 from zoo.listing import info
 from zoo.weights.file import FileError, load, read_header, save_file
+from zoo.weights.header import source_of
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_huge_header_is_refused_unread(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (pickle.dumps({"weight": 1}, protocol=2), "is a pickle.*weights_only=True"),
+        (pickle.dumps({"weight": 1}, protocol=2), "is a pickle.*`zoo convert .*--arch NAME --out FOLDER`"),
         (pickle.dumps({"weight": list(range(99))}, protocol=5), "is a pickle"),
         (b"PK\x03\x04" + b"\0" * 100, "is a pickle"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git-LFS pointer.*git lfs pull"),
@@ -108,6 +109,24 @@ def test_what_torch_saves_is_refused_and_never_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("source", ["x", None, [1]])
+def test_an_origin_of_another_type_counts_as_none(tmp_path, source):
+    model = build(registry.spec("mobilenetv2_cifar_small"))
+    model.made = {"source": source}
+    save_file(model, tmp_path / "m.safetensors")
+    assert source_of(load(tmp_path / "m.safetensors").made) == {}
+
+
+def test_rows_that_timm_has_no_place_for(tmp_path):
+    spec = registry.spec("resnet18")
+    rows = [row.replace(name="foo") if row.name == "s2_1" else row for row in spec]
+    names = {"zoo.spec": spec.replace(rows=tuple(rows)).dumps(), "zoo.names": "timm"}
+    write(tmp_path / "m.safetensors", {"__metadata__": names})
+    refused(tmp_path / "m.safetensors", "Row 'foo' of 'resnet18' has no place in timm's network")
+    write(tmp_path / "m.safetensors", {"__metadata__": {**names, "zoo.names": "other"}})
+    refused(tmp_path / "m.safetensors", "only timm's are known")
+
+
 def test_folders_and_paths_without_a_model(good, tmp_path):
     with pytest.raises(FileError, match=r"no such file or folder.*zoo\.create"):
         load(tmp_path / "mobilenet")
@@ -126,7 +145,7 @@ def test_folders_and_paths_without_a_model(good, tmp_path):
     ("text", "words"),
     [
         (b"{", "does not parse"),
-        (b"{}", "does not say which network it is.*from_timm"),
+        (b"{}", "does not say which network it is.*zoo convert"),
         (b'{"a":NaN}', "NaN is not JSON"),
         (b'{"a":{},"a":{}}', "'a' comes twice"),
         (b'{"a":"\xff"}', "does not parse"),
@@ -134,6 +153,7 @@ def test_folders_and_paths_without_a_model(good, tmp_path):
         (b'{"a":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "does not parse"),
         (b'{"a":1' + b"0" * 5000 + b"}", "does not parse"),
         (b'{"__metadata__":[]}', "metadata is not an object of strings"),
+        (b'{"__metadata__":null}', "metadata is not an object of strings"),
         (b'{"__metadata__":{"zoo.spec":1}}', "metadata is not an object of strings"),
         (b'{"__metadata__":{"zoo.spec":"[]"}}', "zoo.spec is not a JSON object"),
         (b'{"__metadata__":{"zoo.spec":"{}"}}', "spec is refused.*lacks"),

@@ -1,10 +1,16 @@
-"""Equal to timm and torchvision on the same weights."""
+"""Equal to timm and torchvision on the same weights: every registered network that they have."""
+
+from __future__ import annotations
+
+import copy
 
 import pytest
 import torch
 import torch.nn as nn
 
-from zoo import registry
+from counting import counted_macs
+from networks import randomize
+from zoo import kinds, registry
 from zoo.build import Model, from_state
 from zoo.spec import ModelSpec
 from zoo.weights.file import FileError
@@ -13,26 +19,33 @@ from zoo.weights.keys import from_timm, from_torchvision
 timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 
-NAMES = [name for name, where in registry.MODELS.items() if where.endswith("mobilenetv2:imagenet")]
+NAMES = [name for name in registry.MODELS if timm.is_model(name)]
+# Of every family a small one, of every kind of block at least one.
+DIFFERENTIATED = [
+    "mobilenetv1_100",
+    "mobilenetv2_035",
+    "mobilenetv2_110d",
+    "mobilenetv3_small_050",
+    "mobilenetv3_large_075",
+    "resnet18",
+    "resnet50",
+    "efficientnet_b0",
+    "tf_efficientnet_lite0",
+]
+TORCHVISION = {"resnet18": "resnet18", "resnet50": "resnet50", "mobilenetv2_100": "mobilenet_v2"}
 
 
-def randomize(model: nn.Module) -> nn.Module:
-    """Statistics and affine parameters that no default value could stand in for."""
+@pytest.fixture(scope="module", params=NAMES)
+def theirs(request: pytest.FixtureRequest) -> nn.Module:
+    """timm's network; kept for the tests of its name, since its initialisation costs more than they do."""
     torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
-    return model.eval()
+    return randomize(timm.create_model(request.param))
 
 
-def pair(name: str, num_classes: int = 1000) -> tuple[nn.Module, Model]:
-    theirs = randomize(timm.create_model(name, pretrained=False, num_classes=num_classes))
+def ours_of(name: str, theirs: nn.Module, num_classes: int = 1000) -> Model:
     spec = registry.spec(name, num_classes=num_classes)
     state = {key: value.clone() for key, value in theirs.state_dict().items()}
-    return theirs, from_state(spec, from_timm(spec, state))
+    return from_state(spec, from_timm(spec, state))
 
 
 @torch.inference_mode()
@@ -43,33 +56,64 @@ def assert_same_logits(theirs: nn.Module, ours: nn.Module, x: torch.Tensor) -> N
     assert (expected - found).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_every_size_is_here():
-    assert len(NAMES) == 7
+def test_timm_has_all_but_the_networks_for_small_pictures() -> None:
+    assert [name for name in registry.MODELS if name not in NAMES] == [
+        name for name, target in registry.MODELS.items() if target.endswith(":cifar")
+    ]
 
 
-@pytest.mark.parametrize("num_classes", [1000, 7])
-@pytest.mark.parametrize("name", NAMES)
-def test_logits_of_timm_at_odd_sizes(name, num_classes):
-    theirs, ours = pair(name, num_classes)
-    assert_same_logits(theirs, ours, torch.randn(1, 3, 65, 97))
+def test_logits_of_timm_at_odd_sizes(theirs: nn.Module) -> None:
+    name = theirs.default_cfg["architecture"]
+    x = torch.randn(1, 3, 65, 97)
+    assert_same_logits(theirs, ours_of(name, theirs), x)
+    other = copy.deepcopy(theirs)
+    other.reset_classifier(7)
+    assert_same_logits(other, ours_of(name, other, 7), x)
 
 
-def test_logits_of_timm_at_full_size():
-    theirs, ours = pair("mobilenetv2_100")
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "tf_efficientnet_b0"])
+def test_logits_of_timm_at_full_size(name: str) -> None:
+    theirs = randomize(timm.create_model(name))
+    ours = ours_of(name, theirs)
     height, width = ours.spec.input.size
     assert_same_logits(theirs, ours, torch.randn(1, 3, height, width))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_those_of_timm(name: str) -> None:
+    spec = registry.spec(name)
+    with torch.device("meta"):
+        theirs = timm.create_model(name).eval()
+        macs = counted_macs(theirs, torch.empty(1, spec.input.channels, *spec.input.size))
+    assert kinds.cost(spec) == kinds.Cost(macs, sum(p.numel() for p in theirs.parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_are_prepared_as_in_timm(name: str) -> None:
+    config = timm.get_pretrained_cfg(name)
+    found = registry.spec(name).input
+    assert (found.channels, *found.size) == config.input_size
+    assert (found.mean, found.std) == (config.mean, config.std)
+    assert (found.interpolation, found.crop) == (config.interpolation, config.crop_pct)
+
+
 def their_names(spec: ModelSpec, theirs: nn.Module) -> dict[str, str]:
-    """Our key -> theirs: the key maps hand the very tensors on."""
+    """Our key -> theirs: the key maps hand the very tensors on, or views of them."""
     state = theirs.state_dict()
-    keys = {id(value): key for key, value in state.items()}
-    return {ours: keys[id(value)] for ours, value in from_timm(spec, state).items()}
+    keys = {value.data_ptr(): key for key, value in state.items()}
+    assert len(keys) == len(state)
+    return {ours: keys[value.data_ptr()] for ours, value in from_timm(spec, state).items()}
 
 
-@pytest.mark.parametrize("name", ["mobilenetv2_035", "mobilenetv2_110d"])
-def test_gradients_of_timm(name):
-    theirs, ours = pair(name, 7)
+def test_gradients_are_tested_in_every_family() -> None:
+    assert {registry.MODELS[name] for name in DIFFERENTIATED} == {registry.MODELS[name] for name in NAMES}
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_gradients_of_timm(name: str) -> None:
+    torch.manual_seed(0)
+    theirs = randomize(timm.create_model(name, num_classes=7))
+    ours = ours_of(name, theirs, 7)
     names = their_names(ours.spec, theirs)
     x, target = torch.randn(4, 3, 49, 33, dtype=torch.float64), torch.tensor([0, 3, 6, 1])
     for model in (theirs, ours):
@@ -81,15 +125,17 @@ def test_gradients_of_timm(name):
     largest = max(grad.abs().max() for grad in expected.values())
     assert largest > 0
     for key, grad in expected.items():
-        assert (grad - found[key]).abs().max() <= 1e-8 * largest, key
-    for ours_key, their_key in names.items():  # the running statistics moved alike
-        torch.testing.assert_close(ours.state_dict()[ours_key], theirs.state_dict()[their_key], rtol=1e-8, atol=1e-8)
+        assert (grad - found[key].view_as(grad)).abs().max() <= 1e-8 * largest, key
+    moved = theirs.state_dict()  # the running statistics moved alike
+    for key, value in ours.state_dict().items():
+        torch.testing.assert_close(value, moved[names[key]].view_as(value), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("num_classes", [1000, 7])
-def test_logits_of_torchvision(num_classes):
-    theirs = randomize(torchvision.models.mobilenet_v2(num_classes=num_classes))
-    spec = registry.spec("mobilenetv2_100", num_classes=num_classes)
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_logits_of_torchvision(name: str, num_classes: int) -> None:
+    theirs = randomize(getattr(torchvision.models, TORCHVISION[name])(num_classes=num_classes))
+    spec = registry.spec(name, num_classes=num_classes)
     assert_same_logits(theirs, from_state(spec, from_torchvision(spec, theirs.state_dict())), torch.randn(1, 3, 65, 97))
 
 
@@ -123,9 +169,32 @@ def test_weights_of_another_size_or_library():
         from_torchvision(registry.spec("mobilenetv2_035"), timm_state())
 
 
+def test_a_larger_window_is_no_linear_layer() -> None:
+    state = timm_state("mobilenetv3_small_050")
+    state["conv_head.weight"] = torch.zeros(1024, 288, 3, 3)
+    with pytest.raises(FileError, match=r"conv_head.weight is float32 of shape \(1024, 288, 3, 3\), not"):
+        from_timm(registry.spec("mobilenetv3_small_050"), state)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2_cifar", "efficientnet_cifar"])
+def test_networks_that_no_other_library_has(name: str) -> None:
+    said = f"No key map from timm for '{name}'; there is one for the ImageNet networks of .*'resnet'"
+    with pytest.raises(FileError, match=said):
+        from_timm(registry.spec(name), {})
+
+
 def test_specs_without_a_map():
     spec = registry.spec("mobilenetv2_035")
-    with pytest.raises(FileError, match=r"No key map from timm for 'resnet18'; there is one for \['mobilenetv2'\]"):
-        from_timm(spec.replace(name="resnet18"), {})
+    with pytest.raises(FileError, match=r"No key map from torchvision for 'mobilenetv1_100'; .* \['mobilenetv2', 'res"):
+        from_torchvision(registry.spec("mobilenetv1_100"), {})
+    with pytest.raises(FileError, match="No key map from timm for 'mine'"):
+        from_timm(spec.replace(name="mine"), {})
     with pytest.raises(FileError, match=r"row 'stem' .* is not: load them into the dense spec"):
         from_timm(spec.edit("stem", precision="int8"), {})
+
+
+@pytest.mark.parametrize("size", [(64, 96), (66, 49)])
+@pytest.mark.parametrize("name", ["tf_efficientnet_b0", "tf_efficientnet_lite0"])
+def test_logits_of_timm_where_same_padding_is_uneven(name: str, size: tuple[int, int]) -> None:
+    theirs = randomize(timm.create_model(name))
+    assert_same_logits(theirs, ours_of(name, theirs), torch.randn(1, 3, *size))

@@ -1,8 +1,21 @@
 """The building blocks, each usable alone: `zoo.blocks.InvertedResidual(in_channels=16, mid_channels=64, ...)`."""
 
 from zoo.blocks.conv import ConvNormAct
-from zoo.blocks.head import Classifier, GlobalPool
+from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
+from zoo.blocks.pool import GlobalPool, MaxPool
+from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
 
-__all__ = ["Classifier", "ConvNormAct", "DepthwiseSeparable", "GlobalPool", "InvertedResidual", "SqueezeExcite"]
+__all__ = [
+    "BasicBlock",
+    "Bottleneck",
+    "Classifier",
+    "ConvNormAct",
+    "DepthwiseSeparable",
+    "GlobalPool",
+    "Hidden",
+    "InvertedResidual",
+    "MaxPool",
+    "SqueezeExcite",
+]

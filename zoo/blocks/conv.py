@@ -4,17 +4,19 @@ Shapes: B batch, C channels, H and W height and width; input and output are (B, 
 """
 
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.activation import make_activation
+from zoo.blocks.padding import borders, check_padding
 
 
 class ConvNormAct(nn.Module):
     """2-d convolution without bias, batch normalisation, activation.
 
     Batch normalisation: Ioffe and Szegedy, 2015. With `groups == in_channels == out_channels` it is a
-    depthwise convolution. Padding is symmetric, `dilation * (kernel_size - 1) // 2`, so a stride of 1 keeps
-    height and width, and a stride of 2 gives `ceil(size / 2)`.
+    depthwise convolution. (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)): `padding`
+    is "symmetric", `dilation * (kernel_size - 1) // 2` all around, or "same", TensorFlow's, which depends on the size.
     """
 
     def __init__(
@@ -26,18 +28,21 @@ class ConvNormAct(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         groups: int = 1,
+        padding: str = "symmetric",
         activation: str = "relu6",
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"A kernel's size is odd, not {kernel_size}: no symmetric padding keeps height and width.")
+        check_padding(padding)
+        self.bordered = padding == "same" and stride > 1  # at stride 1 the two paddings are one
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
             kernel_size,
             stride=stride,
-            padding=dilation * (kernel_size - 1) // 2,
+            padding=0 if self.bordered else dilation * (kernel_size - 1) // 2,
             dilation=dilation,
             groups=groups,
             bias=False,
@@ -46,4 +51,10 @@ class ConvNormAct(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.bordered:
+            x = F.pad(x, self._border(x))
         return self.act(self.bn(self.conv(x)))
+
+    def _border(self, x: Tensor) -> tuple[int, int, int, int]:
+        window = (self.conv.kernel_size[0], self.conv.stride[0], self.conv.dilation[0])
+        return borders(x.shape[2:], *window, padding="same")

@@ -1,14 +1,24 @@
-"""From a feature map to class scores."""
+"""From features to class scores."""
 
 import torch.nn as nn
 from torch import Tensor
 
+from zoo.blocks.activation import make_activation
 
-class GlobalPool(nn.Module):
-    """Mean over height and width: (B, C, H, W) to (B, C) (Network in Network: Lin et al., 2014)."""
+
+class Hidden(nn.Module):
+    """One linear layer and its activation: (B, in_features) to (B, out_features).
+
+    What MobileNetV3 has behind its pool (Howard et al., 2019).
+    """
+
+    def __init__(self, *, in_features: int, out_features: int, activation: str = "hard_swish") -> None:
+        super().__init__()
+        self.fc = nn.Linear(in_features, out_features)
+        self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3))
+        return self.act(self.fc(x))
 
 
 class Classifier(nn.Module):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli import compare, compress, evaluate, info, listing, predict
+from zoo.cli import compare, compress, convert, evaluate, info, listing, predict, pull, push
 from zoo.cli.common import guarded
 
 app = typer.Typer(
@@ -40,6 +40,9 @@ for _name, _run in (
     ("eval", evaluate.run),
     ("compare", compare.run),
     ("compress", compress.run),
+    ("convert", convert.run),
+    ("pull", pull.run),
+    ("push", push.run),
 ):
     app.command(_name)(guarded(_run))
 

@@ -35,16 +35,18 @@ def compress(
     scope: str | None = None,
     observer: str | None = None,
     keep_float: tuple[str, ...] | None = None,
+    correct_bias: bool | None = None,
 ) -> Model:
     """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
 
     pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
     given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
     `scope`. int8: `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax",
-    "percentile"); rows in `keep_float` stay float32. What is left out has the default of the pass's own `plan`.
+    "percentile"); rows in `keep_float` stay float32; `correct_bias` (on) undoes the mean shift of rounded weights.
+    What is left out has the default of the pass's own `plan`.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """
-    if not isinstance(model, Model) or not isinstance(passes, str):
+    if type(model) is not Model or not isinstance(passes, str):
         raise ValueError(
             f'compress takes a zoo model and a string like "pruned-int8", not {type(model).__name__} and {passes!r}.'
         )
@@ -66,7 +68,7 @@ def compress(
             "keep_at_least": keep_at_least,
         },
         "sparse": {"sparsity": sparsity, "scope": scope},
-        "int8": {"data": calibration, "observer": observer, "keep_float": keep_float},
+        "int8": {"data": calibration, "observer": observer, "keep_float": keep_float, "correct_bias": correct_bias},
     }
     given = {name: {key: value for key, value in of.items() if value is not None} for name, of in options.items()}
     for name, found in given.items():

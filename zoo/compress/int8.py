@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
 from zoo.blocks.int8.arithmetic import quantize_weight
 from zoo.build import Model
+from zoo.compress.bias import correction, input_means
 from zoo.compress.data import as_batches
 from zoo.compress.decision import Decision
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
@@ -22,8 +22,18 @@ from zoo.spec import Block, ModelSpec
 ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inputs"
 
 
-def plan(model: Model, data: Any = None, *, observer: str = "mse", keep_float: tuple[str, ...] = ()) -> Decision:
-    """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32."""
+def plan(
+    model: Model,
+    data: Any = None,
+    *,
+    observer: str = "mse",
+    keep_float: tuple[str, ...] = (),
+    correct_bias: bool = True,
+) -> Decision:
+    """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32.
+
+    With `correct_bias`, biases take back the mean shift that rounding the weights makes on those inputs.
+    """
     if observer not in OBSERVERS:
         raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
     unknown = set(keep_float) - {row.name for row in model.spec}
@@ -46,7 +56,9 @@ def plan(model: Model, data: Any = None, *, observer: str = "mse", keep_float: t
             chosen[row.name][0] = chosen[before.name][-1]
     examples = sum(len(batch) for batch in batches)
     return Decision(
-        "int8", {"edges": chosen}, {"observer": observer, "examples": examples, "keep_float": list(keep_float)}
+        "int8",
+        {"edges": chosen, "means": input_means(model, rows, batches) if correct_bias else {}},
+        {"observer": observer, "examples": examples, "keep_float": list(keep_float), "correct_bias": correct_bias},
     )
 
 
@@ -65,7 +77,7 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """Weights folded and rounded; zeros stay zeros."""
-    chosen, out = decision.choices["edges"], {}
+    chosen, means, out = decision.choices["edges"], decision.choices["means"], {}
     for row in spec:
         if row.name not in chosen:
             out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
@@ -74,8 +86,11 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
         for layer in kinds.KINDS[row.kind].layers(args):
             weight, bias = _folded(state, f"{row.name}.{layer.path}", layer.norm, args.get("eps", 0.0))
             prefix = f"{row.name}.{layer.int8_path}"
-            out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight)
-            out[f"{prefix}bias"] = bias
+            codes, scale = quantize_weight(weight)
+            rounded = codes.double() * scale.double().view(-1, *[1] * (weight.dim() - 1))
+            shift = correction(weight, rounded, layer, means, f"{row.name}.{layer.path}")
+            out[f"{prefix}weight"], out[f"{prefix}scale"] = codes, scale
+            out[f"{prefix}bias"] = (bias.double() + shift).float()
         device = next(iter(state.values())).device
         out[f"{row.name}.edges"] = torch.tensor(chosen[row.name], dtype=torch.float32, device=device)
     return out
@@ -99,17 +114,17 @@ def _observe(model: Model, rows: list[Block], batches: list[Tensor]) -> dict[tup
     }
     look = {"method": "widen"}
 
-    def watch(module: nn.Module, key: tuple[str, str], before: bool) -> None:
-        if before:
+    def watch(key: tuple[str, str]) -> None:
+        row_name, edge = key
+        module = watched.get_submodule(row_name)
+        if edge == "in":
             module.register_forward_pre_hook(lambda m, x: getattr(histograms[key], look["method"])(x[0]))
         else:
-            module.register_forward_hook(lambda m, x, y: getattr(histograms[key], look["method"])(y))
+            part = module if edge == "out" else module.get_submodule(edge)
+            part.register_forward_hook(lambda m, x, y: getattr(histograms[key], look["method"])(y))
 
-    for row_name, edge in histograms:
-        module = watched.get_submodule(row_name)
-        before = edge == "in" or edge.startswith("<")
-        part = "" if edge in ("in", "out") else edge.removeprefix("<")
-        watch(module.get_submodule(part), (row_name, edge), before)
+    for key in histograms:
+        watch(key)
     with torch.inference_mode():
         for look["method"] in ("widen", "count"):
             for batch in batches:

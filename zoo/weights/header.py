@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,17 @@ from zoo import kinds
 from zoo.spec import ModelSpec
 
 WEIGHTS = "model.safetensors"  # in a folder of `save`
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"  # beside the weights; the latter is transformers'
+INDEX = "model.safetensors.index.json"  # in its place where the weights are split over several files
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+MAX_CONFIG = 4 * 1024 * 1024  # bytes
+MAX_SHARDS = 1000
 MAX_HEADER = 16 * 1024 * 1024  # bytes; 4,096 rows need less than ten million
 DTYPES = {"F32": "float32", "I8": "int8", "U8": "uint8", "I64": "int64"}
 SIZES = {"float32": 4, "int8": 1, "uint8": 1, "int64": 8}
 PACKED = ("float32", "int8")  # what may lie in the file as bitmask + values
+
+SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
 
 Signature = tuple[str, tuple[int, ...]]  # dtype, shape
 
@@ -33,49 +40,52 @@ class FileError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself. `tensors` are as stored: a packed K appears as "K.bitmask" and "K.values"."""
+    """What a file says of itself. `tensors` are as stored: a packed K appears as "K.bitmask" and "K.values".
+
+    `names` are the stored names of the spec's keys, where those are not their own, and `files` say where each lies.
+    """
 
     spec: ModelSpec
     labels: tuple[str, ...]
     made: Mapping[str, Any]
     tensors: Mapping[str, Signature]
+    names: Mapping[str, str]
+    files: Mapping[str, Path]
 
 
-def find_file(source: str | os.PathLike[str]) -> Path:
-    """The file that holds the weights, in a folder or the path itself; raises FileError with what is there instead."""
-    source = Path(source)
-    try:
-        if source.is_file():
-            return source
-        if not source.is_dir():
-            raise FileError(
-                f"{source}: no such file or folder. Give what zoo.save wrote; zoo.create makes a model by its name."
-            )
-        if (source / WEIGHTS).is_file():
-            return source / WEIGHTS
-        names = sorted(entry.name for entry in source.iterdir() if entry.is_file())
-    except OSError as error:
-        raise FileError(f"{source}: cannot be read: {error.strerror}.") from None
-    others = [name for name in names if name.endswith(".safetensors")]
-    if others:
-        raise FileError(f"{source}: has no {WEIGHTS}, but {others}; load one of these files by its own path.")
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    if pickles:
-        raise FileError(
-            f"{source}: holds only pickles ({', '.join(pickles)}), which can run code when they are opened, so they "
-            "are refused. Ask for a safetensors file, or, if you trust it, torch.load(path, weights_only=True) and "
-            "zoo.weights.keys.from_timm or from_torchvision."
-        )
-    raise FileError(f"{source}: has no {WEIGHTS}; it holds {names or 'nothing'}.")
+@dataclass(frozen=True)
+class Contents:
+    """A safetensors file, or all that an index names, whoever wrote it; `files` say where each tensor lies."""
+
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, Signature]
+    files: Mapping[str, Path]
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
     """Read and check everything but the tensors' values.
 
-    A header that passes has a spec that `kinds.check` accepts, and exactly that spec's tensors, inside the file.
-    Raises FileError with the path, the reason and what to do.
+    A header that passes has a spec that `kinds.check` accepts, and exactly that spec's tensors, inside the file. Files
+    of timm and transformers are told by the config.json beside them. Raises FileError with the path, the reason and
+    what to do.
     """
+    from zoo.weights import foreign
+
     path = Path(path)
+    contents = read_contents(path)
+    if "zoo.spec" not in contents.metadata and (config := foreign.config_beside(path)):
+        return foreign.foreign_header(path, contents, config)
+    spec, labels, made, library = _read_metadata(path, contents.metadata)
+    stored = _foreign_names(path, spec, library)
+    _check_tensors(path, spec, contents.tensors, stored)
+    names = {key: name for key, (name, _) in stored.items()}
+    return Header(spec, labels, made, contents.tensors, names, contents.files)
+
+
+def read_contents(path: Path) -> Contents:
+    """What a safetensors file or an index holds, whoever wrote it; raises FileError where its bytes do not add up."""
+    if path.name.endswith(".json"):
+        return _read_shards(path)
     try:
         with path.open("rb") as file:
             data = _read_json(path, file)
@@ -83,13 +93,23 @@ def read_header(path: str | os.PathLike[str]) -> Header:
             tensors = _read_tensors(path, data, size - file.tell())
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}.") from None
-    spec, labels, made = _read_metadata(path, data.get("__metadata__", {}))
-    _check_tensors(path, spec, tensors)
-    return Header(spec, labels, made, tensors)
+    metadata = data.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FileError(f"{path}: its metadata is not an object of strings.")
+    return Contents(metadata, tensors, dict.fromkeys(tensors, path))
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names, which lie beside it and nowhere else."""
+    return sorted(set(_weight_map(index).values()))
 
 
 def encode_header(
-    tensors: Mapping[str, Signature], spec: ModelSpec, labels: tuple[str, ...], made: Mapping[str, Any]
+    tensors: Mapping[str, Signature],
+    spec: ModelSpec,
+    labels: tuple[str, ...],
+    made: Mapping[str, Any],
+    library: str = "",
 ) -> tuple[bytes, list[str]]:
     """The bytes before the tensors' own, and the order these follow in: the widest dtype first, so all lie aligned.
 
@@ -106,6 +126,7 @@ def encode_header(
             "zoo.spec": spec.dumps(),
             "zoo.facts": json.dumps({"labels": list(labels)}),
             "zoo.made": notes,
+            **({"zoo.names": library} if library else {}),
         }
     }
     codes = {name: code for code, name in DTYPES.items()}
@@ -132,6 +153,17 @@ def check_labels(spec: ModelSpec, labels: Any) -> tuple[str, ...]:
     if labels and len(labels) != outputs:
         raise FileError(f"{len(labels)} labels for {outputs} classes; give one each, or none.")
     return tuple(labels)
+
+
+def source_of(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model's `made` says of where its weights come from; empty where that is nothing that can be read."""
+    found = made.get("source")
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """Text of unknown origin on one line, without control characters, and cut short."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
 
 
 def differences(expected: Mapping[str, Signature], found: Mapping[str, Signature]) -> list[str]:
@@ -169,9 +201,8 @@ def _refuse_foreign(path: Path, start: bytes, size: int, length: int) -> NoRetur
         raise FileError(f"{path}: is a Git-LFS pointer, not the weights; run `git lfs pull` where it came from.")
     if start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")):
         raise FileError(
-            f"{path}: is a pickle, which can run code when it is opened, so it is refused. If you trust it, load it "
-            "with torch.load(path, weights_only=True) and give its tensors to zoo.weights.keys.from_timm or "
-            "from_torchvision, or convert it to safetensors."
+            f"{path}: is a pickle, which can run code when it is opened, so it is refused. Read its tensors "
+            f"alone: `zoo convert {path} --arch NAME --out FOLDER`."
         )
     if start[8:9] == b"{" or size < 9:
         raise FileError(f"{path}: is truncated: {size:,} bytes, and its header alone claims {length:,}; get it again.")
@@ -189,7 +220,10 @@ def _read_tensors(path: Path, header: Mapping[str, Any], room: int) -> dict[str,
             raise FileError(f"{path}: tensor {_short(key)} is not described by dtype, shape and data_offsets.")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(code, str) or code not in DTYPES:
-            raise FileError(f"{path}: tensor {_short(key)} is of dtype {_short(code)}; files hold {sorted(DTYPES)}.")
+            raise FileError(
+                f"{path}: tensor {_short(key)} is of dtype {_short(code)}; files hold {sorted(DTYPES)}. "
+                "`zoo convert` makes float32 of half precision."
+            )
         if not _naturals(shape) or len(shape) > 8 or not _naturals(offsets) or len(offsets) != 2:
             raise FileError(
                 f"{path}: tensor {_short(key)} has shape {_short(shape)} and data_offsets {_short(offsets)}."
@@ -211,13 +245,44 @@ def _read_tensors(path: Path, header: Mapping[str, Any], room: int) -> dict[str,
     return tensors
 
 
-def _read_metadata(path: Path, metadata: Any) -> tuple[ModelSpec, tuple[str, ...], Mapping[str, Any]]:
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise FileError(f"{path}: its metadata is not an object of strings.")
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        if index.stat().st_size > MAX_HEADER:
+            raise FileError(f"{index}: is larger than {MAX_HEADER:,} bytes, and refused.")
+        weight_map = _object(index, "the index", index.read_bytes()).get("weight_map")
+    except OSError as error:
+        raise FileError(f"{index}: cannot be read: {error.strerror}.") from None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise FileError(f"{index}: has no weight_map, so it is no index of safetensors files.")
+    for name in weight_map.values():
+        if not isinstance(name, str) or not SHARD.fullmatch(name):
+            raise FileError(f"{index}: names {_short(name)}, which is no safetensors file beside it; it is refused.")
+    if len(set(weight_map.values())) > MAX_SHARDS:
+        raise FileError(f"{index}: names more than {MAX_SHARDS:,} files, and is refused.")
+    return weight_map
+
+
+def _read_shards(index: Path) -> Contents:
+    weight_map = _weight_map(index)
+    tensors: dict[str, Signature] = {}
+    files: dict[str, Path] = {}
+    for name in shard_names(index):
+        part = read_contents(index.with_name(name))
+        tensors |= part.tensors
+        files |= part.files
+    odd = [key for key in {**weight_map, **files} if key not in files or files[key].name != weight_map.get(key)]
+    if odd:
+        raise FileError(f"{index}: {_short(odd[0])} does not lie where it says; get the whole folder again.")
+    return Contents(part.metadata, tensors, files)
+
+
+def _read_metadata(
+    path: Path, metadata: Mapping[str, Any]
+) -> tuple[ModelSpec, tuple[str, ...], Mapping[str, Any], str]:
     if "zoo.spec" not in metadata:
         raise FileError(
-            f"{path}: does not say which network it is (no 'zoo.spec'), so zoo.save did not write it. For weights of "
-            "timm or torchvision, give the tensors to zoo.weights.keys.from_timm or from_torchvision."
+            f"{path}: does not say which network it is (no 'zoo.spec'), nor does a config.json beside it. "
+            "`zoo convert FILE --arch NAME --out FOLDER` makes a network of weights of timm or torchvision."
         )
     try:
         spec = kinds.check(ModelSpec.from_json(_object(path, "zoo.spec", metadata["zoo.spec"])))
@@ -226,13 +291,31 @@ def _read_metadata(path: Path, metadata: Any) -> tuple[ModelSpec, tuple[str, ...
         raise FileError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # whatever a hostile spec comes upon
         raise FileError(f"{path}: its spec is refused: {error}") from None
-    return spec, labels, _object(path, "zoo.made", metadata.get("zoo.made", "{}"))
+    return spec, labels, _object(path, "zoo.made", metadata.get("zoo.made", "{}")), metadata.get("zoo.names", "")
 
 
-def _check_tensors(path: Path, spec: ModelSpec, tensors: Mapping[str, Signature]) -> None:
+def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Key -> name and shape in the file, where a dense network was written for another library to read it too."""
+    from zoo.weights import keys
+
+    if not library:
+        return {}
+    if library != "timm":
+        raise FileError(f"{path}: its tensors bear names of {_short(library)}; only timm's are known.")
+    try:
+        return keys.names_in(spec, "timm")
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from None
+
+
+def _check_tensors(path: Path, spec: ModelSpec, tensors: Mapping[str, Signature], foreign: Mapping[str, Any]) -> None:
     """The file's tensors are those of its spec, each plain or packed."""
     expected: dict[str, Signature] = {}
     for key, (dtype, shape) in kinds.model_state(spec).items():
+        if key in foreign:
+            name, shape = foreign[key]
+            expected[name] = (dtype, shape)
+            continue
         mask, values = f"{key}.bitmask", f"{key}.values"
         if key in tensors or mask not in tensors or dtype not in PACKED or len(shape) < 2:
             expected[key] = (dtype, shape)

@@ -2,7 +2,8 @@
 
 An entry maps a module of ours to theirs. The left side is looked up as "row name.module" first (stem, head), then as
 "kind.module" (blocks that repeat). On the right, {stage} and {repeat} are the row name's own ("s3_2"), counted from
-0, and {row} is the row's position in the spec. A new family adds an entry; no code changes.
+0, {layer} is {stage} counted from 1, {row} the row's position in the spec and {block} the same without the stem. A
+family is a file of zoo/models/; a new one adds an entry, and no code changes.
 """
 
 from __future__ import annotations
@@ -11,30 +12,68 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from zoo import kinds
+from zoo import kinds, registry
 from zoo.spec import Block, ModelSpec
 from zoo.weights.header import FileError, differences, first_few
 
 Modules = Mapping[str, str]
 
+# timm builds every mobile family of the same parts.
+_TIMM_MOBILE: Modules = {
+    "stem.conv": "conv_stem",
+    "stem.bn": "bn1",
+    "depthwise_separable.depthwise.conv": "blocks.{stage}.{repeat}.conv_dw",
+    "depthwise_separable.depthwise.bn": "blocks.{stage}.{repeat}.bn1",
+    "depthwise_separable.se.reduce": "blocks.{stage}.{repeat}.se.conv_reduce",
+    "depthwise_separable.se.expand": "blocks.{stage}.{repeat}.se.conv_expand",
+    "depthwise_separable.project.conv": "blocks.{stage}.{repeat}.conv_pw",
+    "depthwise_separable.project.bn": "blocks.{stage}.{repeat}.bn2",
+    "inverted_residual.expand.conv": "blocks.{stage}.{repeat}.conv_pw",
+    "inverted_residual.expand.bn": "blocks.{stage}.{repeat}.bn1",
+    "inverted_residual.depthwise.conv": "blocks.{stage}.{repeat}.conv_dw",
+    "inverted_residual.depthwise.bn": "blocks.{stage}.{repeat}.bn2",
+    "inverted_residual.se.reduce": "blocks.{stage}.{repeat}.se.conv_reduce",
+    "inverted_residual.se.expand": "blocks.{stage}.{repeat}.se.conv_expand",
+    "inverted_residual.project.conv": "blocks.{stage}.{repeat}.conv_pwl",
+    "inverted_residual.project.bn": "blocks.{stage}.{repeat}.bn3",
+    "conv_norm_act.conv": "blocks.{stage}.{repeat}.conv",
+    "conv_norm_act.bn": "blocks.{stage}.{repeat}.bn1",
+    "head.conv": "conv_head",
+    "head.bn": "bn2",
+    "hidden.fc": "conv_head",
+    "classifier.fc": "classifier",
+}
+
+# Linear here, 1x1 convolutions in timm.
+_TIMM_WINDOWED = ("hidden.fc",)
+
+# timm kept torchvision's names.
+_RESNET: Modules = {
+    "stem.conv": "conv1",
+    "stem.bn": "bn1",
+    "basic_block.conv1.conv": "layer{layer}.{repeat}.conv1",
+    "basic_block.conv1.bn": "layer{layer}.{repeat}.bn1",
+    "basic_block.conv2.conv": "layer{layer}.{repeat}.conv2",
+    "basic_block.conv2.bn": "layer{layer}.{repeat}.bn2",
+    "basic_block.shortcut.conv": "layer{layer}.{repeat}.downsample.0",
+    "basic_block.shortcut.bn": "layer{layer}.{repeat}.downsample.1",
+    "bottleneck.conv1.conv": "layer{layer}.{repeat}.conv1",
+    "bottleneck.conv1.bn": "layer{layer}.{repeat}.bn1",
+    "bottleneck.conv2.conv": "layer{layer}.{repeat}.conv2",
+    "bottleneck.conv2.bn": "layer{layer}.{repeat}.bn2",
+    "bottleneck.conv3.conv": "layer{layer}.{repeat}.conv3",
+    "bottleneck.conv3.bn": "layer{layer}.{repeat}.bn3",
+    "bottleneck.shortcut.conv": "layer{layer}.{repeat}.downsample.0",
+    "bottleneck.shortcut.bn": "layer{layer}.{repeat}.downsample.1",
+    "classifier.fc": "fc",
+}
+
 TIMM: dict[str, Modules] = {
-    "mobilenetv2": {
-        "stem.conv": "conv_stem",
-        "stem.bn": "bn1",
-        "depthwise_separable.depthwise.conv": "blocks.{stage}.{repeat}.conv_dw",
-        "depthwise_separable.depthwise.bn": "blocks.{stage}.{repeat}.bn1",
-        "depthwise_separable.project.conv": "blocks.{stage}.{repeat}.conv_pw",
-        "depthwise_separable.project.bn": "blocks.{stage}.{repeat}.bn2",
-        "inverted_residual.expand.conv": "blocks.{stage}.{repeat}.conv_pw",
-        "inverted_residual.expand.bn": "blocks.{stage}.{repeat}.bn1",
-        "inverted_residual.depthwise.conv": "blocks.{stage}.{repeat}.conv_dw",
-        "inverted_residual.depthwise.bn": "blocks.{stage}.{repeat}.bn2",
-        "inverted_residual.project.conv": "blocks.{stage}.{repeat}.conv_pwl",
-        "inverted_residual.project.bn": "blocks.{stage}.{repeat}.bn3",
-        "head.conv": "conv_head",
-        "head.bn": "bn2",
-        "classifier.fc": "classifier",
-    }
+    "mobilenetv1": _TIMM_MOBILE,
+    "mobilenetv2": _TIMM_MOBILE,
+    "mobilenetv3": _TIMM_MOBILE,
+    "efficientnet": _TIMM_MOBILE,
+    "resnet": _RESNET,
 }
 
 TORCHVISION: dict[str, Modules] = {
@@ -52,8 +91,70 @@ TORCHVISION: dict[str, Modules] = {
         "inverted_residual.project.conv": "features.{row}.conv.2",
         "inverted_residual.project.bn": "features.{row}.conv.3",
         "classifier.fc": "classifier.1",
+    },
+    "resnet": _RESNET,
+}
+
+# The names of the package efficientnet_pytorch (lukemelas), and of what was converted by it; the stem is row 0.
+EFFICIENTNET_PYTORCH: dict[str, Modules] = {
+    "efficientnet": {
+        "stem.conv": "_conv_stem",
+        "stem.bn": "_bn0",
+        "depthwise_separable.depthwise.conv": "_blocks.{block}._depthwise_conv",
+        "depthwise_separable.depthwise.bn": "_blocks.{block}._bn1",
+        "depthwise_separable.project.conv": "_blocks.{block}._project_conv",
+        "depthwise_separable.project.bn": "_blocks.{block}._bn2",
+        "inverted_residual.expand.conv": "_blocks.{block}._expand_conv",
+        "inverted_residual.expand.bn": "_blocks.{block}._bn0",
+        "inverted_residual.depthwise.conv": "_blocks.{block}._depthwise_conv",
+        "inverted_residual.depthwise.bn": "_blocks.{block}._bn1",
+        "inverted_residual.project.conv": "_blocks.{block}._project_conv",
+        "inverted_residual.project.bn": "_blocks.{block}._bn2",
+        "depthwise_separable.se.reduce": "_blocks.{block}._se_reduce",
+        "depthwise_separable.se.expand": "_blocks.{block}._se_expand",
+        "inverted_residual.se.reduce": "_blocks.{block}._se_reduce",
+        "inverted_residual.se.expand": "_blocks.{block}._se_expand",
+        "head.conv": "_conv_head",
+        "head.bn": "_bn1",
+        "classifier.fc": "_fc",
     }
 }
+
+
+_TRANSFORMERS_BLOCK = "resnet.encoder.stages.{stage}.layers.{repeat}."
+
+TRANSFORMERS: dict[str, Modules] = {
+    "resnet": {
+        "stem.conv": "resnet.embedder.embedder.convolution",
+        "stem.bn": "resnet.embedder.embedder.normalization",
+        "basic_block.shortcut.conv": f"{_TRANSFORMERS_BLOCK}shortcut.convolution",
+        "basic_block.shortcut.bn": f"{_TRANSFORMERS_BLOCK}shortcut.normalization",
+        "bottleneck.shortcut.conv": f"{_TRANSFORMERS_BLOCK}shortcut.convolution",
+        "bottleneck.shortcut.bn": f"{_TRANSFORMERS_BLOCK}shortcut.normalization",
+        **{
+            f"{kind}.conv{number + 1}.{ours}": f"{_TRANSFORMERS_BLOCK}layer.{number}.{theirs}"
+            for kind, layers in (("basic_block", 2), ("bottleneck", 3))
+            for number in range(layers)
+            for ours, theirs in (("conv", "convolution"), ("bn", "normalization"))
+        },
+        "classifier.fc": "classifier.1",
+    }
+}
+
+LIBRARIES = {
+    "timm": TIMM,
+    "torchvision": TORCHVISION,
+    "efficientnet_pytorch": EFFICIENTNET_PYTORCH,
+    "transformers": TRANSFORMERS,
+}
+
+
+class MisfitError(FileError):
+    """Tensors that are not the spec's; `differences` has each that differs, in words."""
+
+    def __init__(self, message: str, differences: list[str]) -> None:
+        super().__init__(message)
+        self.differences = differences
 
 
 def from_timm(spec: ModelSpec, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,33 +170,78 @@ def from_torchvision(spec: ModelSpec, state: Mapping[str, Any]) -> dict[str, Any
     return _translate(spec, state, TORCHVISION, "torchvision")
 
 
+def from_efficientnet_pytorch(spec: ModelSpec, state: Mapping[str, Any]) -> dict[str, Any]:
+    """efficientnet_pytorch's state dict under our keys; otherwise as `from_timm`."""
+    return _translate(spec, state, EFFICIENTNET_PYTORCH, "efficientnet_pytorch")
+
+
+def names_in(spec: ModelSpec, library: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Our key -> the library's and the tensor's shape there; raises FileError for a network that it cannot have."""
+    modules, names = _modules(spec, LIBRARIES[library], library), {}
+    for key, (_, shape) in kinds.model_state(spec).items():
+        row, _, rest = key.partition(".")
+        windowed = library == "timm" and f"{spec[row].kind}.{rest}".removesuffix(".weight") in _TIMM_WINDOWED
+        names[key] = (_their_key(spec, key, modules, library), (*shape, 1, 1) if windowed else shape)
+    return names
+
+
+def known_to_torchvision(spec: ModelSpec) -> bool:
+    """Whether there is a table for the spec's family."""
+    return _family(spec.name) in TORCHVISION
+
+
+def number_of_classes(spec: ModelSpec, state: Mapping[str, Any], library: str) -> int:
+    """How many classes a state dict of such a network tells, under a `LIBRARIES` name; raises FileError for none."""
+    modules = _modules(spec, LIBRARIES[library], library)
+    key = _their_key(spec, f"{spec.rows[-1].name}.fc.weight", modules, library)
+    if key not in state or not state[key].shape:
+        raise FileError(f"{key} is missing, so these are no weights of {library} for {spec.name!r}.")
+    return int(state[key].shape[0])
+
+
 def _translate(
     spec: ModelSpec, state: Mapping[str, Any], tables: Mapping[str, Modules], library: str
 ) -> dict[str, Any]:
-    modules = _family(spec, tables, library)
+    modules = _modules(spec, tables, library)
     expected = kinds.model_state(spec)
     theirs = {key: _their_key(spec, key, modules, library) for key in expected}
+    shapes = {theirs[key]: shape for key, (_, shape) in expected.items()}
+    state = {key: _fitted(value, shapes.get(key)) for key, value in state.items()}
     found = {key: (str(value.dtype).removeprefix("torch."), tuple(value.shape)) for key, value in state.items()}
     lines = differences({theirs[key]: signature for key, signature in expected.items()}, found)
     if lines:
-        raise FileError(
+        raise MisfitError(
             f"These weights of {library} are not those of {spec.name!r}: {first_few(lines)}. The size and the number "
-            "of classes of the spec must be those of the weights, in float32."
+            "of classes of the spec must be those of the weights, in float32.",
+            lines,
         )
     return {key: state[their_key] for key, their_key in theirs.items()}
 
 
-def _family(spec: ModelSpec, tables: Mapping[str, Modules], library: str) -> Modules:
+def _fitted(tensor: Any, shape: tuple[int, ...] | None) -> Any:
+    """A view of `tensor` without its window where a 1x1 convolution of theirs is our linear layer."""
+    return tensor.reshape(shape) if shape and tuple(tensor.shape) == (*shape, 1, 1) else tensor
+
+
+def _family(name: str) -> str:
+    """The family of an architecture; none for those of a `cifar` function, which no other library has."""
+    module, _, function = registry.MODELS.get(name, "").partition(":")
+    return "" if function == "cifar" else module.rpartition(".")[2]
+
+
+def _modules(spec: ModelSpec, tables: Mapping[str, Modules], library: str) -> Modules:
     narrow = [row.name for row in spec if row.precision != "float32"]
     if narrow:
         raise FileError(
             f"{library}'s weights are float32, but row {narrow[0]!r} of {spec.name!r} is not: "
             "load them into the dense spec and compress the model."
         )
-    families = [family for family in tables if spec.name.startswith(family)]
-    if not families:
-        raise FileError(f"No key map from {library} for {spec.name!r}; there is one for {sorted(tables)}.")
-    return tables[max(families, key=len)]
+    family = _family(spec.name)
+    if family not in tables:
+        raise FileError(
+            f"No key map from {library} for {spec.name!r}; there is one for the ImageNet networks of {sorted(tables)}."
+        )
+    return tables[family]
 
 
 def _their_key(spec: ModelSpec, key: str, modules: Modules, library: str) -> str:
@@ -105,9 +251,15 @@ def _their_key(spec: ModelSpec, key: str, modules: Modules, library: str) -> str
     template = modules.get(f"{name}.{module}", modules.get(f"{row.kind}.{module}"))
     if template is None:
         raise FileError(f"The key map from {library} has no entry for {key!r} of {spec.name!r}.")
-    return f"{template.format(row=spec.rows.index(row), **_place(row))}.{leaf}"
+    index = spec.rows.index(row)
+    try:
+        return f"{template.format(row=index, block=index - 1, **_place(row))}.{leaf}"
+    except KeyError:
+        raise FileError(f"Row {name!r} of {spec.name!r} has no place in {library}'s network.") from None
 
 
 def _place(row: Block) -> dict[str, int]:
-    numbers = re.fullmatch(r"s(\d+)_(\d+)", row.name)
-    return {"stage": int(numbers[1]) - 1, "repeat": int(numbers[2]) - 1} if numbers else {}
+    numbers = re.fullmatch(r"s(\d{1,3})_(\d{1,3})", row.name)
+    if not numbers:
+        return {}
+    return {"stage": int(numbers[1]) - 1, "layer": int(numbers[1]), "repeat": int(numbers[2]) - 1}

@@ -18,7 +18,8 @@ class Metric:
 
     `dense` is the dense network's figure on the same data, `validation` this network's on the part of train that was
     held out for choosing. A distilled student has its figures `with_teacher`, one a seed, and those of the same student
-    by the same recipe `without_teacher`. `sha256` is the data file's, `train_sha256` the training data's.
+    by the same recipe `without_teacher`. `agreement` is how often the answers are those of a dense network that
+    does not ship. `sha256` is the data file's, `train_sha256` the training data's.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     teacher: str = ""
     with_teacher: tuple[float, ...] = ()
     without_teacher: tuple[float, ...] = ()
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ def check_truth(model: Model) -> None:
     if type(model) is not Model:
         raise FileError(
             f"Only a zoo model can be saved (from zoo.create, zoo.build or zoo.load), not a {type(model).__name__}; of "
-            "a wrapper (DDP, torch.compile) save the model inside, of a timm or torchvision network see "
-            "zoo.weights.keys."
+            "a wrapper (DDP, torch.compile) save the model inside, of features the whole network, a timm or "
+            "torchvision network becomes one with zoo.adopt."
         )
     try:
         promised = build(model.spec, device="meta").float()  # whatever torch's default dtype is

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks.padding import borders
+
 
 class Edge(NamedTuple):
     """How the uint8 codes on one edge are read: real value = scale * (code - zero)."""
@@ -19,9 +21,22 @@ class Edge(NamedTuple):
     zero: int
 
 
+class Window(NamedTuple):
+    """How a convolution moves over its map."""
+
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    padding: str = "symmetric"
+
+    def borders(self, x: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
+        """(left, right, top, bottom) around the map (B, C, H, W)."""
+        return borders(x.shape[2:], weight.shape[-1], self.stride, self.dilation, self.padding)
+
+
 def quantize(x: Tensor, edge: Edge) -> Tensor:
     """Floats to the nearest uint8 codes; ties to even, values out of range to the nearest end."""
-    return torch.clamp_(torch.round(x.float() * (1.0 / edge.scale)).add_(edge.zero), 0, 255).to(torch.uint8)
+    return (x.float() * (1.0 / edge.scale)).round_().add_(edge.zero).clamp_(0, 255).to(torch.uint8)
 
 
 def dequantize(codes: Tensor, edge: Edge) -> Tensor:
@@ -52,12 +67,13 @@ def activate(x: Tensor, activation: str) -> Tensor:
     raise ValueError(f"Unknown activation {activation!r}.")
 
 
-def convolve(
-    codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, *, stride: int, dilation: int, groups: int
-) -> Tensor:
-    """(B, C, H, W) codes to (B, O, H', W') floats, before the activation; padded so that stride 1 keeps the size."""
-    padding = dilation * (weight.shape[-1] - 1) // 2
-    sums = F.conv2d(codes.float() - source.zero, weight.float(), None, stride, padding, dilation, groups)
+def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, window: Window) -> Tensor:
+    """(B, C, H, W) codes to (B, O, ceil(H / stride), ceil(W / stride)) floats, before the activation."""
+    values = codes.float() - source.zero
+    left, right, top, bottom = window.borders(codes, weight)
+    if (left, top) != (right, bottom):
+        values = F.pad(values, (0, right - left, 0, bottom - top))
+    sums = F.conv2d(values, weight.float(), None, window.stride, (top, left), window.dilation, window.groups)
     return sums * (source.scale * scale).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
 
 

@@ -10,7 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.blocks.int8 import arithmetic, onednn
-from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.arithmetic import Edge, Window
 
 MAX_PACKS = 8  # image sizes kept ready a layer
 
@@ -76,6 +76,7 @@ class Int8Layer(Int8Module):
         kernel_size: int = 1,
         stride: int = 1,
         dilation: int = 1,
+        padding: str = "symmetric",
         depthwise: bool = False,
         linear: bool = False,
         activation: str = "none",
@@ -89,23 +90,21 @@ class Int8Layer(Int8Module):
         self.weight: Tensor
         self.scale: Tensor
         self.bias: Tensor
-        self.stride, self.dilation, self.activation = stride, dilation, activation
-        self.groups = in_channels if depthwise else 1
+        self.window = Window(stride, dilation, in_channels if depthwise else 1, padding)
+        self.activation = activation
         self.linear = linear
         self.pointwise = not linear and kernel_size == 1 and stride == 1 and not depthwise
-        self._packs: dict[tuple[int, int, Edge, bool], Any] = {}
+        self.forget()
 
     def forget(self) -> None:
-        self._packs = {}
+        self._packs: dict[tuple[int, int, Edge, bool], Any] = {}
+        self._real_weight: Tensor | None = None
 
     def _underived(self) -> dict[str, Any]:
-        return {"_packs": {}}
+        return {"_packs": {}, "_real_weight": None}
 
     def extra_repr(self) -> str:
-        return (
-            f"{tuple(self.weight.shape)}, stride={self.stride}, dilation={self.dilation}, groups={self.groups}, "
-            f"activation={self.activation}"
-        )
+        return f"{tuple(self.weight.shape)}, {self.window}, activation={self.activation}"
 
     def forward(
         self,
@@ -114,25 +113,39 @@ class Int8Layer(Int8Module):
         target: Edge | None,
         skip: Tensor | None = None,
         skip_edge: Edge | None = None,
+        after: str = "none",
     ) -> Tensor:
-        """Codes `x` on `source` to codes on `target` (floats where None), with `skip` codes added before rounding."""
+        """Codes `x` on `source` to codes on `target` (floats where None).
+
+        `skip` codes are added before rounding, and the activation called `after` follows that sum.
+        """
         if not runs_fast(x.device) or not x.numel():
-            return self._reference(x, source, target, skip, skip_edge)
-        if skip is not None and self.activation != "none":
-            # The operators know no activation between the sum and the add.
+            return self._reference(x, source, target, skip, skip_edge, after)
+        if skip is not None and (self.activation != "none" or after not in onednn.AFTER_ADD):
+            # The operators know no activation between the convolution and the sum, and few behind the sum.
             assert target is not None and skip_edge is not None
-            y = self(x, source, None)
-            return arithmetic.quantize(y + arithmetic.dequantize(skip, skip_edge), target)
+            y = self(x, source, None) + arithmetic.dequantize(skip, skip_edge)
+            return arithmetic.quantize(arithmetic.activate(y, after), target)
         if self.linear:
             return self._pack(x, source, True)(x, target)
         if self.pointwise and skip is None:
             return self._pack(x, source, True).on_map(x, target)
         pack = self._pack(x, source, False)
         if target is not None and pack.rounding > target.scale / 4:
-            return self._reference(x, source, target, skip, skip_edge)
+            return self._reference(x, source, target, skip, skip_edge, after)
         if skip is None:
             return pack(x, target)
-        return pack.add(x, target, _owned(skip), skip_edge)
+        return pack.add(x, target, _owned(skip), skip_edge, after)
+
+    def on_vector(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """(B, C) floats, times `factor`, to (B, O) floats by the integer weights: the same in both executions.
+
+        For one position oneDNN's set-up, and the codes of what comes in, would take longer than the product.
+        """
+        if self._real_weight is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._real_weight = (self.weight.flatten(1) * self.scale[:, None]).T.contiguous()
+        return arithmetic.activate(torch.addmm(self.bias, x, self._real_weight, alpha=factor), self.activation)
 
     def _pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
         # A convolution packed for another image size is reordered at every call, up to 400 times slower.
@@ -155,33 +168,22 @@ class Int8Layer(Int8Module):
             self.scale,
             self.bias,
             source=source,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=self.groups,
+            window=self.window,
             activation=self.activation,
-            shape=tuple(x.shape),
+            example=x,
         )
 
     def _reference(
-        self, x: Tensor, source: Edge, target: Edge | None, skip: Tensor | None, skip_edge: Edge | None
+        self, x: Tensor, source: Edge, target: Edge | None, skip: Tensor | None, skip_edge: Edge | None, after: str
     ) -> Tensor:
         if self.linear:
             y = arithmetic.multiply(x, source, self.weight, self.scale, self.bias)
         else:
-            y = arithmetic.convolve(
-                x,
-                source,
-                self.weight,
-                self.scale,
-                self.bias,
-                stride=self.stride,
-                dilation=self.dilation,
-                groups=self.groups,
-            )
+            y = arithmetic.convolve(x, source, self.weight, self.scale, self.bias, self.window)
         y = arithmetic.activate(y, self.activation)
         if skip is not None:
             assert skip_edge is not None
-            y = y + arithmetic.dequantize(skip, skip_edge)
+            y = arithmetic.activate(y + arithmetic.dequantize(skip, skip_edge), after)
         return y if target is None else arithmetic.quantize(y, target)
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.blocks.activation import ACTIVATIONS
 from zoo.blocks.int8 import arithmetic
 from zoo.blocks.int8.arithmetic import Edge
 from zoo.blocks.int8.layer import Int8Layer, Int8Module
-from zoo.blocks.squeeze_excite import GATES
+from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
 
 
 class Int8Row(Int8Module):
@@ -58,22 +57,6 @@ class Int8Row(Int8Module):
         raise TypeError(f"{type(self).__name__} does not say how it runs.")
 
 
-class Int8SqueezeExcite(Int8Module):
-    """Squeeze-and-excite on a float map, its two layers in integers (Hu et al., 2018)."""
-
-    def __init__(self, channels: int, reduced_channels: int, activation: str, gate: str) -> None:
-        super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"Unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}.")
-        self.reduce = Int8Layer(channels, reduced_channels, activation=activation)
-        self.expand = Int8Layer(reduced_channels, channels)
-        self.gate = GATES[gate]()
-
-    def forward(self, x: Tensor, pooled_edge: Edge, mid_edge: Edge) -> Tensor:
-        pooled = arithmetic.quantize(x.mean((2, 3), keepdim=True), pooled_edge)
-        return x * self.gate(self.expand(self.reduce(pooled, pooled_edge, mid_edge), mid_edge, None))
-
-
 class Int8ConvNormAct(Int8Row):
     """`ConvNormAct` with its norm folded in: one integer convolution (B, C, H, W) to (B, O, H', W')."""
 
@@ -85,6 +68,7 @@ class Int8ConvNormAct(Int8Row):
         kernel_size: int = 3,
         stride: int = 1,
         dilation: int = 1,
+        padding: str = "symmetric",
         activation: str = "relu6",
         eps: float = 1e-5,
         emits: str = "float32",
@@ -96,6 +80,7 @@ class Int8ConvNormAct(Int8Row):
             kernel_size=kernel_size,
             stride=stride,
             dilation=dilation,
+            padding=padding,
             activation=activation,
         )
         self.conv = layer
@@ -106,40 +91,17 @@ class Int8ConvNormAct(Int8Row):
 
 
 class Int8Separable(Int8Row):
-    """What the int8 forms of the mobile blocks share: depthwise, squeeze-and-excite, projection, skip."""
+    """What the int8 forms of the mobile blocks share: how depthwise, squeeze-and-excite, projection and skip run."""
 
-    def __init__(
-        self,
-        *,
-        first_edges: int,
-        width: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int,
-        skip: bool,
-        activation: str,
-        out_activation: str,
-        se_channels: int,
-        se_activation: str,
-        se_gate: str,
-        emits: str,
-    ) -> None:
-        super().__init__(edges=first_edges + (4 if se_channels else 2), emits=emits)
-        self.skip = skip
-        self.depthwise = Int8Layer(
-            width, width, kernel_size=kernel_size, stride=stride, depthwise=True, activation=activation
-        )
-        self.se = Int8SqueezeExcite(width, se_channels, se_activation, se_gate) if se_channels else None
-        self.project = Int8Layer(width, out_channels, activation=out_activation)
+    skip: bool
+    depthwise: Int8Layer
+    se: Int8SqueezeExcite | None
+    project: Int8Layer
 
     def _separable(self, x: Tensor, edges: tuple[Edge, ...], skip: Tensor, skip_edge: Edge) -> Tensor:
         """From codes on `edges[0]`, through depthwise and projection, to codes on `edges[-1]`."""
-        if self.se is None:
-            source, gated, target = edges
-            y = self.depthwise(x, source, gated)
-        else:
-            source, pooled, mid, gated, target = edges
-            y = arithmetic.quantize(self.se(self.depthwise(x, source, None), pooled, mid), gated)
+        source, gated, target = edges
+        y = self.depthwise(x, source, gated) if self.se is None else self.se(self.depthwise(x, source, None), gated)
         if self.skip:
             return self.project(y, gated, target, skip, skip_edge)
         return self.project(y, gated, target)
@@ -155,6 +117,7 @@ class Int8DepthwiseSeparable(Int8Separable):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        padding: str = "symmetric",
         skip: bool = False,
         activation: str = "relu6",
         out_activation: str = "relu6",
@@ -164,20 +127,19 @@ class Int8DepthwiseSeparable(Int8Separable):
         eps: float = 1e-5,
         emits: str = "float32",
     ) -> None:
-        super().__init__(
-            first_edges=1,
-            width=in_channels,
-            out_channels=out_channels,
+        super().__init__(edges=3, emits=emits)
+        self.skip = skip
+        self.depthwise = Int8Layer(
+            in_channels,
+            in_channels,
             kernel_size=kernel_size,
             stride=stride,
-            skip=skip,
+            padding=padding,
+            depthwise=True,
             activation=activation,
-            out_activation=out_activation,
-            se_channels=se_channels,
-            se_activation=se_activation,
-            se_gate=se_gate,
-            emits=emits,
         )
+        self.se = _squeeze_excite(in_channels, se_channels, se_activation, se_gate)
+        self.project = Int8Layer(in_channels, out_channels, activation=out_activation)
 
     def run(self, x: Tensor) -> Tensor:
         return self._separable(x, self.edge_list, x, self.edge_list[0])
@@ -194,6 +156,7 @@ class Int8InvertedResidual(Int8Separable):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        padding: str = "symmetric",
         skip: bool = False,
         activation: str = "relu6",
         se_channels: int = 0,
@@ -202,37 +165,38 @@ class Int8InvertedResidual(Int8Separable):
         eps: float = 1e-5,
         emits: str = "float32",
     ) -> None:
-        super().__init__(
-            first_edges=2,
-            width=mid_channels,
-            out_channels=out_channels,
+        super().__init__(edges=4, emits=emits)
+        self.skip = skip
+        self.expand = Int8Layer(in_channels, mid_channels, activation=activation)
+        self.depthwise = Int8Layer(
+            mid_channels,
+            mid_channels,
             kernel_size=kernel_size,
             stride=stride,
-            skip=skip,
+            padding=padding,
+            depthwise=True,
             activation=activation,
-            out_activation="none",
-            se_channels=se_channels,
-            se_activation=se_activation,
-            se_gate=se_gate,
-            emits=emits,
         )
-        self.expand = Int8Layer(in_channels, mid_channels, activation=activation)
+        self.se = _squeeze_excite(mid_channels, se_channels, se_activation, se_gate)
+        self.project = Int8Layer(mid_channels, out_channels)
 
     def run(self, x: Tensor) -> Tensor:
         entry, *inner = self.edge_list
         return self._separable(self.expand(x, entry, inner[0]), tuple(inner), x, entry)
 
 
-class Int8GlobalPool(Int8Row):
-    """Mean over height and width of uint8 codes: (B, C, H, W) to (B, C)."""
+class Int8Hidden(Int8Row):
+    """`Hidden` in integers: (B, in_features) to (B, out_features)."""
 
-    def __init__(self, *, emits: str = "float32") -> None:
+    def __init__(
+        self, *, in_features: int, out_features: int, activation: str = "hard_swish", emits: str = "float32"
+    ) -> None:
         super().__init__(edges=2, emits=emits)
+        self.fc = Int8Layer(in_features, out_features, linear=True, activation=activation)
 
     def run(self, x: Tensor) -> Tensor:
         source, target = self.edge_list
-        mean = x.mean((2, 3), dtype=torch.float32)
-        return arithmetic.quantize((mean - source.zero) * source.scale, target)
+        return self.fc(x, source, target)
 
 
 class Int8Classifier(Int8Row):
@@ -246,3 +210,7 @@ class Int8Classifier(Int8Row):
         source, target = self.edge_list
         codes = x if x.dtype == torch.uint8 else self.quantize(x)
         return self.fc(codes, source, target if self.emits == "uint8" else None)
+
+
+def _squeeze_excite(channels: int, reduced: int, activation: str, gate: str) -> Int8SqueezeExcite | None:
+    return Int8SqueezeExcite(channels, reduced, activation, gate) if reduced else None

@@ -1,0 +1,205 @@
+"""The kinds of convolutional networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer
+
+WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
+_KERNEL = Arg(int, 3, low=1, high=31, odd=True)  # an even one has no symmetric padding that keeps the size
+_STRIDE = Arg(int, 1, low=1, high=8)
+_PADDING = Arg(str, "symmetric", choices=PADDINGS)
+_ACT = Arg(str, "relu6", choices=ACTIVATIONS)
+_RELU = Arg(str, "relu", choices=ACTIVATIONS)
+_EPS = Arg(float, 1e-5, low=1e-12, high=1.0)
+_SE = {
+    "se_channels": Arg(int, 0, low=0, high=MAX_CHANNELS),
+    "se_activation": Arg(str, "relu", choices=ACTIVATIONS),
+    "se_gate": Arg(str, "sigmoid", choices=GATES),
+}
+
+
+def _conv_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (Layer("", "in", "out", args["kernel_size"], args["stride"], args["dilation"]),)
+
+
+def _se_layers(args: Mapping[str, Any], space: str, path: str = "se.") -> tuple[Layer, ...]:
+    if not args["se_channels"]:
+        return ()
+    return (
+        Layer(f"{path}reduce.", space, "se", norm=False, pooled=True),
+        Layer(f"{path}expand.", "se", space, norm=False, pooled=True),
+    )
+
+
+def _separable_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (
+        Layer("depthwise.", "in", "in", args["kernel_size"], args["stride"], depthwise=True),
+        *_se_layers(args, "in"),
+        Layer("project.", "in", "out"),
+    )
+
+
+def _inverted_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (
+        Layer("expand.", "in", "mid"),
+        Layer("depthwise.", "mid", "mid", args["kernel_size"], args["stride"], depthwise=True),
+        *_se_layers(args, "mid"),
+        Layer("project.", "mid", "out"),
+    )
+
+
+def _skip_ties(args: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return (("in", "out"),) if args["skip"] else ()
+
+
+def _separable_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("se",) if args["se_channels"] else ("depthwise",)
+
+
+def _shortcut_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (Layer("shortcut.", "in", "out", 1, args["stride"], beside=True),) if args["projection"] else ()
+
+
+def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (
+        Layer("conv1.", "in", "mid", 3, args["stride"]),
+        Layer("conv2.", "mid", "out", 3),
+        *_shortcut_layers(args),
+    )
+
+
+def _bottleneck_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return (
+        Layer("conv1.", "in", "mid1"),
+        Layer("conv2.", "mid1", "mid2", 3, args["stride"]),
+        Layer("conv3.", "mid2", "out"),
+        *_shortcut_layers(args),
+    )
+
+
+def _shortcut_ties(args: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return () if args["projection"] else (("in", "out"),)
+
+
+def _shortcut_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("shortcut",) if args["projection"] else ()
+
+
+CONVOLUTIONAL: tuple[Kind, ...] = (
+    Kind(
+        "conv_norm_act",
+        {
+            "in_channels": WIDTH,
+            "out_channels": WIDTH,
+            "kernel_size": _KERNEL,
+            "stride": _STRIDE,
+            "dilation": Arg(int, 1, low=1, high=32),
+            "padding": _PADDING,
+            "activation": _ACT,
+            "eps": _EPS,
+        },
+        _conv_layers,
+        widths={"in": "in_channels", "out": "out_channels"},
+    ),
+    Kind(
+        "depthwise_separable",
+        {
+            "in_channels": WIDTH,
+            "out_channels": WIDTH,
+            "kernel_size": _KERNEL,
+            "stride": _STRIDE,
+            "padding": _PADDING,
+            "skip": Arg(bool, False),
+            "activation": _ACT,
+            "out_activation": _ACT,
+            **_SE,
+            "eps": _EPS,
+        },
+        _separable_layers,
+        widths={"in": "in_channels", "out": "out_channels", "se": "se_channels"},
+        ties=_skip_ties,
+        edges=lambda args: ("in", *_separable_edges(args), "out"),
+    ),
+    Kind(
+        "inverted_residual",
+        {
+            "in_channels": WIDTH,
+            "mid_channels": WIDTH,
+            "out_channels": WIDTH,
+            "kernel_size": _KERNEL,
+            "stride": _STRIDE,
+            "padding": _PADDING,
+            "skip": Arg(bool, False),
+            "activation": _ACT,
+            **_SE,
+            "eps": _EPS,
+        },
+        _inverted_layers,
+        widths={"in": "in_channels", "mid": "mid_channels", "out": "out_channels", "se": "se_channels"},
+        ties=_skip_ties,
+        edges=lambda args: ("in", "expand", *_separable_edges(args), "out"),
+    ),
+    Kind(
+        "basic_block",
+        {
+            "in_channels": WIDTH,
+            "mid_channels": WIDTH,
+            "out_channels": WIDTH,
+            "stride": _STRIDE,
+            "projection": Arg(bool, False),
+            "activation": _RELU,
+            "eps": _EPS,
+        },
+        _basic_layers,
+        widths={"in": "in_channels", "mid": "mid_channels", "out": "out_channels"},
+        ties=_shortcut_ties,
+        edges=lambda args: ("in", "conv1", *_shortcut_edges(args), "out"),
+    ),
+    Kind(
+        "bottleneck",
+        {
+            "in_channels": WIDTH,
+            "mid1_channels": WIDTH,
+            "mid2_channels": WIDTH,
+            "out_channels": WIDTH,
+            "stride": _STRIDE,
+            "projection": Arg(bool, False),
+            "activation": _RELU,
+            "eps": _EPS,
+        },
+        _bottleneck_layers,
+        widths={"in": "in_channels", "mid1": "mid1_channels", "mid2": "mid2_channels", "out": "out_channels"},
+        ties=_shortcut_ties,
+        edges=lambda args: ("in", "conv1", "conv2", *_shortcut_edges(args), "out"),
+    ),
+    Kind(
+        "max_pool",
+        {"kernel_size": _KERNEL, "stride": Arg(int, 2, low=1, high=8)},
+        lambda args: (),
+        passes_channels=True,
+        edges=lambda args: ("in",),
+        shape=lambda args, shape: (shape[0], *(-(-side // args["stride"]) for side in shape[1:])),
+    ),
+    Kind("global_pool", {}, lambda args: (), passes_channels=True, shape=lambda args, shape: shape[:1]),
+    Kind(
+        "hidden",
+        {"in_features": WIDTH, "out_features": WIDTH, "activation": Arg(str, "hard_swish", choices=ACTIVATIONS)},
+        lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
+        widths={"in": "in_features", "out": "out_features"},
+        rank=1,
+    ),
+    Kind(
+        "classifier",
+        {
+            "in_features": WIDTH,
+            "num_classes": WIDTH,
+            "dropout": Arg(float, 0.0, low=0.0, high=0.95),
+        },
+        lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
+        widths={"in": "in_features", "out": "num_classes"},
+        rank=1,
+    ),
+)

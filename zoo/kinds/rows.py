@@ -1,0 +1,70 @@
+"""What follows from a row's kind and arguments: their full values, its widths, its state dict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.kinds.convolutional import CONVOLUTIONAL
+from zoo.kinds.kind import Axis, Kind
+from zoo.spec import Block, ModelSpec, SpecError
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in CONVOLUTIONAL}
+
+
+def arguments(block: Block) -> dict[str, Any]:
+    """The row's arguments with defaults filled in; raises SpecError for an unknown kind or argument, or a bad value."""
+    kind = KINDS.get(block.kind)
+    if kind is None:
+        raise SpecError(f"Row {block.name!r}: unknown kind {block.kind!r}; the kinds are {sorted(KINDS)}.")
+    given = block.args
+    unknown = set(given) - set(kind.args)
+    if unknown:
+        raise SpecError(f"Row {block.name!r}: {block.kind} has no argument {sorted(unknown)}.")
+    filled = {}
+    for name, arg in kind.args.items():
+        value = given.get(name, arg.default)
+        if value is None:
+            raise SpecError(f"Row {block.name!r}: {block.kind} needs {name!r}.")
+        arg.check(value, f"Row {block.name!r}: {name}")
+        filled[name] = value
+    return filled
+
+
+def layer_widths(block: Block) -> dict[str, int]:
+    """The size of each of the row's channel spaces."""
+    args = arguments(block)
+    return {space: args[name] for space, name in KINDS[block.kind].widths.items() if args[name]}
+
+
+def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
+    """Key (without the row's name) -> (dtype, axes) of everything in the row's state dict."""
+    args, widths = arguments(block), layer_widths(block)
+    out: dict[str, tuple[str, tuple[Axis | int, ...]]] = {}
+    for layer in KINDS[block.kind].layers(args):
+        target = Axis(layer.target, widths[layer.target])
+        source: Axis | int = 1 if layer.depthwise else Axis(layer.source, widths[layer.source])
+        window = () if layer.linear else (layer.kernel, layer.kernel)
+        if block.precision == "int8":
+            out[f"{layer.int8_path}weight"] = ("int8", (target, source, *window))
+            out[f"{layer.int8_path}scale"] = ("float32", (target,))
+            out[f"{layer.int8_path}bias"] = ("float32", (target,))
+        elif layer.norm:
+            out[f"{layer.path}conv.weight"] = ("float32", (target, source, *window))
+            for part in ("weight", "bias", "running_mean", "running_var"):
+                out[f"{layer.path}bn.{part}"] = ("float32", (target,))
+            out[f"{layer.path}bn.num_batches_tracked"] = ("int64", ())
+        else:
+            out[f"{layer.path}weight"] = ("float32", (target, source, *window))
+            out[f"{layer.path}bias"] = ("float32", (target,))
+    if block.precision == "int8":
+        out["edges"] = ("float32", (len(KINDS[block.kind].edges(args)), 2))
+    return out
+
+
+def model_state(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Key -> (dtype, shape) of the whole state dict, in the order of the rows."""
+    return {
+        f"{row.name}.{key}": (dtype, tuple(axis.length if isinstance(axis, Axis) else axis for axis in axes))
+        for row in spec
+        for key, (dtype, axes) in state(row).items()
+    }
