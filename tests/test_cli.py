@@ -50,6 +50,8 @@ def run_json(*args: str, status: int = 0) -> object:
 def test_list(toys: Path) -> None:
     shown, _ = run("list")
     assert f"{DENSE}-pruned-int8" in shown and PURPOSE in shown and "mobilenetv2_100" in shown
+    hub, fresh = shown.index("On the Hugging Face Hub"), shown.index("Architectures (fresh weights")
+    assert hub < shown.index("mobilenetv2_100.ra_in1k") < fresh < shown.index("mobilenetv2_035")
     assert [one["name"] for one in run_json("list", "*int8", "--shipped")] == [f"{DENSE}-int8", f"{DENSE}-pruned-int8"]
     assert "Did you mean 'mobilenet'" in run("list", "mobilnet")[1]
     assert run_json("list", "mobilnet") == []

@@ -14,7 +14,7 @@ def run(
     task: Annotated[str | None, typer.Option(help="Only networks for this task.")] = None,
     variant: Annotated[str | None, typer.Option(help="Only this variant: dense, int8, pruned-int8 ...")] = None,
     shipped: Annotated[
-        bool | None, typer.Option("--shipped/--fresh", help="Only those with weights, or only bare architectures.")
+        bool | None, typer.Option("--shipped/--fresh", help="Only those in the package, or only the others.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -34,7 +34,10 @@ def run(
             by_purpose.setdefault(one.purpose, []).append(one)
     for purpose, networks in by_purpose.items():
         _print_shipped(purpose, networks)
-    fresh = [one for one in found if not one.shipped]
+    published = [one for one in found if not one.shipped and one.source]
+    if published:
+        _print_published(published)
+    fresh = [one for one in found if not one.shipped and not one.source]
     if fresh:
         _print_fresh(fresh)
 
@@ -53,6 +56,20 @@ def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-a
     for one in networks:
         if one.variant == "dense" and aliases(one.name):
             console.print(Text(f"{aliases(one.name)[0]!r} is short for {one.name!r}.", style="dim"))
+    console.print()
+
+
+def _print_published(networks: list) -> None:  # type: ignore[type-arg]
+    from zoo import tables
+
+    table = _table("name", "input", "params", "MACs", "licence")
+    for one in networks:
+        size = "x".join(map(str, one.input_size))
+        table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs), one.licence or "-")
+    console = out()
+    heading = " (fetched when first created; -int8 and -sparse are made of them)"
+    console.print(Text.assemble(("On the Hugging Face Hub", "bold"), heading))
+    console.print(table)
     console.print()
 
 
