@@ -98,10 +98,10 @@ class Int8Layer(Int8Module):
 
     def forget(self) -> None:
         self._packs: dict[tuple[int, int, Edge, bool], Any] = {}
-        self._real_weight: Tensor | None = None
+        self._real: tuple[Tensor, Tensor] | None = None
 
     def _underived(self) -> dict[str, Any]:
-        return {"_packs": {}, "_real_weight": None}
+        return {"_packs": {}, "_real": None}
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.window}, activation={self.activation}"
@@ -140,12 +140,17 @@ class Int8Layer(Int8Module):
     def on_vector(self, x: Tensor, factor: float = 1.0) -> Tensor:
         """(B, C) floats, times `factor`, to (B, O) floats by the integer weights: the same in both executions.
 
-        For one position oneDNN's set-up, and the codes of what comes in, would take longer than the product.
+        For one position oneDNN's set-up, and the codes of what comes in, would take longer than the product. That sums
+        in float64, so that a picture's answer does not depend on how many others are in the batch; Apple's GPUs have
+        none.
         """
-        if self._real_weight is None:
+        if self._real is None:
+            wide = torch.float32 if x.device.type == "mps" else torch.float64
             with torch.inference_mode(False), torch.no_grad():
-                self._real_weight = (self.weight.flatten(1) * self.scale[:, None]).T.contiguous()
-        return arithmetic.activate(torch.addmm(self.bias, x, self._real_weight, alpha=factor), self.activation)
+                weight = (self.weight.flatten(1).to(wide) * self.scale.to(wide)[:, None]).T.contiguous()
+                self._real = (weight, self.bias.to(wide))
+        weight, bias = self._real
+        return arithmetic.activate(torch.addmm(bias, x.to(weight.dtype), weight, alpha=factor).float(), self.activation)
 
     def _pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
         # A convolution packed for another image size is reordered at every call, up to 400 times slower.
