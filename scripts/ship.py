@@ -93,7 +93,7 @@ def _students(runs: Path, kind: str, test: ImageSet) -> list[float]:
 
 
 def _top1(model: Model, data: ImageSet) -> float:
-    return round(accuracy(model, data, model.spec.input.mean, model.spec.input.std), 2)
+    return round(accuracy(model, data), 2)
 
 
 def _recipe(model: Model, variant: str) -> str:

@@ -1,11 +1,12 @@
-"""Train a network on small pictures: from scratch, from a teacher, or further, with zeros if asked.
+"""Train the shipped networks for small pictures: from scratch, from a teacher, or further, with zeros if asked.
 
     python scripts/train.py mobilenetv2_cifar --data cifar10 --out runs/dense
     python scripts/train.py mobilenetv2_cifar_small --data cifar10 --teacher runs/dense --out runs/distilled
     python scripts/train.py runs/narrow --data cifar10 --teacher runs/dense --learning-rate 0.05 --out runs/pruned
     python scripts/train.py runs/dense --data cifar10 --teacher runs/dense --sparsity 0.84 --out runs/sparse
 
-`--data` is a folder with train.parquet in the Hub's column style. A stopped run goes on from its last epoch.
+`--data` is a folder with train.parquet in the Hub's column style. A stopped run goes on from its last checkpoint. For
+networks of your own take finetune.py and distill.py.
 """
 
 from pathlib import Path
@@ -17,9 +18,9 @@ import typer
 import zoo
 from zoo import registry
 from zoo.train.images import VALIDATION, class_names, read_parquet, split_validation
-from zoo.train.loop import Ensemble, Recipe, accuracy, fit
-
-FAST_BFLOAT16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
+from zoo.train.loop import accuracy, fit
+from zoo.train.recipe import Recipe
+from zoo.train.teachers import Ensemble
 
 
 def main(
@@ -32,20 +33,29 @@ def main(
     ramp: Annotated[float, typer.Option(help="Share of the steps over which the zeros come; 0: all at once.")] = 0.5,
     epochs: int = 30,
     learning_rate: float = 0.2,
-    weight_decay: float = Recipe.weight_decay,
-    hole: Annotated[int, typer.Option(help="Side of the square cut out of every training picture.")] = Recipe.hole,
+    weight_decay: float = 3e-4,
+    hole: Annotated[int, typer.Option(help="Side of the square cut out of every training picture.")] = 8,
     seed: int = 0,
     threads: int = 1,
-    bfloat16: Annotated[bool, typer.Option(help="Default: where the processor computes in it.")] = FAST_BFLOAT16,
+    bfloat16: Annotated[bool | None, typer.Option(help="Default: where the processor computes in it.")] = None,
 ) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     fresh = not Path(model).exists()
     student = zoo.build(registry.spec(model)) if fresh else zoo.load(model)
     recipe = Recipe(
-        epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, hole=hole, seed=seed, bfloat16=bfloat16
+        epochs=epochs,
+        batch_size=128,
+        optimizer="sgd",
+        learning_rate=learning_rate,
+        schedule="one_cycle",
+        warmup=0.2,
+        weight_decay=weight_decay,
+        clip=0.0,
+        hole=hole,
+        seed=seed,
+        bfloat16=bfloat16,
     )
-    mean, std = student.spec.input.mean, student.spec.input.std
     everything = read_parquet(data / "train.parquet")
     train, validation = (everything, None) if whole else split_validation(everything)
     teachers = [zoo.load(folder) for folder in teacher or []]
@@ -54,11 +64,9 @@ def main(
         student,
         train,
         recipe,
-        mean=mean,
-        std=std,
-        checkpoint=out.with_name(out.name + ".checkpoint"),
+        folder=out.with_name(out.name + ".training"),
         validation=validation,
-        teacher=Ensemble(teachers) if teachers else None,
+        teacher=Ensemble(teachers, student.spec.input) if teachers else None,
         after_step=sparsifier,
         identity={"start": model, "teacher": [str(folder) for folder in teacher or []], "sparsity": sparsity},
     )
@@ -72,7 +80,7 @@ def main(
             "seed": seed,
             "teacher": ", ".join(folder.name for folder in teacher or []) or None,
             "sparsity": sparsity or None,
-            "validation_accuracy": round(accuracy(student, validation, mean, std), 2) if validation else None,
+            "validation_accuracy": round(accuracy(student, validation), 2) if validation else None,
         },
     }
     zoo.save(student, out)

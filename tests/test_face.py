@@ -12,7 +12,7 @@ import zoo
 
 PUBLIC = {
     "__version__",
-    "create", "list_models", "info", "compress", "save", "load", "evaluate", "compare", "preprocess", "samples",
+    "create", "list_models", "info", "compress", "prepare_qat", "save", "load", "evaluate", "compare", "preprocess", "samples",
     "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name", "SpecError",
     "UnknownName", "FileError", "adopt", "AdoptionError", "push_to_hub", "HubError",
 }  # fmt: skip

@@ -12,10 +12,21 @@ from networks import gated, pictures, small
 from zoo import kinds, registry
 from zoo.build import Model, build
 from zoo.compress import compress
+from zoo.compress.qat import prepare_qat
 from zoo.spec import ModelSpec
 from zoo.weights.file import load, save, save_file
 
-VARIANTS = ("dense", "pruned", "sparse", "int8", "pruned-sparse", "pruned-int8", "sparse-int8", "pruned-sparse-int8")
+VARIANTS = (
+    "dense",
+    "pruned",
+    "sparse",
+    "int8",
+    "pruned-sparse",
+    "pruned-int8",
+    "sparse-int8",
+    "pruned-sparse-int8",
+    "qat",
+)
 SUBJECTS = (*registry.MODELS, "gated")
 
 
@@ -23,6 +34,8 @@ def make(subject: str, variant: str) -> Model:
     model = gated("hard_swish") if subject == "gated" else small(subject)
     if variant == "dense":
         return model
+    if variant == "qat":
+        return prepare_qat(model, pictures(model))
     calibration = pictures(model) if "int8" in variant else None
     return compress(model, variant, calibration=calibration, macs=0.6 if "pruned" in variant else None)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.build import edit as edit
     from zoo.compare import compare as compare
     from zoo.compress import compress as compress
+    from zoo.compress.qat import prepare_qat as prepare_qat
     from zoo.compress.sparsify import Sparsifier as Sparsifier
     from zoo.evaluate import evaluate as evaluate
     from zoo.factory import create as create
@@ -47,6 +48,7 @@ _PUBLIC = {
     "info": "zoo.listing:info",
     "adopt": "zoo.adopt:adopt",
     "compress": "zoo.compress:compress",
+    "prepare_qat": "zoo.compress.qat:prepare_qat",
     "save": "zoo.weights.file:save",
     "load": "zoo.weights.file:load",
     "push_to_hub": "zoo.weights.push:push_to_hub",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn as nn
@@ -27,10 +27,12 @@ class Model(nn.Module):
         self.labels: tuple[str, ...] = ()
         self.made: Mapping[str, Any] = {}
         self._kept = frozenset(tap for row in spec for tap in row.taps)
+        reads = "float32"
         for row in spec:
             if hasattr(self, row.name):
                 raise SpecError(f"A row cannot be called {row.name!r}: a module has an attribute of that name.")
-            self.add_module(row.name, _build_row(row))
+            self.add_module(row.name, _build_row(row, reads))
+            reads = row.emits
 
     def forward(self, x: Tensor, *, taps: Iterable[str] = ()) -> Any:
         """(B, channels, H, W) to the last row's output; with `taps`, to (output, {row name: that row's output})."""
@@ -95,7 +97,7 @@ def edit(model: Model, row: str, **changes: Any) -> Model:
     """A new model with one row's arguments changed. The row keeps its tensors where they fit, else it starts fresh.
 
     `edit(model, "classifier", num_classes=5)` gives a new head, without labels. A fresh row is float32, in an int8
-    model too. Raises SpecError for what cannot be: no such row or argument, or rows that no longer fit together.
+    or qat model too. Raises SpecError for what cannot be: no such row or argument, or rows that no longer fit together.
     """
     names = [r.name for r in model.spec]
     if row not in names:
@@ -104,11 +106,13 @@ def edit(model: Model, row: str, **changes: Any) -> Model:
         raise SpecError(f"edit changes arguments of {model.spec[row].kind}, not {sorted(changes) or 'nothing'}.")
     spec = model.spec.edit(row, **changes)
     kept = kinds.state(spec[row]) == kinds.state(model.spec[row])
-    if not kept and spec[row].precision == "int8":
+    if not kept and spec[row].precision != "float32":
         spec = spec.edit(row, precision="float32", emits="float32")
         if row != names[0]:
             spec = spec.edit(names[names.index(row) - 1], emits="float32")
     fresh, old = build(spec).state_dict(), model.state_dict()
+    for name, learned in learned_edges(model).items():  # behind a row that is now another, they count from here on
+        old[f"{name}.edges"] = torch.cat([learned[:1], old[f"{name}.edges"][1:]])
     state = {key: value if key.startswith(f"{row}.") and not kept else old[key] for key, value in fresh.items()}
     edited = from_state(spec, {key: value.clone() for key, value in state.items()})
     if kept or row != names[-1]:
@@ -123,6 +127,21 @@ def upto(model: Model, row: str) -> Model:
     cut = from_state(spec, {key: state[key] for key in kinds.model_state(spec)})
     cut.made = model.made
     return cut
+
+
+def learned_edges(model: Model) -> dict[str, Tensor]:
+    """qat row -> scale and zero point (n, 2) of its edges as training has left them.
+
+    The first is the last of the row before, where that emits uint8.
+    """
+    learned: dict[str, Tensor] = {}
+    before: Tensor | None = None
+    for row, module in zip(model.spec.rows, model.children(), strict=True):
+        if row.precision == "qat":
+            own = cast(Tensor, module.edges_now).detach()
+            learned[row.name] = own if before is None else torch.cat([before, own[1:]])
+        before = learned[row.name][-1:] if row.precision == "qat" and row.emits == "uint8" else None
+    return learned
 
 
 def initialize(model: nn.Module) -> None:
@@ -142,18 +161,23 @@ def _check_edges(model: Model) -> None:
     """Scales positive, zero points codes, and two int8 neighbours of one mind about the codes between them."""
     before: Tensor | None = None
     for row, module in zip(model.spec.rows, model.children(), strict=True):
-        edges: Tensor | None = getattr(module, "edges", None)
+        edges: Tensor | None = getattr(module, "edges_now" if row.precision == "qat" else "edges", None)
         if edges is not None:
             scales, zeros = edges.unbind(1)
             proper = (scales > 0) & scales.isfinite() & (zeros >= 0) & (zeros <= 255) & (zeros == zeros.round())
             if not proper.all():
                 raise ValueError(f"Row {row.name!r} has an edge that is no scale and zero point: {edges.tolist()}.")
-            if before is not None and not torch.equal(before, edges[0]):
+            if row.precision == "int8" and before is not None and not torch.equal(before, edges[0]):
                 raise ValueError(f"Row {row.name!r} reads its uint8 input otherwise than the row before it writes it.")
         before = edges[-1] if edges is not None and row.emits == "uint8" else None
 
 
-def _build_row(row: Block) -> nn.Module:
+def _build_row(row: Block, reads: str) -> nn.Module:
     make = fetch(BLOCKS[row.kind, row.precision])
     args = kinds.arguments(row)
-    return make(**args, emits=row.emits) if row.precision == "int8" else make(**args)
+    if row.precision == "float32":
+        return make(**args)
+    module = make(**args, emits=row.emits)
+    if row.precision == "qat":
+        module.reads = reads
+    return module

@@ -276,6 +276,11 @@ def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Pat
     where, found = os.fspath(weights), model.spec
     if found.name != name.arch and "distilled" not in name.passes:
         raise ValueError(f"{where} holds a {found.name}, not a {name.arch}; zoo.load(...) reads it as it is.")
+    if any(row.precision == "qat" for row in found):
+        raise ValueError(
+            f"{where} holds a {found.name} in quantization-aware training: zoo.load(...) reads it, and "
+            'zoo.compress(model, "int8") makes a finished network of it.'
+        )
     int8 = any(row.precision == "int8" for row in found)
     if int8 != ("int8" in name.passes):
         right = Name(name.arch, name.tag, tuple(p for p in name.passes if p != "int8") + (("int8",) if int8 else ()))

@@ -229,8 +229,8 @@ def _nobody_trained(name: Name) -> str:
     trained = [text for text in (*manifest.entries(), *published.published()) if "distilled" in parse(text).passes]
     return (
         f"{name} is published nowhere, and a distilled network cannot be made without training; those that exist are "
-        f"{', '.join(trained)}. Train one: python scripts/train.py STUDENT --teacher TEACHER --data DATA --out FOLDER "
-        "(docs/recipes.md)."
+        f"{', '.join(trained)}. Train one: python scripts/distill.py STUDENT --teacher TEACHER --data DATA --out FOLDER "
+        "(in a checkout)."
     )
 
 
@@ -308,13 +308,13 @@ def _info(
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> Info:
     cost = kinds.cost(spec)
-    int8 = any(row.precision == "int8" for row in spec)
+    held = next((row.precision for row in spec if row.precision != "float32"), "float32")
     return Info(
         name=name,
         alias=asked if asked and asked != name else "",
         purpose=purpose,
         task=spec.task,
-        variant=parse(name).variant if entry else ("int8" if int8 else "float32"),
+        variant=parse(name).variant if entry else held,
         shipped=shipped,
         parameters=cost.parameters,
         nonzero=entry.nonzero if entry else None,

@@ -59,6 +59,15 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("global_pool", "int8"): "zoo.blocks.int8.pool:Int8GlobalPool",
     ("hidden", "int8"): "zoo.blocks.int8.rows:Int8Hidden",
     ("classifier", "int8"): "zoo.blocks.int8.rows:Int8Classifier",
+    ("conv_norm_act", "qat"): "zoo.blocks.qat.rows:QatConvNormAct",
+    ("depthwise_separable", "qat"): "zoo.blocks.qat.rows:QatDepthwiseSeparable",
+    ("inverted_residual", "qat"): "zoo.blocks.qat.rows:QatInvertedResidual",
+    ("basic_block", "qat"): "zoo.blocks.qat.rows:QatBasicBlock",
+    ("bottleneck", "qat"): "zoo.blocks.qat.rows:QatBottleneck",
+    ("max_pool", "qat"): "zoo.blocks.qat.rows:QatMaxPool",
+    ("global_pool", "qat"): "zoo.blocks.qat.rows:QatGlobalPool",
+    ("hidden", "qat"): "zoo.blocks.qat.rows:QatHidden",
+    ("classifier", "qat"): "zoo.blocks.qat.rows:QatClassifier",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "int8", "qat")  # qat: trained with the roundings of int8
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
@@ -29,8 +29,9 @@ class Block:
     """One row: what kind of block, under which name, with which arguments.
 
     `name` is the row's key in the state dict. `precision` is how its weights are held, `emits` what flows out of
-    it ("uint8" only between int8 rows), `taps` the earlier rows ("input" is the model's own) whose outputs it takes
-    beside the previous row's. Arguments are scalars, tuples of them, or nested Blocks.
+    it ("uint8" only between int8 rows; between qat rows it means floats that stand on uint8 codes), `taps` the earlier
+    rows ("input" is the model's own) whose outputs it takes beside the previous row's. Arguments are scalars, tuples of
+    them, or nested Blocks.
     """
 
     kind: str

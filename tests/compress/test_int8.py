@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from networks import gated, pictures, small
+import zoo
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
@@ -320,5 +322,22 @@ def test_twice_is_refused() -> None:
 
 
 def test_distilled_is_not_arithmetic() -> None:
-    with pytest.raises(ValueError, match=r"scripts/train.py"):
+    with pytest.raises(ValueError, match=r"scripts/distill.py"):
         compress(small("mobilenetv2_cifar"), "distilled")
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_autocast_leaves_the_integer_sums_alone(forced: bool) -> None:
+    model = zoo.create("efficientnet-int8")
+    x = zoo.preprocess(model)(zoo.samples("cifar10").images[:4])
+    context = reference_execution() if forced else nullcontext()
+    with context, torch.inference_mode():
+        expected = model(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(x), expected)
+
+
+def test_the_first_use_under_autocast_still_trusts_the_operators() -> None:
+    here = onednn._all_agree()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert onednn._all_agree() == here

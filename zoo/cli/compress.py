@@ -24,6 +24,10 @@ def run(
     macs: Annotated[float | None, typer.Option(help="pruned: share of the multiply-accumulates to keep.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="sparse: share of the weights to set to zero.")] = None,
     observer: Annotated[str | None, typer.Option(help="int8: mse, minmax or percentile.")] = None,
+    keep_float: Annotated[
+        str | None,
+        typer.Option(help="int8: rows that stay float32, as names with commas, or how many of the most sensitive."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a smaller network of one, and save it."""
@@ -38,7 +42,7 @@ def run(
 
         model = open_model(name)
         data = _calibration(model, name, calibration or []) if "int8" in wanted else None
-        given = {"macs": macs, "sparsity": sparsity, "observer": observer}
+        given = {"macs": macs, "sparsity": sparsity, "observer": observer, "keep_float": _rows(keep_float)}
         options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         save(compress(model, passes, calibration=data, **options), folder)
     after = info(folder)
@@ -55,6 +59,12 @@ def run(
         was = f" (was {old:,})" if old is not None and old != new else ""
         console.print(Text(f"  {what:<10}  {new:,}{was}"))
     remark(f"Measure it: zoo eval {folder} --data ..., and zoo compare {name} {folder}")
+
+
+def _rows(text: str | None) -> int | tuple[str, ...] | None:
+    if text is None:
+        return None
+    return int(text) if text.strip().isdecimal() else tuple(name.strip() for name in text.split(","))
 
 
 def _calibration(model: Model, name: str, paths: list[Path]) -> Any:

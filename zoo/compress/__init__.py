@@ -34,7 +34,9 @@ def compress(
     sparsity: float | None = None,
     scope: str | None = None,
     observer: str | None = None,
-    keep_float: tuple[str, ...] | None = None,
+    keep_float: int | tuple[str, ...] | None = None,
+    max_drop: float | None = None,
+    labelled: Any = None,
     correct_bias: bool | None = None,
 ) -> Model:
     """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
@@ -42,7 +44,10 @@ def compress(
     pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
     given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
     `scope`. int8: `calibration`, a tensor of preprocessed inputs or an iterable of such; `observer` ("mse", "minmax",
-    "percentile"); rows in `keep_float` stay float32; `correct_bias` (on) undoes the mean shift of rounded weights.
+    "percentile"); rows in `keep_float` stay float32, by name, or so many of the most sensitive by their number;
+    `max_drop` keeps as many as it takes to lose at most so many points of top-1 accuracy on `labelled`, a pair (inputs,
+    labels) or an iterable of such; `correct_bias` (on) undoes the mean shift of rounded weights. A network of
+    `zoo.prepare_qat` becomes int8 with the ranges that it has learned, and takes none of these.
     What is left out has the default of the pass's own `plan`.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """
@@ -68,16 +73,28 @@ def compress(
             "keep_at_least": keep_at_least,
         },
         "sparse": {"sparsity": sparsity, "scope": scope},
-        "int8": {"data": calibration, "observer": observer, "keep_float": keep_float, "correct_bias": correct_bias},
+        "int8": {
+            "data": calibration,
+            "observer": observer,
+            "keep_float": keep_float,
+            "max_drop": max_drop,
+            "labelled": labelled,
+            "correct_bias": correct_bias,
+        },
     }
     given = {name: {key: value for key, value in of.items() if value is not None} for name, of in options.items()}
     for name, found in given.items():
+        names = ", ".join("calibration" if name == "int8" and key == "data" else key for key in found)
         if found and name not in wanted:
-            names = ", ".join("calibration" if name == "int8" and key == "data" else key for key in found)
             raise ValueError(f"{names}: for the pass {name!r}, which {passes!r} does not ask for.")
+        if found and name == "int8" and any(row.precision == "qat" for row in model.spec):
+            raise ValueError(
+                f"{names}: {model.spec.name} was trained quantization-aware, so its ranges and its rows are settled; "
+                'compress(model, "int8") alone makes it int8.'
+            )
     if not {"ratio", "macs", "parameters"} & set(given["pruned"]):
         given["pruned"]["macs"] = 0.5
-    model = _unmasked(model)
+    model = sparsify.unmasked(model)
     for name in wanted:
         model = convert(model, PASSES[name].plan(model, **given[name]))
     return model
@@ -89,15 +106,8 @@ def convert(model: Model, decision: Decision) -> Model:
     state = one.carry(model.state_dict(), model.spec, decision)
     made = from_state(one.respec(model.spec, decision), state)
     made.labels = model.labels
-    made.made = {**model.made, "passes": [*model.made.get("passes", []), decision.made()]}
+    before = model.made.get("passes", [])
+    if decision.name == "int8":  # of a network that was int8 before it was trained again, or in training
+        before = [one for one in before if one.get("pass") not in ("int8", "qat")]
+    made.made = {**model.made, "passes": [*before, decision.made()]}
     return made
-
-
-def _unmasked(model: Model) -> Model:
-    """The model itself, or, where `torch.nn.utils.prune` has masked it, one with the masks applied."""
-    state = sparsify.merge_masks(model.state_dict())
-    if state.keys() == model.state_dict().keys():
-        return model
-    plain = from_state(model.spec, state)
-    plain.labels, plain.made = model.labels, model.made
-    return plain

@@ -10,7 +10,6 @@ class NotATransformation(ValueError):
 def refuse(name: str) -> None:
     """Raise, with the line to run."""
     raise NotATransformation(
-        "A distilled model is trained, not converted: take a shipped one, zoo.create('mobilenet-distilled'), or "
-        "train one: save the teacher with zoo.save, then "
-        f"python scripts/train.py {name} --teacher TEACHER_FOLDER --data FOLDER_OF_PARQUET --out STUDENT_FOLDER"
+        "A distilled model is trained, not converted: take a shipped one, zoo.create('mobilenet-distilled'), or train "
+        f"one, from a checkout: python scripts/distill.py {name} --teacher TEACHER --data DATA --out STUDENT_FOLDER"
     )

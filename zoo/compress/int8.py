@@ -1,25 +1,23 @@
-"""`int8`: static post-training quantization. Batch norm is folded, weights are int8 for each output channel, and the
-uint8 edges between layers are ranged over calibration data."""
+"""`int8`: static quantization. Batch norm is folded, weights are int8 for each output channel, and the uint8 edges
+between layers are ranged over calibration data, or as quantization-aware training has learned them."""
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from zoo import kinds
-from zoo.blocks.int8.arithmetic import quantize_weight
-from zoo.build import Model
-from zoo.compress.bias import correction, input_means
+from zoo.build import Model, learned_edges
+from zoo.compress import quantize
+from zoo.compress.bias import input_means
 from zoo.compress.data import as_batches
 from zoo.compress.decision import Decision
-from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
-from zoo.spec import Block, ModelSpec
-
-ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inputs"
+from zoo.compress.observers import OBSERVERS
+from zoo.compress.quantize import ADVICE
+from zoo.compress.sensitivity import row_errors, within_drop
+from zoo.spec import ModelSpec
 
 
 def plan(
@@ -27,106 +25,82 @@ def plan(
     data: Any = None,
     *,
     observer: str = "mse",
-    keep_float: tuple[str, ...] = (),
+    keep_float: int | tuple[str, ...] = (),
     correct_bias: bool = True,
+    max_drop: float | None = None,
+    labelled: Any = None,
 ) -> Decision:
     """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32.
 
-    With `correct_bias`, biases take back the mean shift that rounding the weights makes on those inputs.
+    A number in `keep_float` asks for that many of the most sensitive rows (`compress.sensitivity`). With `max_drop`, as
+    many more stay as it takes to lose at most so many points of top-1 accuracy on `labelled`, (inputs, labels).
+    With `correct_bias`, biases take back the mean shift that rounding the weights makes on the calibration inputs.
+
+    A network in quantization-aware training needs no data, and takes none: its edges are those it has learned.
     """
-    if observer not in OBSERVERS:
-        raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
-    unknown = set(keep_float) - {row.name for row in model.spec}
-    if unknown:
-        raise ValueError(f"keep_float names no rows of {model.spec.name}: {sorted(unknown)}.")
-    if any(row.precision != "float32" for row in model.spec):
-        raise ValueError(f"{model.spec.name} is int8 already.")
+    if any(row.precision == "qat" for row in model.spec):
+        return _trained(model, data)
+    _check(model, observer, keep_float, max_drop, labelled)
     if data is None:
         raise ValueError(f"{ADVICE}.")
     batches = as_batches(data, ADVICE)
-    rows = [row for row in model.spec if row.name not in keep_float]
-    histograms = _observe(model, rows, batches)
-    chosen: dict[str, list[list[float]]] = {}
-    for row in rows:
-        edges = kinds.KINDS[row.kind].edges(kinds.arguments(row))
-        ranges = [edge_range(histograms[row.name, edge], observer) for edge in edges]
-        chosen[row.name] = [list(scale_and_zero(*r)) for r in ranges]
-    for before, row in zip(model.spec.rows, model.spec.rows[1:], strict=False):
-        if before.name in chosen and row.name in chosen:  # one tensor, one edge
-            chosen[row.name][0] = chosen[before.name][-1]
-    examples = sum(len(batch) for batch in batches)
-    return Decision(
-        "int8",
-        {"edges": chosen, "means": input_means(model, rows, batches) if correct_bias else {}},
-        {"observer": observer, "examples": examples, "keep_float": list(keep_float), "correct_bias": correct_bias},
-    )
+    kept = [] if isinstance(keep_float, int) else list(keep_float)
+    rows = [row for row in model.spec if row.name not in kept]
+    edges = quantize.ranged(model, rows, batches, observer)
+    means = input_means(model, rows, batches) if correct_bias else {}
+    told: dict[str, Any] = {}
+    if max_drop is not None:
+        ranked = list(row_errors(model, edges, means, batches))
+        more, drop = within_drop(model, edges, means, ranked, labelled, max_drop)
+        told = {"chosen_by": {"max_drop": max_drop, "drop": round(drop, 4)}}
+        kept += more
+    elif isinstance(keep_float, int) and keep_float:
+        kept += list(row_errors(model, edges, means, batches))[:keep_float]
+        told = {"chosen_by": {"sensitivity": keep_float}}
+    edges = quantize.shared(model.spec, {name: of_row for name, of_row in edges.items() if name not in kept})
+    recipe = {
+        "observer": observer,
+        "examples": sum(len(batch) for batch in batches),
+        "keep_float": [row.name for row in model.spec if row.name in kept],
+        "correct_bias": correct_bias,
+    }
+    return Decision("int8", {"edges": edges, "means": means}, {**recipe, **told})
 
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
-    chosen = decision.choices["edges"]
-    following = [row.name for row in spec.rows[1:]] + [""]
-    return spec.replace(
-        rows=tuple(
-            row.replace(precision="int8", emits="uint8" if after in chosen else "float32")
-            if row.name in chosen
-            else row
-            for row, after in zip(spec.rows, following, strict=True)
-        )
-    )
+    if any(row.precision == "qat" for row in spec):  # who reads codes was settled before the training
+        return spec.replace(rows=tuple(r.replace(precision="int8") if r.precision == "qat" else r for r in spec))
+    return quantize.respec(spec, decision.choices["edges"], "int8")
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """Weights folded and rounded; zeros stay zeros."""
-    chosen, means, out = decision.choices["edges"], decision.choices["means"], {}
-    for row in spec:
-        if row.name not in chosen:
-            out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
-            continue
-        args = kinds.arguments(row)
-        for layer in kinds.KINDS[row.kind].layers(args):
-            weight, bias = _folded(state, f"{row.name}.{layer.path}", layer.norm, args.get("eps", 0.0))
-            prefix = f"{row.name}.{layer.int8_path}"
-            codes, scale = quantize_weight(weight)
-            rounded = codes.double() * scale.double().view(-1, *[1] * (weight.dim() - 1))
-            shift = correction(weight, rounded, layer, means, f"{row.name}.{layer.path}")
-            out[f"{prefix}weight"], out[f"{prefix}scale"] = codes, scale
-            out[f"{prefix}bias"] = (bias.double() + shift).float()
-        device = next(iter(state.values())).device
-        out[f"{row.name}.edges"] = torch.tensor(chosen[row.name], dtype=torch.float32, device=device)
-    return out
+    return quantize.carry(state, spec, decision.choices["edges"], "int8", decision.choices["means"])
 
 
-def _folded(state: Mapping[str, Tensor], prefix: str, norm: bool, eps: float) -> tuple[Tensor, Tensor]:
-    if not norm:
-        return state[f"{prefix}weight"], state[f"{prefix}bias"].clone()
-    weight = state[f"{prefix}conv.weight"]
-    gamma, beta, mean, var = (state[f"{prefix}bn.{p}"] for p in ("weight", "bias", "running_mean", "running_var"))
-    factor = gamma.double() / (var.double() + eps).sqrt()
-    folded = weight.double() * factor.view(-1, *[1] * (weight.dim() - 1))
-    return folded.float(), (beta.double() - mean.double() * factor).float()
+def _trained(model: Model, data: Any) -> Decision:
+    if data is not None:
+        raise ValueError(f"{model.spec.name} has learned its ranges in training: int8 takes no calibration= for it.")
+    edges = {name: edges.tolist() for name, edges in learned_edges(model).items()}
+    kept = [row.name for row in model.spec if row.precision == "float32"]
+    return Decision("int8", {"edges": edges, "means": {}}, {"trained": "quantization-aware", "keep_float": kept})
 
 
-def _observe(model: Model, rows: list[Block], batches: list[Tensor]) -> dict[tuple[str, str], Histogram]:
-    """(row, edge) -> what flowed there, by forward hooks on a copy."""
-    watched = copy.deepcopy(model).eval()
-    histograms = {
-        (row.name, edge): Histogram() for row in rows for edge in kinds.KINDS[row.kind].edges(kinds.arguments(row))
-    }
-    look = {"method": "widen"}
-
-    def watch(key: tuple[str, str]) -> None:
-        row_name, edge = key
-        module = watched.get_submodule(row_name)
-        if edge == "in":
-            module.register_forward_pre_hook(lambda m, x: getattr(histograms[key], look["method"])(x[0]))
-        else:
-            part = module if edge == "out" else module.get_submodule(edge)
-            part.register_forward_hook(lambda m, x, y: getattr(histograms[key], look["method"])(y))
-
-    for key in histograms:
-        watch(key)
-    with torch.inference_mode():
-        for look["method"] in ("widen", "count"):
-            for batch in batches:
-                watched(batch)
-    return histograms
+def _check(model: Model, observer: str, keep_float: int | tuple[str, ...], max_drop: Any, labelled: Any) -> None:
+    spec = model.spec
+    if observer not in OBSERVERS:
+        raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
+    if isinstance(keep_float, int):
+        if isinstance(keep_float, bool) or not 0 <= keep_float <= len(spec.rows):
+            raise ValueError(f"keep_float is row names, or how many of the {len(spec.rows)} rows, not {keep_float!r}.")
+        if max_drop is not None and keep_float:
+            raise ValueError("keep_float as a number and max_drop both say how many rows stay float32: give one.")
+    elif unknown := set(keep_float) - {row.name for row in spec}:
+        raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
+    if any(row.precision != "float32" for row in spec):
+        raise ValueError(f"{spec.name} is int8 already.")
+    if (max_drop is None) != (labelled is None):
+        raise ValueError("max_drop, in points of top-1 accuracy, and labelled=(inputs, labels) belong together.")
+    number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
+    if max_drop is not None and not (number and math.isfinite(max_drop) and max_drop >= 0):
+        raise ValueError(f"max_drop is a number of points, 0 or more, not {max_drop!r}.")

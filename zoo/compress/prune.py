@@ -46,8 +46,9 @@ def plan(
         raise ValueError(f"round_to is a whole number of at least 1, not {round_to!r}.")
     if not (isinstance(keep_at_least, (int, float)) and 0 <= keep_at_least < 1):
         raise ValueError(f"keep_at_least is a share from 0 to below 1, not {keep_at_least!r}.")
-    if any(row.precision != "float32" for row in model.spec):
-        raise ValueError(f"{model.spec.name} is int8 already; prune the float network, then make it int8.")
+    narrow = sorted({row.precision for row in model.spec} - {"float32"})
+    if narrow:
+        raise ValueError(f"{model.spec.name} is {narrow[0]} already; prune the float network, then make it int8.")
     groups = [group for group in channel_groups(model.spec) if not group.frozen]
     score = scores(model, groups, importance, data)
     floors = {group.name: _round(group, group.size * keep_at_least, round_to) for group in groups}

@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.build import Model
+from zoo.build import Model, from_state
 from zoo.compress.decision import Decision
 from zoo.spec import ModelSpec
 
@@ -50,6 +50,14 @@ class Sparsifier:
             raise ValueError("The model has no float weights of convolutions or linear layers to make sparse.")
         self.masks: dict[str, Tensor] = {}
         self._finished = False
+
+    @classmethod
+    def holding(cls, model: nn.Module) -> Sparsifier:
+        """One that keeps the zeros that `model` has now, and makes no more: for fine-tuning what is sparse already."""
+        held = cls(model)
+        held.masks = {name: weight.detach() != 0 for name, weight in held.weights.items()}
+        held._finished = True
+        return held
 
     def target(self, done: int, total: int) -> float:
         """The share of zeros due after `done` of `total` steps."""
@@ -98,8 +106,9 @@ def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) 
 def plan(model: Model, data: Any = None, *, sparsity: float = 0.8, scope: str = "global") -> Decision:
     """Ask for a share of zeros, once; which weights go follows from their magnitudes alone."""
     _check(sparsity, scope)
-    if any(row.precision != "float32" for row in model.spec):
-        raise ValueError(f"{model.spec.name} is int8 already; make the float network sparse, then int8.")
+    narrow = sorted({row.precision for row in model.spec} - {"float32"})
+    if narrow:
+        raise ValueError(f"{model.spec.name} is {narrow[0]} already; make the float network sparse, then int8.")
     return Decision("sparse", {"sparsity": sparsity, "scope": scope}, {"sparsity": sparsity, "scope": scope})
 
 
@@ -123,6 +132,16 @@ def merge_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         mask = state.get(f"{plain}_mask") if plain != key else None
         out[key if mask is None else plain] = tensor if mask is None else tensor.masked_fill(mask == 0, 0.0)
     return out
+
+
+def unmasked(model: Model) -> Model:
+    """The model itself, or, where `torch.nn.utils.prune` has masked it, one with the masks applied."""
+    state = merge_masks(model.state_dict())
+    if state.keys() == model.state_dict().keys():
+        return model
+    plain = from_state(model.spec, state)
+    plain.labels, plain.made = model.labels, model.made
+    return plain
 
 
 def _check(sparsity: float, scope: str) -> None:

@@ -44,11 +44,14 @@ def check(spec: ModelSpec) -> ModelSpec:
         wanted = KINDS[row.kind].taps
         if len(row.taps) != wanted:
             raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
-        if row.emits == "uint8" and row.precision != "int8":
+        if row.emits == "uint8" and row.precision == "float32":
             raise SpecError(f"Row {row.name!r} is {row.precision}, so it cannot emit uint8.")
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
-        if before.emits == "uint8" and row.precision != "int8":
-            raise SpecError(f"Row {before.name!r} emits uint8, but {row.name!r} behind it is {row.precision}.")
+        if before.emits == "uint8" and row.precision != before.precision:
+            raise SpecError(
+                f"Row {before.name!r} is {before.precision} and emits uint8, but {row.name!r} behind it is "
+                f"{row.precision}."
+            )
     if spec.rows[-1].emits != "float32":
         raise SpecError(f"The last row, {spec.rows[-1].name!r}, must emit float32.")
     return spec

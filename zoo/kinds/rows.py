@@ -48,6 +48,9 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
             out[f"{layer.int8_path}weight"] = ("int8", (target, source, *window))
             out[f"{layer.int8_path}scale"] = ("float32", (target,))
             out[f"{layer.int8_path}bias"] = ("float32", (target,))
+        elif block.precision == "qat":
+            out[f"{layer.int8_path}weight"] = ("float32", (target, source, *window))
+            out[f"{layer.int8_path}bias"] = ("float32", (target,))
         elif layer.norm:
             out[f"{layer.path}conv.weight"] = ("float32", (target, source, *window))
             for part in ("weight", "bias", "running_mean", "running_var"):
@@ -56,8 +59,11 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
         else:
             out[f"{layer.path}weight"] = ("float32", (target, source, *window))
             out[f"{layer.path}bias"] = ("float32", (target,))
-    if block.precision == "int8":
-        out["edges"] = ("float32", (len(KINDS[block.kind].edges(args)), 2))
+    if block.precision != "float32":
+        edges = len(KINDS[block.kind].edges(args))
+        out["edges"] = ("float32", (edges, 2))
+        if block.precision == "qat" and edges > 1:
+            out["stretch"] = ("float32", (edges - 1,))
     return out
 
 

@@ -5,7 +5,7 @@ Shapes: N pictures in the set, B in a batch, H and W height and width, 3 colours
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +18,33 @@ VALIDATION = 5000  # pictures of train that every recipe holds out for choosing
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded pictures (N, H, W, 3) uint8 with labels (N,) int64, and where they came from."""
+    """Decoded pictures (N, H, W, C) uint8 with labels (N,) int64, and where they came from.
+
+    C is 3, or 1 for a network that takes grey. `classes` names the labels, where that is known, and `skipped` the
+    pictures that could not be read, which are not among the N.
+    """
 
     images: Tensor
     labels: Tensor
     source: str
     sha256: str
+    classes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def cut_at_random(self) -> bool:
+        return False
+
     def take(self, index: Tensor) -> "ImageSet":
-        return ImageSet(self.images[index], self.labels[index], self.source, self.sha256)
+        return ImageSet(self.images[index], self.labels[index], self.source, self.sha256, self.classes, self.skipped)
+
+    def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images (B, H, W, C), labels (B,)) for each of the index tensors; nothing here is left to chance."""
+        for index in batches:
+            yield self.images[index], self.labels[index]
 
 
 def read_parquet(path: str | Path) -> ImageSet:

@@ -1,9 +1,17 @@
-"""One loop for training, distilling, and fine-tuning what a pass has made."""
+"""One loop for training, distilling, and fine-tuning what a pass has made.
 
-import os
+What a step does follows from the recipe, the data and the step's number alone: so a run that was cut off at any step
+goes on to the very weights of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,30 +20,18 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.train.images import ImageSet, batches, normalize
+from zoo.build import Model
+from zoo.train.augment import Augmentation
+from zoo.train.checkpoints import Checkpoints
+from zoo.train.images import normalize
 from zoo.train.losses import distillation
+from zoo.train.optim import Schedule, make_optimizer
+from zoo.train.pictures import Pictures
+from zoo.train.recipe import Recipe
+from zoo.train.recompute import recomputed
+from zoo.train.record import Record
 from zoo.train.strided import subsampled_depthwise
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained; kept with the weights it made.
-
-    Momentum SGD on a one-cycle cosine schedule (Smith and Topin, 2018) that peaks at `learning_rate` after
-    `warmup` of the steps. `temperature` and `soft_weight` matter only where there is a teacher.
-    """
-
-    epochs: int = 40
-    batch_size: int = 128
-    learning_rate: float = 0.2
-    warmup: float = 0.2
-    momentum: float = 0.9
-    weight_decay: float = 3e-4
-    hole: int = 8
-    temperature: float = 4.0
-    soft_weight: float = 0.9
-    bfloat16: bool = True
-    seed: int = 0
+from zoo.train.trouble import Diverged, first_bad_row
 
 
 class AfterStep(Protocol):
@@ -48,133 +44,251 @@ class AfterStep(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Ensemble(nn.Module):
-    """Several teachers as one: the mean of their logits (B, K)."""
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([member(x).float() for member in self.members]).mean(0)
-
-
-def accuracy(model: nn.Module, data: ImageSet, mean: tuple[float, ...], std: tuple[float, ...]) -> float:
-    """Share of `data` whose largest logit is the label's, in percent."""
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        right = sum(
-            int((model(normalize(images, mean, std)).argmax(1) == labels).sum())
-            for images, labels in zip(data.images.split(250), data.labels.split(250), strict=True)
-        )
-    model.train(was_training)
-    return 100 * right / len(data)
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a termination signal, after the state was saved."""
 
 
 def fit(
-    model: nn.Module,
-    train: ImageSet,
+    model: Model,
+    train: Pictures,
     recipe: Recipe,
     *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    checkpoint: Path,
-    validation: ImageSet | None = None,
+    folder: Path,
+    validation: Pictures | None = None,
     teacher: nn.Module | None = None,
     after_step: AfterStep | None = None,
     identity: Mapping[str, Any] | None = None,
-    report: Callable[[str], None] = print,
-) -> nn.Module:
+    save_seconds: float = 300,
+    record: Record | None = None,
+) -> Model:
     """Train `model` in place and return it, in eval mode.
 
-    The state is written to `checkpoint` after every epoch. A run that finds one of the same recipe, training data and
-    `identity` (whatever else tells runs apart: the start, the teacher) goes on from it; another's is refused.
+    The state goes to `folder` after every epoch, every `save_seconds`, and at Ctrl-C. A run that finds one of the same
+    recipe, training data and `identity` (whatever else tells runs apart: the start, the teacher) goes on from it;
+    another's is refused with a ValueError. A loss that is not finite raises Diverged, which names step and row.
     """
-    optimizer = torch.optim.SGD(
-        _decayed_apart(model, recipe.weight_decay), recipe.learning_rate, recipe.momentum, nesterov=True
-    )
-    steps_per_epoch = len(train) // recipe.batch_size
-    if steps_per_epoch == 0:
-        raise ValueError(f"{len(train)} pictures make no batch of {recipe.batch_size}; choose a smaller batch_size.")
-    total = recipe.epochs * steps_per_epoch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        recipe.learning_rate,
-        total_steps=total + 1,
-        pct_start=recipe.warmup,
-        cycle_momentum=False,
-        final_div_factor=1e4,
-    )
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "schedule": schedule}
-    if after_step is not None:
-        parts["after_step"] = after_step
-    whose = {"recipe": asdict(recipe), "train": train.sha256, **(identity or {})}
-    epoch = _resume(checkpoint, whose, parts)
-    model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if teacher is not None:
-        teacher = teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-    with subsampled_depthwise(model):
-        while epoch < recipe.epochs:
-            started, loss_sum = time.monotonic(), 0.0
-            generator = torch.Generator().manual_seed(recipe.seed * 10_000 + epoch)
-            for index, (images, labels) in enumerate(batches(train, recipe.batch_size, generator, hole=recipe.hole)):
-                x = normalize(images, mean, std)
-                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-                    logits = model(x)
-                    soft = None if teacher is None else _answer(teacher, x)
-                loss = _loss(logits.float(), soft, labels, recipe)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                if after_step is not None:
-                    after_step.step(epoch * steps_per_epoch + index + 1, total)
-                loss_sum += loss.item()
-            epoch += 1
-            _write(
-                {"whose": whose, "epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}},
-                checkpoint,
-            )
-            line = f"epoch {epoch}/{recipe.epochs}  loss {loss_sum / steps_per_epoch:.4f}"
-            if validation is not None:
-                line += f"  validation {accuracy(model, validation, mean, std):.2f}"
-            report(f"{line}  {time.monotonic() - started:.0f} s")
-    return model.eval()
+    run = _Run(model, train, recipe, folder, teacher, after_step, identity, record or Record(folder))
+    run.resume()
+    run.record.begin(run.rows, run.done, run.total)
+    try:
+        with _prepared(model, recipe), _signals() as signalled:
+            while run.done < run.total:
+                run.epoch(validation, save_seconds, signalled)
+    finally:
+        run.record.end()
+    return run.finish()
 
 
-def _decayed_apart(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels, none for biases and batch norm."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+class _Run:
+    """The state of a run, and its steps."""
+
+    def __init__(
+        self,
+        model: Model,
+        train: Pictures,
+        recipe: Recipe,
+        folder: Path,
+        teacher: nn.Module | None,
+        after_step: AfterStep | None,
+        identity: Mapping[str, Any] | None,
+        record: Record,
+    ) -> None:
+        together = recipe.batch_size * recipe.accumulate
+        self.steps = len(train) // together  # an epoch
+        if self.steps == 0:
+            raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
+        self.model, self.train, self.recipe, self.record = model, train, recipe, record
+        self.teacher, self.after_step = teacher, after_step
+        self.input = model.spec.input
+        self.done, self.total = 0, recipe.epochs * self.steps
+        self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
+        model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if teacher is not None:
+            teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.optimizer = make_optimizer(model, recipe)
+        self.schedule = Schedule(self.optimizer, recipe, self.total)
+        self.average = _moving_average(model, recipe.average)
+        self.device = next(model.parameters()).device
+        self.bfloat16 = computes_in_bfloat16(self.device) if recipe.bfloat16 is None else recipe.bfloat16
+        if recipe.bfloat16 is None and any(row.precision == "qat" for row in model.spec):
+            self.bfloat16 = False
+        classes = int(model.spec.rows[-1].args.get("num_classes", 0))  # type: ignore[arg-type]
+        self.augmentation = Augmentation(recipe, classes, shift=0 if train.cut_at_random else None)
+        whose = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
+        self.checkpoints = Checkpoints(folder / "checkpoints", whose, record.say)
+
+    def resume(self) -> None:
+        """Take up the last whole checkpoint, where there is one."""
+        found = self.checkpoints.latest()
+        if found is None:
+            return
+        self.done, state = found
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.loss_sum, self.rows = state["loss_sum"], state["rows"]
+        self.record.say(f"Going on from step {self.done:,} of {self.total:,}.")
+
+    def epoch(self, validation: Pictures | None, save_seconds: float, signalled: list[int]) -> None:
+        """The rest of the epoch that the next step belongs to."""
+        number, skipped = divmod(self.done, self.steps)
+        began, saved, first = time.monotonic(), time.monotonic(), self.done
+        batches = self._batches(number, skipped)
+        for _ in range(skipped, self.steps):
+            self._step(batches)
+            self.record.step(self.done, self.loss_sum / (self.done - number * self.steps))
+            if signalled:
+                self._save()
+                self.record.say(f"Saved at step {self.done:,}; the same command goes on from here.")
+                raise Interrupted(f"signal {signalled[0]}")
+            if time.monotonic() - saved >= save_seconds and self.done % self.steps:
+                self._save()
+                saved = time.monotonic()
+        seconds = time.monotonic() - began
+        row = {
+            "epoch": number + 1.0,
+            "step": float(self.done),
+            "loss": self.loss_sum / self.steps,
+            "learning_rate": self.schedule.rates[self.done - 1],
+            "images_per_second": (self.done - first) * self.recipe.batch_size * self.recipe.accumulate / seconds,
+            "seconds": seconds,
+        }
+        if validation is not None:
+            row["validation"] = accuracy(self.average.module if self.average is not None else self.model, validation)
+        self.rows, self.loss_sum = [*self.rows, row], 0.0
+        self._save()
+        self.record.epoch(row)
+
+    def finish(self) -> Model:
+        """The trained model, in eval mode: the moving average where one was kept."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
+            if self.after_step is not None:
+                self.after_step.step(self.total, self.total)  # what the average blurred is made exact again
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        return self.model.eval()
+
+    def _batches(self, epoch: int, skipped: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(
+            len(self.train), generator=torch.Generator().manual_seed(_mixed(self.recipe.seed, epoch))
+        )
+        size, per_step = self.recipe.batch_size, self.recipe.accumulate
+        parts = order[: self.steps * per_step * size].split(size)
+        return self.train.stream(parts[skipped * per_step :], _mixed(self.recipe.seed, epoch))
+
+    def _step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        losses = []
+        self.schedule.at(self.done)
+        self.optimizer.zero_grad()
+        for part in range(self.recipe.accumulate):
+            images, labels = next(batches)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_mixed(self.recipe.seed, self.done, part + 1))
+                loss, x = self._loss(images, labels)
+                (loss / self.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.item())
+            if not losses[-1] - losses[-1] == 0:  # neither inf nor nan
+                raise Diverged(losses[-1], self.done + 1, first_bad_row(self.model, x), self.checkpoints.folder)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.done += 1
+        if self.after_step is not None:
+            self.after_step.step(self.done, self.total)
+        if self.average is not None:
+            self.average.update(self.model, step=self.done)
+        self.loss_sum += sum(losses) / len(losses)
+
+    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(scalar, what went into the network)."""
+        recipe = self.recipe
+        x = normalize(self.augmentation.pictures(images), self.input.mean, self.input.std)
+        x, labels = self.augmentation.mix(x.to(self.device), labels.to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = self.model(x)
+            with torch.no_grad():
+                soft = None if self.teacher is None else self.teacher(x).float()
+        logits = logits.float()
+        if soft is None:
+            return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), x
+        loss = distillation(logits, soft, labels, temperature=recipe.temperature, weight=recipe.soft_weight)
+        return loss, x
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
+        if self.after_step is not None:
+            parts["after_step"] = self.after_step
+        if self.average is not None:
+            parts["average"] = self.average.module
+        return parts
+
+    def _save(self) -> None:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        self.checkpoints.write(self.done, {**state, "loss_sum": self.loss_sum, "rows": self.rows})
 
 
-def _answer(teacher: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return teacher(x).float()
+def accuracy(model: Model, data: Pictures) -> float:
+    """Share of `data` whose largest logit is the label's, in percent."""
+    was_training = model.training
+    model.eval()
+    right = seen = 0
+    with torch.inference_mode():
+        device = next(iter(model.state_dict().values())).device
+        for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
+            x = normalize(images, model.spec.input.mean, model.spec.input.std).to(device)
+            right += int((model(x).argmax(1).cpu() == labels).sum())
+            seen += len(labels)
+    model.train(was_training)
+    return 100 * right / seen
 
 
-def _loss(logits: Tensor, soft: Tensor | None, labels: Tensor, recipe: Recipe) -> Tensor:
-    if soft is None:
-        return F.cross_entropy(logits, labels)
-    return distillation(logits, soft, labels, temperature=recipe.temperature, weight=recipe.soft_weight)
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies in bfloat16, rather than only storing it."""
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _resume(checkpoint: Path, whose: Mapping[str, Any], parts: Mapping[str, Any]) -> int:
-    if not checkpoint.exists():
-        return 0
-    saved = torch.load(checkpoint, weights_only=True)
-    if saved.get("whose") != whose or saved.keys() != {"whose", "epoch", *parts}:
-        raise ValueError(f"{checkpoint} belongs to another recipe or run; name another checkpoint, or delete it.")
-    for name, part in parts.items():
-        part.load_state_dict(saved[name])
-    return saved["epoch"]
+def _moving_average(model: Model, decay: float) -> Any:
+    if not decay:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
-def _write(state: dict[str, Any], checkpoint: Path) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = checkpoint.with_suffix(f".{os.getpid()}.tmp")
-    torch.save(state, unfinished)
-    os.replace(unfinished, checkpoint)
+@contextmanager
+def _prepared(model: Model, recipe: Recipe) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(subsampled_depthwise(model))
+        stack.enter_context(recomputed(model) if recipe.recompute else nullcontext())
+        yield
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals to stop that have come; a second Ctrl-C stops at once. Only the main thread hears any."""
+    heard: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield heard
+        return
+
+    def hear(number: int, frame: object) -> None:
+        if heard and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _mixed(*numbers: int) -> int:
+    """One seed of several numbers, unlike that of their neighbours."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
+    return seed

@@ -5,6 +5,7 @@ int8 in -127..127 with one scale an output channel and no zero point; sums are e
 Shapes: B batch, C and O channels, H and W height and width.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -73,10 +74,20 @@ def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: T
     left, right, top, bottom = window.borders(codes, weight)
     if (left, top) != (right, bottom):
         values = F.pad(values, (0, right - left, 0, bottom - top))
-    sums = F.conv2d(values, weight.float(), None, window.stride, (top, left), window.dilation, window.groups)
+    with exact(codes.device):
+        sums = F.conv2d(values, weight.float(), None, window.stride, (top, left), window.dilation, window.groups)
     return sums * (source.scale * scale).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
 
 
 def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """(B, C) codes to (B, O) floats, before the activation."""
-    return F.linear(codes.float() - source.zero, weight.float()) * (source.scale * scale) + bias
+    with exact(codes.device):
+        sums = F.linear(codes.float() - source.zero, weight.float())
+    return sums * (source.scale * scale) + bias
+
+
+def exact(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast off where it is on: half precision cannot hold the sums."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()

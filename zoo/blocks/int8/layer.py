@@ -68,6 +68,10 @@ class Int8Layer(Int8Module):
     Codes come in, codes or floats go out; the edges between layers belong to the row.
     """
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -84,17 +88,18 @@ class Int8Layer(Int8Module):
         super().__init__()
         window = () if linear else (kernel_size, kernel_size)
         shape = (out_channels, 1 if depthwise else in_channels, *window)
-        self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
-        self.register_buffer("scale", torch.ones(out_channels, dtype=torch.float32))
-        self.register_buffer("bias", torch.zeros(out_channels, dtype=torch.float32))
-        self.weight: Tensor
-        self.scale: Tensor
-        self.bias: Tensor
+        self._hold(shape)
         self.window = Window(stride, dilation, in_channels if depthwise else 1, padding)
         self.activation = activation
         self.linear = linear
         self.pointwise = not linear and kernel_size == 1 and stride == 1 and not depthwise
         self.forget()
+
+    def _hold(self, shape: tuple[int, ...]) -> None:
+        """Make the layer's tensors, for weights of `shape`."""
+        self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(shape[0], dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(shape[0], dtype=torch.float32))
 
     def forget(self) -> None:
         self._packs: dict[tuple[int, int, Edge, bool], Any] = {}

@@ -25,7 +25,7 @@ class Int8Residual(Int8Row):
     ) -> None:
         super().__init__(edges=2 + inner_edges + projection, emits=emits)
         self.activation = activation
-        self.shortcut = Int8Layer(in_channels, out_channels, stride=stride) if projection else None
+        self.shortcut = self.layer(in_channels, out_channels, stride=stride) if projection else None
 
     def _add(self, last: Int8Layer, y: Tensor, x: Tensor) -> Tensor:
         """`last` of the inner codes `y`, plus the shortcut of the row's input `x`, activated."""
@@ -60,8 +60,8 @@ class Int8BasicBlock(Int8Residual):
             activation=activation,
             emits=emits,
         )
-        self.conv1 = Int8Layer(in_channels, mid_channels, kernel_size=3, stride=stride, activation=activation)
-        self.conv2 = Int8Layer(mid_channels, out_channels, kernel_size=3)
+        self.conv1 = self.layer(in_channels, mid_channels, kernel_size=3, stride=stride, activation=activation)
+        self.conv2 = self.layer(mid_channels, out_channels, kernel_size=3)
 
     def run(self, x: Tensor) -> Tensor:
         entry, inner = self.edge_list[:2]
@@ -93,9 +93,9 @@ class Int8Bottleneck(Int8Residual):
             activation=activation,
             emits=emits,
         )
-        self.conv1 = Int8Layer(in_channels, mid1_channels, activation=activation)
-        self.conv2 = Int8Layer(mid1_channels, mid2_channels, kernel_size=3, stride=stride, activation=activation)
-        self.conv3 = Int8Layer(mid2_channels, out_channels)
+        self.conv1 = self.layer(in_channels, mid1_channels, activation=activation)
+        self.conv2 = self.layer(mid1_channels, mid2_channels, kernel_size=3, stride=stride, activation=activation)
+        self.conv3 = self.layer(mid2_channels, out_channels)
 
     def run(self, x: Tensor) -> Tensor:
         entry, first, second = self.edge_list[:3]

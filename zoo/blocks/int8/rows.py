@@ -18,6 +18,9 @@ from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
 class Int8Row(Int8Module):
     """Entry, exit and edges, the same for every int8 row; `run` maps codes on the first edge to codes on the last."""
 
+    layer: type[Int8Layer] = Int8Layer
+    squeeze_excite: type[Int8SqueezeExcite] = Int8SqueezeExcite
+
     def __init__(self, *, edges: int, emits: str) -> None:
         super().__init__()
         self.register_buffer("edges", torch.tensor([[1.0, 0.0]] * edges, dtype=torch.float32))
@@ -49,8 +52,12 @@ class Int8Row(Int8Module):
         """What the row emits as uint8, as the floats it stands for."""
         return arithmetic.dequantize(codes, self.edge_list[-1])
 
+    def enter(self, x: Tensor) -> Tensor:
+        """What came in, as codes on the row's first edge."""
+        return x if x.dtype == torch.uint8 else self.quantize(x)
+
     def forward(self, x: Tensor) -> Tensor:
-        codes = self.run(x if x.dtype == torch.uint8 else self.quantize(x))
+        codes = self.run(self.enter(x))
         return codes if self.emits == "uint8" else self.dequantize(codes)
 
     def run(self, x: Tensor) -> Tensor:
@@ -74,7 +81,7 @@ class Int8ConvNormAct(Int8Row):
         emits: str = "float32",
     ) -> None:
         super().__init__(edges=2, emits=emits)
-        layer = Int8Layer(
+        self.conv = self.layer(
             in_channels,
             out_channels,
             kernel_size=kernel_size,
@@ -83,7 +90,6 @@ class Int8ConvNormAct(Int8Row):
             padding=padding,
             activation=activation,
         )
-        self.conv = layer
 
     def run(self, x: Tensor) -> Tensor:
         source, target = self.edge_list
@@ -97,6 +103,9 @@ class Int8Separable(Int8Row):
     depthwise: Int8Layer
     se: Int8SqueezeExcite | None
     project: Int8Layer
+
+    def _squeeze_excite(self, channels: int, reduced: int, activation: str, gate: str) -> Int8SqueezeExcite | None:
+        return self.squeeze_excite(channels, reduced, activation, gate) if reduced else None
 
     def _separable(self, x: Tensor, edges: tuple[Edge, ...], skip: Tensor, skip_edge: Edge) -> Tensor:
         """From codes on `edges[0]`, through depthwise and projection, to codes on `edges[-1]`."""
@@ -129,7 +138,7 @@ class Int8DepthwiseSeparable(Int8Separable):
     ) -> None:
         super().__init__(edges=3, emits=emits)
         self.skip = skip
-        self.depthwise = Int8Layer(
+        self.depthwise = self.layer(
             in_channels,
             in_channels,
             kernel_size=kernel_size,
@@ -138,8 +147,8 @@ class Int8DepthwiseSeparable(Int8Separable):
             depthwise=True,
             activation=activation,
         )
-        self.se = _squeeze_excite(in_channels, se_channels, se_activation, se_gate)
-        self.project = Int8Layer(in_channels, out_channels, activation=out_activation)
+        self.se = self._squeeze_excite(in_channels, se_channels, se_activation, se_gate)
+        self.project = self.layer(in_channels, out_channels, activation=out_activation)
 
     def run(self, x: Tensor) -> Tensor:
         return self._separable(x, self.edge_list, x, self.edge_list[0])
@@ -167,8 +176,8 @@ class Int8InvertedResidual(Int8Separable):
     ) -> None:
         super().__init__(edges=4, emits=emits)
         self.skip = skip
-        self.expand = Int8Layer(in_channels, mid_channels, activation=activation)
-        self.depthwise = Int8Layer(
+        self.expand = self.layer(in_channels, mid_channels, activation=activation)
+        self.depthwise = self.layer(
             mid_channels,
             mid_channels,
             kernel_size=kernel_size,
@@ -177,8 +186,8 @@ class Int8InvertedResidual(Int8Separable):
             depthwise=True,
             activation=activation,
         )
-        self.se = _squeeze_excite(mid_channels, se_channels, se_activation, se_gate)
-        self.project = Int8Layer(mid_channels, out_channels)
+        self.se = self._squeeze_excite(mid_channels, se_channels, se_activation, se_gate)
+        self.project = self.layer(mid_channels, out_channels)
 
     def run(self, x: Tensor) -> Tensor:
         entry, *inner = self.edge_list
@@ -192,7 +201,7 @@ class Int8Hidden(Int8Row):
         self, *, in_features: int, out_features: int, activation: str = "hard_swish", emits: str = "float32"
     ) -> None:
         super().__init__(edges=2, emits=emits)
-        self.fc = Int8Layer(in_features, out_features, linear=True, activation=activation)
+        self.fc = self.layer(in_features, out_features, linear=True, activation=activation)
 
     def run(self, x: Tensor) -> Tensor:
         source, target = self.edge_list
@@ -204,13 +213,9 @@ class Int8Classifier(Int8Row):
 
     def __init__(self, *, in_features: int, num_classes: int, dropout: float = 0.0, emits: str = "float32") -> None:
         super().__init__(edges=2, emits=emits)
-        self.fc = Int8Layer(in_features, num_classes, linear=True)
+        self.dropout = dropout
+        self.fc = self.layer(in_features, num_classes, linear=True)
 
     def forward(self, x: Tensor) -> Tensor:
         source, target = self.edge_list
-        codes = x if x.dtype == torch.uint8 else self.quantize(x)
-        return self.fc(codes, source, target if self.emits == "uint8" else None)
-
-
-def _squeeze_excite(channels: int, reduced: int, activation: str, gate: str) -> Int8SqueezeExcite | None:
-    return Int8SqueezeExcite(channels, reduced, activation, gate) if reduced else None
+        return self.fc(self.enter(x), source, target if self.emits == "uint8" else None)

@@ -20,21 +20,27 @@ class Int8SqueezeExcite(Int8Module):
     Its two layers have integer weights and see one position, in floats.
     """
 
+    layer: type[Int8Layer] = Int8Layer
+
     def __init__(self, channels: int, reduced_channels: int, activation: str, gate: str) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"Unknown activation {activation!r}; choose one of {sorted(ACTIVATIONS)}.")
-        self.reduce = Int8Layer(channels, reduced_channels, activation=activation)
-        self.expand = Int8Layer(reduced_channels, channels)
+        self.reduce = self.layer(channels, reduced_channels, activation=activation)
+        self.expand = self.layer(reduced_channels, channels)
         self.gate = GATES[gate]()
 
     def forward(self, x: Tensor, target: Edge) -> Tensor:
-        batch, channels, height, width = x.shape
-        squeezed = self.reduce.on_vector(x.sum((2, 3)), 1.0 / (height * width))
-        gate = self.gate(self.expand.on_vector(squeezed)).view(batch, channels, 1, 1)
+        gate = self.gates(x)
         if runs_fast(x.device):
             return gated_codes(x, gate, target)
         return quantize(x * gate, target)
+
+    def gates(self, x: Tensor) -> Tensor:
+        """What multiplies each channel, (B, C, 1, 1)."""
+        batch, channels, height, width = x.shape
+        squeezed = self.reduce.on_vector(x.sum((2, 3), dtype=torch.float32), 1.0 / (height * width))
+        return self.gate(self.expand.on_vector(squeezed)).view(batch, channels, 1, 1)
 
 
 def gated_codes(x: Tensor, gate: Tensor, target: Edge) -> Tensor:

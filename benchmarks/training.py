@@ -1,0 +1,158 @@
+"""Images per second of training on small pictures: the zoo's loop beside one of timm's own parts.
+
+    python benchmarks/training.py
+
+The same network, batch, optimiser and precision. timm's loop has its loader with worker processes, its transforms
+(random crop, mirror, normalisation) on decoded pictures, its optimiser and schedule, in either memory format; the
+better of the two counts. The contenders take turns, an epoch each, in one process, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import typer
+from PIL import Image
+from timm.data import create_loader
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor
+
+import zoo
+from zoo import registry, tables
+from zoo.measure import cpu_name
+from zoo.train.images import ImageSet
+from zoo.train.loop import computes_in_bfloat16, fit
+from zoo.train.recipe import Recipe
+from zoo.train.record import Record
+
+PICTURES = 2_560  # of a turn
+
+
+class Decoded(torch.utils.data.Dataset):
+    """Pictures as timm's transforms take them, decoded beforehand."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self.images, self.labels, self.transform = images, labels, None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def ours(name: str, pictures: ImageSet, batch: int, bfloat16: bool) -> Callable[[], float]:
+    """Images per second of an epoch, each time it is called."""
+    model = zoo.build(registry.spec(name))
+    recipe = Recipe(
+        epochs=1,
+        batch_size=batch,
+        optimizer="sgd",
+        learning_rate=0.05,
+        schedule="constant",
+        clip=0.0,
+        bfloat16=bfloat16,
+    )
+
+    def epoch() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            record = Record(Path(folder), quiet=True)
+            fit(model, pictures, recipe, folder=Path(folder), record=record)
+            return record.rows[-1]["images_per_second"]
+
+    return epoch
+
+
+def timms(
+    name: str, pictures: ImageSet, batch: int, bfloat16: bool, layout: torch.memory_format
+) -> Callable[[], float]:
+    """Images per second of an epoch, each time it is called."""
+    model = zoo.build(registry.spec(name)).to(memory_format=layout).train()
+    given = model.spec.input
+    loader = create_loader(
+        Decoded(pictures.images.numpy(), pictures.labels.numpy()),
+        input_size=(3, *given.size),
+        batch_size=batch,
+        is_training=True,
+        use_prefetcher=False,
+        train_crop_mode="rkrc",
+        color_jitter=None,
+        interpolation="bicubic",
+        mean=given.mean,
+        std=given.std,
+        num_workers=torch.get_num_threads(),
+        persistent_workers=True,
+        pin_memory=False,
+        device=torch.device("cpu"),
+    )
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.05, weight_decay=0.02, momentum=0.9)
+    schedule = CosineLRScheduler(optimizer, t_initial=10_000, t_in_epochs=False)
+
+    def epoch() -> float:
+        began, seen = time.perf_counter(), 0
+        for x, labels in loader:
+            x = x.contiguous(memory_format=layout)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                loss = F.cross_entropy(model(x).float(), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step_update(seen // batch)
+            loss.item()
+            seen += len(labels)
+        return seen / (time.perf_counter() - began)
+
+    return epoch
+
+
+def interleaved(contenders: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median images per second of each; the first turn warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds + 1):
+        for name, contender in contenders.items():
+            speed = contender()
+            if turn:
+                taken[name].append(speed)
+    return {name: statistics.median(speeds) for name, speeds in taken.items()}
+
+
+def main(
+    network: Annotated[list[str] | None, typer.Option(help="Default: ResNet-20 and MobileNetV2.")] = None,
+    batch: int = 128,
+    rounds: int = 7,
+    threads: int = 2,
+) -> None:
+    torch.set_num_threads(threads)
+    shipped = zoo.samples("cifar10", "train")
+    repeats = -(-PICTURES // len(shipped.labels))
+    pictures = ImageSet(
+        torch.from_numpy(np.tile(shipped.images, (repeats, 1, 1, 1))[:PICTURES]),
+        torch.from_numpy(np.tile(shipped.labels, repeats)[:PICTURES]),
+        shipped.source,
+        shipped.sha256,
+    )
+    rows, titles = [], ["ours", "timm", "timm, channels_last"]
+    for name in network or ["resnet20", "mobilenetv2_cifar"]:
+        for bfloat16 in (False, True) if computes_in_bfloat16(torch.device("cpu")) else (False,):
+            given = (name, pictures, batch, bfloat16)
+            contenders = (ours(*given), timms(*given, torch.contiguous_format), timms(*given, torch.channels_last))
+            speeds = interleaved(dict(zip(titles, contenders, strict=True)), rounds)
+            ratio = speeds["ours"] / max(speeds[title] for title in titles[1:])
+            precision = "bfloat16" if bfloat16 else "float32"
+            rows.append([f"{name}, {precision}", *(f"{speeds[title]:,.0f}" for title in titles), f"{ratio:.2f}"])
+    print(tables.text(["images a second", *titles, "ours / best"], rows))
+    print(f"\nBatch {batch}, {PICTURES:,} pictures a turn, medians of {rounds} interleaved turns, {threads} threads.")
+    print(f"{cpu_name()}, torch {torch.__version__}.")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,137 @@
+"""What the four training scripts share: where pictures come from, which network starts, and how an end is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+import zoo
+from zoo.build import Model
+from zoo.factory import with_classes
+from zoo.spec import ImageInput
+from zoo.train.data import hold_out, open_pictures, splits
+from zoo.train.loop import Interrupted, accuracy
+from zoo.train.pictures import Pictures
+from zoo.train.trouble import Diverged
+
+
+@dataclass(frozen=True)
+class Common:
+    data: str
+    """A folder of class folders, Parquet files, or a data set of the Hub."""
+    out: Path
+    """Folder for the network; checkpoints, curves and figures go to its training/."""
+    held_out: float = 0.1
+    """Share of the training pictures to choose by, where the data has no validation split; 0: train on all."""
+    threads: int = 0
+    """Processor threads; 0: torch's choice."""
+    workers: int = 2
+    """Processes that decode pictures, where there are too many to keep in memory."""
+    save_seconds: float = 300
+    """Longest time between two checkpoints; there is one behind every epoch anyway."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run; `test` is looked at once, at its end."""
+
+    train: Pictures
+    validation: Pictures | None
+    test: Pictures | None
+
+
+def open_data(settings: Common, input: ImageInput) -> Data:  # noqa: A002
+    """The splits of `settings.data`; a part of train is held out where there is no validation split."""
+    found = splits(settings.data)
+    train = open_pictures(settings.data, input, split="train", workers=settings.workers)
+
+    def other(names: tuple[str, ...]) -> Pictures | None:
+        name = next((name for name in names if name in found), None)
+        if name is None:
+            return None
+        return open_pictures(settings.data, input, split=name, classes=train.classes, workers=settings.workers)
+
+    validation = other(("validation", "val", "valid", "dev"))
+    if validation is None and settings.held_out:
+        train, validation = hold_out(train, settings.held_out)
+    return Data(train, validation, other(("test",)))
+
+
+def open_model(name: str, *, fresh: bool = False) -> Model:
+    """The network of a name or a saved folder; with `fresh`, the architecture of that name with random weights."""
+    if fresh:
+        return zoo.create(name, weights=None)
+    return zoo.load(name) if Path(name).exists() else zoo.create(name)
+
+
+def for_classes(model: Model, classes: tuple[str, ...]) -> Model:
+    """The network itself where it knows these classes, else its trunk under a new head."""
+    if tuple(model.labels) == classes:
+        return model
+    if model.spec.rows[-1].args.get("num_classes") == len(classes):  # as many as before, but others
+        model = with_classes(model, len(classes) + 1)
+    model = with_classes(model, len(classes))
+    model.labels = classes
+    return model
+
+
+def open_teachers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[Model]:
+    """The networks of these names, which must know the classes that are taught."""
+    teachers = [open_model(name) for name in names]
+    for name, teacher in zip(names, teachers, strict=True):
+        if tuple(teacher.labels) != classes:
+            raise ValueError(
+                f"{name} knows other classes than the data has: {_some(teacher.labels)}; {_some(classes)}."
+            )
+    return teachers
+
+
+def recipe_of(settings: Any) -> dict[str, Any]:
+    """What tells this run from others beside its recipe and data: the settings that decide the weights."""
+    apart = {"out", "threads", "workers", "save_seconds", "recipe", "data"}
+    return {name: str(value) for name, value in asdict(settings).items() if name not in apart}
+
+
+def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = None) -> None:
+    """One table on stdout: the network's figures, beside those of the ones it is compared with."""
+    from zoo import kinds, tables
+
+    judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
+    headers, rows = ["network", "parameters", "MACs", "file", f"{name} top-1 %"], []
+    for title, one in {**(before or {}), str(out): model}.items():
+        cost = kinds.cost(one.spec)
+        file = out / "model.safetensors" if one is model else None
+        top1 = f"{accuracy(one, judged):.2f}" if judged is not None else ""
+        size = tables.size(file.stat().st_size) if file else ""
+        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), size, top1])
+    print(tables.text(headers, rows))
+    skipped = data.train.skipped
+    if skipped:
+        shown = ", ".join(skipped[:5]) + (", ..." if len(skipped) > 5 else "")
+        print(f"{len(skipped)} training pictures could not be read and were left out: {shown}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none are named"
+
+
+def main(settings: type, run: Callable[[Any], None]) -> None:
+    """Read the command line, run, and tell what went wrong in one line."""
+    chosen = tyro.cli(settings, description=sys.modules["__main__"].__doc__)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    try:
+        run(chosen)
+    except (ValueError, OSError, Diverged) as error:
+        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+        raise SystemExit(2) from None
+    except Interrupted:
+        raise SystemExit(130) from None

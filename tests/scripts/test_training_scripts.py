@@ -1,0 +1,195 @@
+"""The scripts: every variant stays what it is, and a run that was killed or misled ends well."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo.build import Model
+from zoo.train.recipe import Recipe
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+QUICK = Recipe(epochs=1, batch_size=16, learning_rate=1e-4, shift=1, bfloat16=False)
+
+
+@pytest.fixture(autouse=True)
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shipped pictures of three classes in folders, and one that is none."""
+    folder = tmp_path_factory.mktemp("animals")
+    shipped = zoo.samples("cifar10", "train")
+    for index, (picture, label) in enumerate(zip(shipped.images, shipped.labels, strict=True)):
+        name = shipped.classes[label]
+        if name in ("cat", "dog", "horse"):
+            split = "validation" if index % 4 == 0 else "train"
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / split / name / f"{index}.png")
+    (folder / "train" / "cat" / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def finetune(animals: Path, out: Path, model: str, **more: object) -> Model:
+    module = script("finetune")
+    module.run(module.Settings(data=str(animals), out=out, model=model, recipe=QUICK, **more))
+    return zoo.load(out)
+
+
+def dtypes(model: torch.nn.Module) -> set[torch.dtype]:
+    return {t.dtype for key, t in model.state_dict().items() if key.endswith("weight") and t.ndim > 1}
+
+
+@pytest.mark.slow
+def test_an_int8_network_comes_back_int8_with_its_new_head(animals: Path, tmp_path: Path, capsys) -> None:
+    tuned = finetune(animals, tmp_path / "out", "mobilenet-int8")
+    assert dtypes(tuned) == {torch.int8}
+    assert tuned.labels == ("cat", "dog", "horse")
+    assert tuned.spec["classifier"].args["num_classes"] == 3
+    said = capsys.readouterr()
+    assert "validation top-1 %" in said.out
+    assert "1 training pictures could not be read and were left out" in said.out and "broken.png" in said.out
+    for name in ("metrics.csv", "tensorboard", "checkpoints"):
+        assert (tmp_path / "out" / "training" / name).exists()
+
+
+@pytest.mark.slow
+def test_a_pruned_network_keeps_its_widths(animals: Path, tmp_path: Path) -> None:
+    before = zoo.create("mobilenet-pruned", num_classes=3)
+    tuned = finetune(animals, tmp_path / "out", "mobilenet-pruned")
+    assert tuned.spec.rows == before.spec.rows
+    assert not torch.equal(tuned.state_dict()["stem.conv.weight"], before.state_dict()["stem.conv.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet-sparse", "sparse-int8"])
+def test_a_sparse_network_keeps_its_zeros(animals: Path, tmp_path: Path, name: str) -> None:
+    before = zoo.create("mobilenet-sparse")
+    if name == "sparse-int8":
+        inputs = zoo.preprocess(before)(list(zoo.samples("cifar10", "train").images[:32]))
+        before, name = zoo.compress(before, "int8", calibration=inputs), str(tmp_path / "start")
+        zoo.save(before, name)
+    tuned = finetune(animals, tmp_path / "out", name)
+    for key, weight in before.state_dict().items():
+        if key.endswith("weight") and weight.ndim > 1 and "classifier" not in key:
+            after = tuned.state_dict()[key]
+            assert bool((after[weight == 0] == 0).all()), key
+            assert after.dtype == weight.dtype
+
+
+@pytest.mark.slow
+def test_distilling_starts_a_fresh_student(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shipped = zoo.samples("cifar10", "train")
+    for index, (picture, label) in enumerate(zip(shipped.images, shipped.labels, strict=True)):
+        (folder / shipped.classes[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / shipped.classes[label] / f"{index}.png")
+    module = script("distill")
+    settings = module.Settings(
+        student="mobilenetv2_cifar_small", teacher=("mobilenet",), data=str(folder), out=tmp_path / "out", recipe=QUICK
+    )
+    module.run(settings)
+    student = zoo.load(tmp_path / "out")
+    assert student.spec.name == "mobilenetv2_cifar_small"
+    assert student.labels == zoo.create("mobilenet").labels
+    assert student.made["trained"]["teacher"] == "mobilenetv2_cifar"
+
+
+@pytest.mark.slow
+def test_teachers_of_other_classes_are_refused(animals: Path, tmp_path: Path) -> None:
+    module = script("distill")
+    settings = module.Settings(
+        student="resnet20", teacher=("mobilenet",), data=str(animals), out=tmp_path / "out", recipe=QUICK
+    )
+    with pytest.raises(ValueError, match="mobilenet knows other classes than the data has: airplane"):
+        module.run(settings)
+
+
+@pytest.mark.slow
+def test_pruning_in_rounds_and_quantizing(animals: Path, tmp_path: Path) -> None:
+    tuned = tmp_path / "tuned"
+    finetune(animals, tuned, "mobilenet")
+    module = script("prune")
+    common = {"data": str(animals), "recipe": QUICK}
+    module.run(module.Settings(model=str(tuned), macs=0.5, rounds=2, pictures=32, out=tmp_path / "half", **common))
+    dense, half = zoo.info(tuned), zoo.info(tmp_path / "half")
+    assert 0.45 < half.macs / dense.macs < 0.52
+    assert 0.65 < zoo.info(f"{tmp_path / 'half'}.round1").macs / dense.macs < 0.76
+
+    module = script("quantize")
+    settings = {"model": str(tmp_path / "half"), "pictures": 32, **common}
+    module.run(module.Settings(out=tmp_path / "int8", **settings))
+    assert dtypes(zoo.load(tmp_path / "int8")) == {torch.int8}
+    module.run(module.Settings(out=tmp_path / "mixed", keep_float=1, **settings))
+    assert dtypes(zoo.load(tmp_path / "mixed")) == {torch.int8, torch.float32}
+    module.run(module.Settings(out=tmp_path / "qat", qat=True, **settings))
+    qat = zoo.load(tmp_path / "qat")
+    assert dtypes(qat) == {torch.int8}
+    assert qat.made["passes"][-1] == {"pass": "int8", "trained": "quantization-aware"}
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_the_command_survives_a_kill_and_ends_with_the_same_file(animals: Path, tmp_path: Path) -> None:
+    def command(out: str, *more: str) -> list[str]:
+        line = f"finetune.py mobilenet-int8 --data {animals} --out {tmp_path / out} --epochs 2 --batch-size 8 --shift 1"
+        first, *rest = line.split()
+        return [sys.executable, str(SCRIPTS / first), *rest, "--save-seconds", "0", "--threads", "1", *more]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints = tmp_path / "cut" / "training" / "checkpoints"
+    while process.poll() is None and len(list(checkpoints.glob("step-*.pt"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    done = subprocess.run(command("cut"), check=True, capture_output=True, text=True)
+    assert "Going on from step" in done.stderr
+    files = [sha256((tmp_path / name / "model.safetensors").read_bytes()).hexdigest() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--data", "nowhere-at-all"), "nowhere-at-all"),
+        (("--epochs", "0"), "epochs is at least 1"),
+        (("--batch-size", "4096"), "choose a smaller batch_size"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(animals: Path, tmp_path: Path, more: tuple[str, ...], message: str) -> None:
+    given = ["--data", str(animals), "--out", str(tmp_path / "out"), *more]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "finetune.py"), "mobilenet", *given], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_tells_every_setting() -> None:
+    for name in ("finetune", "distill", "prune", "quantize"):
+        fields = script(name).Settings.__dataclass_fields__
+        assert {"data", "out", "recipe"} <= set(fields)

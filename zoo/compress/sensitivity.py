@@ -1,0 +1,101 @@
+"""Which rows int8 hurts: one row at a time quantized, and what that does to the network's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.build import Model, from_state
+from zoo.compress.bias import input_means
+from zoo.compress.data import as_batches, as_labelled_batches
+from zoo.compress.quantize import ADVICE, Edges, Means, carry, ranged, respec, shared
+from zoo.spec import Block
+
+MOST = 256  # inputs that errors are taken on
+
+
+def sensitivity(model: Model, calibration: Any, *, observer: str = "mse") -> dict[str, float]:
+    """Row -> the mean squared error of the logits when that row alone is int8, over the logits' mean square.
+
+    The most sensitive row stands first. Edges are ranged over all of `calibration` (as `zoo.compress` takes it), errors
+    are taken on its first 256 inputs. Raises ValueError for a network that is not float32, or without inputs.
+    """
+    if any(row.precision != "float32" for row in model.spec):
+        raise ValueError(f"{model.spec.name} is not float32: the sensitivity of rows is asked of the float network.")
+    batches = as_batches(calibration, ADVICE)
+    edges = ranged(model, model.spec.rows, batches, observer)
+    return row_errors(model, edges, input_means(model, model.spec.rows, batches), batches)
+
+
+def row_errors(model: Model, edges: Edges, means: Means, batches: Sequence[Tensor]) -> dict[str, float]:
+    """`sensitivity` of the rows that have edges.
+
+    The rows run one by one: what comes before the quantized row is float, and the same for every row.
+    """
+    plain, int8 = from_state(model.spec, model.state_dict()), quantized(model, edges, means)
+    rows = [(row, plain.get_submodule(row.name)) for row in model.spec]
+    errors, power, seen = dict.fromkeys(edges, 0.0), 0.0, 0
+    with torch.inference_mode():
+        for batch in batches:
+            x = batch[: MOST - seen]
+            seen += len(x)
+            expected = plain(x)
+            power += float(expected.double().square().sum())
+            kept = {"input": x}
+            for place, (row, module) in enumerate(rows):
+                if row.name in edges:
+                    y = _rest(rows[place + 1 :], kept, row, _floats(int8.get_submodule(row.name), x, row, kept))
+                    errors[row.name] += float((y.double() - expected.double()).square().sum())
+                x = kept[row.name] = module(x, *(kept[tap] for tap in row.taps))
+            if seen >= MOST:
+                break
+    ranked = sorted(errors, key=lambda name: -errors[name])
+    return {name: errors[name] / max(power, 1e-30) for name in ranked}
+
+
+def quantized(model: Model, edges: Edges, means: Means) -> Model:
+    """The model with the rows that have edges in int8."""
+    if not edges:
+        return model
+    edges = shared(model.spec, edges)
+    return from_state(respec(model.spec, edges, "int8"), carry(model.state_dict(), model.spec, edges, "int8", means))
+
+
+def within_drop(
+    model: Model, edges: Edges, means: Means, ranked: Sequence[str], labelled: Any, max_drop: float
+) -> tuple[list[str], float]:
+    """The fewest of the `ranked` rows, first ones first, that must stay float32; and the points of top-1 then lost."""
+    batches = as_labelled_batches(labelled, "max_drop is measured on labelled=")
+    plain = from_state(model.spec, model.state_dict())
+    best = _top1(plain, batches)
+    for count in range(len(ranked) + 1):
+        kept = list(ranked[:count])
+        drop = best - _top1(quantized(plain, {n: e for n, e in edges.items() if n not in kept}, means), batches)
+        if drop <= max_drop + 1e-9:
+            break
+    return kept, drop
+
+
+def _floats(module: nn.Module, x: Tensor, row: Block, kept: Mapping[str, Tensor]) -> Tensor:
+    """What an int8 row makes of floats, as floats."""
+    y = module(x, *(kept[tap] for tap in row.taps))
+    return module.dequantize(y) if y.dtype == torch.uint8 else y  # type: ignore[operator]
+
+
+def _rest(rows: Sequence[tuple[Block, nn.Module]], kept: Mapping[str, Tensor], changed: Block, x: Tensor) -> Tensor:
+    """Through all `rows`, behind the one that was changed and gave `x`."""
+    outputs = {**kept, changed.name: x}
+    for row, module in rows:
+        x = outputs[row.name] = module(x, *(outputs[tap] for tap in row.taps))
+    return x
+
+
+def _top1(model: Model, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """In percent."""
+    with torch.inference_mode():
+        right = sum(int((model(inputs).argmax(1).cpu() == labels.cpu()).sum()) for inputs, labels in batches)
+    return 100 * right / sum(len(labels) for _, labels in batches)

@@ -1,0 +1,116 @@
+"""Fine-tune any network and keep its variant: pruned ones their widths, sparse ones their zeros, int8 ones integers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.build import Model
+from zoo.compress import compress
+from zoo.compress.qat import prepare_qat
+from zoo.compress.sparsify import Sparsifier
+from zoo.train.images import normalize
+from zoo.train.loop import accuracy, fit
+from zoo.train.pictures import Pictures
+from zoo.train.recipe import Recipe
+from zoo.train.record import Record
+from zoo.train.teachers import Ensemble
+from zoo.weights.file import save
+
+CALIBRATION = 512  # training pictures that edges are ranged on
+
+
+def finetune(
+    model: Model,
+    train: Pictures,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    validation: Pictures | None = None,
+    teachers: Sequence[Model] = (),
+    sparsity: float = 0.0,
+    identity: Mapping[str, Any] | None = None,
+    save_seconds: float = 300,
+    quiet: bool = False,
+) -> Model:
+    """Train a copy of `model` on `train`, save it in the folder `out`, and return it.
+
+    An int8 network trains with fake quantization, its batch norm folded as int8 has it, and comes back int8; one that
+    a pass or a training has made sparse keeps its zeros. Checkpoints, metrics.csv, curves and TensorBoard's files go to
+    `out`/training, and the same call goes on from there. With `teachers`, the student follows the mean of their logits;
+    with `sparsity`, that share of its weights is brought to zero over the first half of the steps.
+    """
+    out = Path(out)
+    trained, zeros = trainable(model, labelled_inputs(train, model)[0])
+    if sparsity:
+        zeros = Sparsifier(trained, sparsity=sparsity)
+    record = Record(out / "training", quiet=quiet)
+    fit(
+        trained,
+        train,
+        recipe,
+        folder=out / "training",
+        validation=validation,
+        teacher=Ensemble(teachers, model.spec.input) if teachers else None,
+        after_step=zeros,
+        identity=identity,
+        save_seconds=save_seconds,
+        record=record,
+    )
+    tuned = finished(trained)
+    tuned.labels = model.labels or train.classes
+    told: dict[str, Any] = {"on": train.source, "sha256": train.sha256, "pictures": len(train), **recipe.changed()}
+    if teachers:
+        told["teacher"] = ", ".join(teacher.spec.name for teacher in teachers)
+    if sparsity:
+        told["sparsity"] = sparsity
+    if validation is not None:
+        told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
+    tuned.made = {**tuned.made, "trained": told}
+    save(tuned, out)
+    return tuned
+
+
+def trainable(model: Model, inputs: Tensor | None = None) -> tuple[Model, Sparsifier | None]:
+    """(a copy to train, what holds its zeros or None). int8 rows become fake-quantized ones.
+
+    `inputs` range the rows of an int8 network that have no ranges yet, those behind a new head.
+    """
+    int8 = any(row.precision == "int8" for row in model.spec)
+    trained = prepare_qat(model, inputs) if int8 else _copied(model)
+    return trained, Sparsifier.holding(trained) if is_sparse(model) else None
+
+
+def finished(trained: Model) -> Model:
+    """What was trained, as it is used: fake quantization becomes integers."""
+    if any(row.precision == "qat" for row in trained.spec):
+        return compress(trained, "int8")
+    return trained
+
+
+def is_sparse(model: Model) -> bool:
+    """Whether a pass or a training made the model sparse, or half of its weights are zero."""
+    passes = [one.get("pass") for one in model.made.get("passes", [])]
+    if "sparse" in passes or model.made.get("trained", {}).get("sparsity"):
+        return True
+    weights = [t for key, t in model.state_dict().items() if key.endswith("weight") and t.ndim > 1]
+    zeros = sum(int((w == 0).sum()) for w in weights)
+    return 2 * zeros >= sum(w.numel() for w in weights)
+
+
+def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
+    """(inputs (N, C, H, W), labels (N,)): the first `count` training pictures, as the network takes them."""
+    images, labels = next(iter(train.stream([torch.arange(min(count, len(train)))], 0)))
+    return normalize(images, model.spec.input.mean, model.spec.input.std), labels
+
+
+def _copied(model: Model) -> Model:
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(True)
+    return copied

@@ -1,0 +1,81 @@
+"""The optimiser and the schedule that a recipe names: timm's, and torch's one cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn as nn
+
+from zoo.train.recipe import Recipe
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """timm's optimiser of that name; weight decay for matrices and kernels, none for biases and batch norm."""
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = [str(name) for name in list_optimizers()]
+    if recipe.optimizer.lower() not in known:
+        raise ValueError(f"timm has no optimizer {recipe.optimizer!r}; it has {', '.join(known)}.")
+    plain = recipe.optimizer.lower() == "sgd" and not recipe.momentum
+    return create_optimizer_v2(
+        model,
+        opt="momentum" if plain else recipe.optimizer,  # Nesterov's needs one
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        filter_bias_and_bn=True,
+    )
+
+
+class Schedule:
+    """The learning rate after `done` of `total` steps; it keeps no state that a restart would need."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, total: int) -> None:
+        self.optimizer = optimizer
+        self.rates = _rates(recipe, total)
+        self.at(0)
+
+    def at(self, done: int) -> None:
+        """Set every parameter group's learning rate, in the proportions it started with."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[min(done, len(self.rates) - 1)] * group.get("lr_scale", 1.0)
+
+
+def _rates(recipe: Recipe, total: int) -> list[float]:
+    """The learning rate of each of `total` steps, and of one after the last."""
+    probe: Any = torch.optim.SGD([nn.Parameter(torch.zeros(1))], recipe.learning_rate)
+    if recipe.schedule == "one_cycle":
+        schedule: Any = torch.optim.lr_scheduler.OneCycleLR(
+            probe,
+            recipe.learning_rate,
+            total_steps=total + 1,
+            pct_start=recipe.warmup,
+            cycle_momentum=False,
+            final_div_factor=1e4,
+        )
+        rates = []
+        for _ in range(total + 1):
+            rates.append(probe.param_groups[0]["lr"])
+            probe.step()
+            if len(rates) <= total:
+                schedule.step()
+        return rates
+    from timm.scheduler import CosineLRScheduler
+
+    rising = round(recipe.warmup * total)
+    lowest = recipe.learning_rate if recipe.schedule == "constant" else recipe.learning_rate * 1e-3
+    schedule = CosineLRScheduler(
+        probe,
+        t_initial=max(total - rising, 1),
+        lr_min=lowest,
+        warmup_t=rising,
+        warmup_lr_init=recipe.learning_rate / 25,
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )
+    rates = []
+    for done in range(total + 1):
+        schedule.step_update(done)
+        rates.append(probe.param_groups[0]["lr"])
+    return rates

@@ -1,0 +1,39 @@
+"""What the loop asks of a source of pictures. `ImageSet` keeps them in memory, `ImageStream` decodes them as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, Self
+
+from torch import Tensor
+
+
+class Pictures(Protocol):
+    """Pictures with labels (N,). `skipped` names those that could not be read."""
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def skipped(self) -> Sequence[str]: ...
+
+    @property
+    def cut_at_random(self) -> bool:
+        """Whether `stream` cuts them at random already, so that the loop need not shift them."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Self:
+        """Those of `index`, in its order."""
+
+    def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images uint8 (B, H, W, C), labels (B,)) for each of the index tensors; chance depends on `seed` alone."""

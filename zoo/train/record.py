@@ -1,0 +1,135 @@
+"""What a run tells: a bar while it works, metrics.csv and TensorBoard as it goes, a table and curves at its end."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo import tables
+
+Row = dict[str, float]  # one epoch
+
+
+class Record:
+    """The figures of one run, an entry an epoch, in `folder`.
+
+    They travel in the run's checkpoints, so that a run that goes on writes the file that the uninterrupted one writes,
+    its seconds apart.
+    """
+
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
+        self.folder, self.quiet = folder, quiet
+        self.rows: list[Row] = []
+        self._board: Any = None
+        self._bar: Any = None
+
+    def begin(self, rows: Sequence[Row], done: int, total: int) -> None:
+        """Start, or go on behind `rows`, with `done` of `total` steps."""
+        self.rows = [dict(row) for row in rows]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._board = _board(self.folder, done)
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.description}")
+            shown = (text, BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeRemainingColumn())
+            self._bar = Progress(*shown, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("Training", total=total, completed=done)
+            self._bar.start()
+
+    def step(self, done: int, loss: float) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=f"Training, loss {loss:.3f}")
+
+    def epoch(self, row: Row) -> None:
+        """Keep an epoch's figures: in the file, on the board, and as a line."""
+        self.rows.append(row)
+        write_csv(self.rows, self.folder / "metrics.csv")
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, int(row["step"]))
+            self._board.flush()
+        self.say("  ".join(f"{name} {_shown(name, value)}" for name, value in row.items() if name != "step"))
+
+    def say(self, line: str) -> None:
+        """One line on stderr, above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False)
+        elif not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Close what is open; draw the curves where there is anything to draw."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+        if len(self.rows) > 1:
+            draw_curves(self.rows, self.folder / "curves.png")
+
+    def table(self) -> str:
+        """A dozen of the epochs at most, the first and the last among them."""
+        every = max(1, -(-len(self.rows) // 11))
+        chosen = [row for index, row in enumerate(self.rows) if index % every == 0 or index == len(self.rows) - 1]
+        names = [name for name in (self.rows[0] if self.rows else ()) if name != "step"]
+        cells = [[_shown(name, row.get(name)) for name in names] for row in chosen]
+        return tables.text([name.replace("_", " ") for name in names], cells)
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """All rows, whole or not at all."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text.getvalue())
+    os.replace(unfinished, path)
+
+
+def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss, and accuracy where it was measured, over the epochs; nothing without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    measured = [row for row in rows if "validation" in row]
+    figure = Figure(figsize=(8 if measured else 4, 3), layout="constrained")
+    axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
+    axes[0].plot([row["epoch"] for row in rows], [row["loss"] for row in rows])
+    axes[0].set(xlabel="epoch", ylabel="training loss")
+    if measured:
+        axes[1].plot([row["epoch"] for row in measured], [row["validation"] for row in measured], color="tab:orange")
+        axes[1].set(xlabel="epoch", ylabel="validation top-1 %")
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    unfinished = path.with_suffix(f".{os.getpid()}.png")
+    figure.savefig(unfinished, dpi=120)
+    os.replace(unfinished, path)
+
+
+def _board(folder: Path, done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if name in ("epoch", "step", "images_per_second"):
+        return f"{value:,.0f}"
+    if name == "learning_rate":
+        return f"{value:.2g}"
+    return f"{value:.1f}" if name == "seconds" else f"{value:.2f}" if name == "validation" else f"{value:.4f}"
