@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 import zoo
+from zoo import registry
 from zoo.build import Model
 from zoo.factory import with_classes
 from zoo.spec import ImageInput
@@ -23,7 +24,7 @@ from zoo.train.pictures import Pictures
 from zoo.train.trouble import Diverged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Common:
     data: str
     """A folder of class folders, Parquet files, or a data set of the Hub."""
@@ -66,10 +67,14 @@ def open_data(settings: Common, input: ImageInput) -> Data:  # noqa: A002
 
 
 def open_model(name: str, *, fresh: bool = False) -> Model:
-    """The network of a name or a saved folder; with `fresh`, the architecture of that name with random weights."""
-    if fresh:
+    """The network of a name or a saved folder; with `fresh`, the same rows with random weights, all of them float32."""
+    if fresh and name in registry.MODELS:
         return zoo.create(name, weights=None)
-    return zoo.load(name) if Path(name).exists() else zoo.create(name)
+    model = zoo.load(name) if Path(name).exists() else zoo.create(name)
+    if not fresh:
+        return model
+    rows = tuple(row.replace(precision="float32", emits="float32") for row in model.spec)
+    return zoo.build(model.spec.replace(rows=rows))
 
 
 def for_classes(model: Model, classes: tuple[str, ...]) -> Model:

@@ -19,7 +19,7 @@ from zoo.finetune import finetune
 from zoo.train.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(Common):
     student: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="STUDENT")]
     """An architecture, a network's name, or the folder of a saved one."""

@@ -19,9 +19,9 @@ from zoo.finetune import finetune
 from zoo.train.recipe import Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(Common):
-    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")] = "mobilenet"
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A network's name, or the folder of a saved one."""
     fresh: bool = False
     """Start from random weights."""

@@ -21,7 +21,7 @@ from zoo.train.recipe import Recipe
 from zoo.weights.file import save
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(Common):
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A network's name, or the folder of a saved one."""

@@ -118,6 +118,9 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
         "minmax",
     )
     assert zoo.load(tmp_path / "own").labels == toy_shipped.CLASSES
+    for asked, kept in (("2", 2), ("stem, head,classifier", 3)):
+        run("compress", "mobilenet", "int8", "--out", str(tmp_path / "mixed"), "--keep-float", asked)
+        assert [row.precision for row in zoo.load(tmp_path / "mixed").spec].count("float32") == kept
 
 
 @pytest.mark.parametrize(
@@ -160,6 +163,9 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
         (("compress", "mobilenet", "int8-pruned", "--out", "x"), "write 'pruned-int8'"),
         (("compress", "mobilenet", "sparse", "--out", "x", "--sparsity", "7"), "Sparsity is a share"),
         (("compress", "mobilenet", "int8", "--out", "x", "--observer", "eye"), "observer"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--keep-float", "s9"), "keep_float names no rows"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--keep-float", "99"), "rows, not 99"),
+        (("compress", "mobilenet", "sparse", "--out", "x", "--keep-float", "2"), "keep_float: for the pass 'int8'"),
         (("compress", "mobilenet", "distilled", "--out", "x"), "distil"),
     ],
 )

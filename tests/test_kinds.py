@@ -78,8 +78,9 @@ def test_a_reduced_architecture_still_fits(arch: str, width: float) -> None:
 
 def test_precision_changes_no_count() -> None:
     spec = SPECS["mobilenetv2_cifar"]
-    quantized = spec.replace(rows=tuple(row.replace(precision="int8") for row in spec))
-    assert kinds.cost(quantized) == kinds.cost(spec)
+    for precision in ("int8", "qat"):
+        quantized = spec.replace(rows=tuple(row.replace(precision=precision) for row in spec))
+        assert kinds.cost(quantized) == kinds.cost(spec)
 
 
 def test_an_int8_row_declares_int8_weights_with_scales_and_edges() -> None:
@@ -104,6 +105,12 @@ def test_a_hidden_layer_is_counted_and_declared() -> None:
         "h.fc.scale": ("float32", (5,)),
         "h.fc.bias": ("float32", (5,)),
         "h.edges": ("float32", (2, 2)),
+    }
+    assert kinds.model_state(spec.edit("h", precision="qat")) == {
+        "h.fc.weight": ("float32", (5, 6)),
+        "h.fc.bias": ("float32", (5,)),
+        "h.edges": ("float32", (2, 2)),
+        "h.stretch": ("float32", (1,)),
     }
 
 
@@ -138,6 +145,14 @@ STEM = Block("conv_norm_act", "stem", in_channels=3, out_channels=8)
         ((STEM.replace(emits="uint8"), Block("global_pool", "p")), "float32, so it cannot emit uint8"),
         ((STEM.replace(precision="int8", emits="uint8"), Block("global_pool", "p")), "emits uint8, but 'p' behind it"),
         ((STEM.replace(precision="int8", emits="uint8"),), "last row, 'stem', must emit float32"),
+        (
+            (STEM.replace(precision="qat", emits="uint8"), Block("global_pool", "p", precision="int8")),
+            "'stem' is qat and emits uint8, but 'p' behind it is int8",
+        ),
+        (
+            (STEM.replace(precision="int8", emits="uint8"), Block("global_pool", "p", precision="qat")),
+            "'stem' is int8 and emits uint8, but 'p' behind it is qat",
+        ),
         ((STEM.replace(taps=("input",)),), "conv_norm_act takes 0 taps, not 1"),
     ],
 )

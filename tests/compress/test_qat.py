@@ -123,10 +123,11 @@ def test_activations_round_as_int8s_and_pass_lsqs_gradients(zero: int, scale: fl
     assert torch.equal(y, dequantize(quantize(x.detach(), edge), edge))
     y.backward(upstream)
 
+    level = (x.detach() * (1 / s.item())).round().double()  # ties fall as they do in float32
     x64, s64 = x.detach().double().requires_grad_(), s.detach().double().requires_grad_()
-    ratio = x64 / s64
-    rounded = ratio + (ratio.round() - ratio).detach()
-    (rounded.clamp(-zero, 255 - zero) * s64).backward(upstream.double())
+    rounded = x64 / s64 + (level - x64 / s64).detach()
+    ends = level.clamp(-zero, 255 - zero)
+    (torch.where(level == ends, rounded, ends) * s64).backward(upstream.double())
     torch.testing.assert_close(x.grad.double(), x64.grad)
     expected = s64.grad / (x.numel() * 255) ** 0.5
     torch.testing.assert_close(s.grad.double(), expected, rtol=1e-3, atol=1e-4)
@@ -227,7 +228,7 @@ def test_copies_files_and_moves(name: str, tmp_path) -> None:
     rows = [row.name for row in qat.spec if row.precision == "qat"]
     found = {key: (value.dtype, value.shape) for key, value in halved.state_dict().items() if key.split(".")[0] in rows}
     assert found == {key: value for key, value in expected_keys.items() if key.split(".")[0] in rows}
-    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert [key for key, p in loaded.named_parameters() if not p.requires_grad] == ["classifier.stretch"]
     train(loaded, OPTIMIZERS["adamw"])
 
 
@@ -243,7 +244,8 @@ def test_it_trains_in_bfloat16_and_channels_last(name: str) -> None:
         y = qat(x.to(memory_format=torch.channels_last))
     F.cross_entropy(y.float(), torch.arange(4)).backward()
     assert F.cosine_similarity(y.float(), expected).min() > 0.9
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.dtype == p.dtype for p in qat.parameters())
+    grads = {key: p.grad for key, p in qat.named_parameters() if p.requires_grad}
+    assert all(grad is not None and grad.isfinite().all() and grad.dtype == torch.float32 for grad in grads.values())
 
 
 def test_training_learns() -> None:

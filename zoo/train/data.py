@@ -7,11 +7,7 @@ is damaged.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
-import tempfile
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,16 +23,17 @@ from zoo.naming import did_you_mean
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet, class_names
 from zoo.train.pictures import Pictures
-from zoo.train.stream import SCALE, ImageStream
+from zoo.train.stream import SCALE, ImageStream, mapped, undecoded
 
 VALIDATION = ("validation", "val", "valid", "dev", "test")  # what serves as "validation", best first
 CACHE_BYTES = 1_000_000_000
 CACHE_SIDE = 64  # pixels; larger pictures gain from a fresh crop every time
 DIGEST_BYTES = 1_000_000_000  # of a folder's pictures are read for its digest
 MAX_CLASSES = 100_000
-NEEDS = "needs datasets: pip install 'zoo-efficient[train]'."
 
-_SPLIT = re.compile(r"(train|training|validation|valid|val|dev|test|testing)(?![a-z])", re.IGNORECASE)
+_SPLIT = r"(train|training|validation|valid|val|dev|test|testing)"
+_FILE = re.compile(_SPLIT + r"(?![a-z]).*", re.IGNORECASE)
+_FOLDER = re.compile(_SPLIT + r"\d*", re.IGNORECASE)  # no more than that: "train_station" is a class
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 P = TypeVar("P", bound=Pictures)
@@ -67,16 +64,16 @@ def open_pictures(
 ) -> ImageSet | ImageStream:
     """The pictures of one split, for a network that takes `input`.
 
-    `data` is a folder with a folder for every class, or with such folders below train/, validation/ and test/; a Parquet
-    file, a glob or a folder of them (train*.parquet, ...), in the Hub's column style; or a data set of the Hub,
-    "owner/name" or "owner/name:config". "validation" is also found as val, valid, dev or test.
+    `data` is a folder with a folder for every class, or with such folders below train/, validation/ and test/; a
+    Parquet file, a glob or a folder of them (train*.parquet, ...), in the Hub's column style; or a data set of the
+    Hub, "owner/name" or "owner/name:config". "validation" is also found as val, valid, dev or test.
 
     `classes` are the names that label numbers shall follow: the network's own, or another split's. Without them, they
     are the data's own, in its order; "0", "1", ... where it has none.
 
-    With `cache` the pictures are kept in memory, cut to the network's size; else `workers` processes decode them as they
-    are asked for, and those of "train" are cut at random, to at least the share `scale[0]` of their area. None caches
-    small pictures, up to 64 pixels a side and 1 GB in all.
+    With `cache` the pictures are kept in memory, cut to the network's size; else `workers` processes decode them as
+    they are asked for, and those of "train" are cut at random, to at least the share `scale[0]` of their area. None
+    caches small pictures, up to 64 pixels a side and 1 GB in all.
 
     `sha256` is that of the Parquet file (of the files' digests, where there are several), of a folder's names and
     contents (of names and sizes, above 1 GB), or of the fingerprint of a data set of the Hub.
@@ -86,10 +83,6 @@ def open_pictures(
     """
     if input.channels not in (1, 3):
         raise ValueError(f"The network takes {input.channels} channels; pictures have 1 or 3.")
-    try:
-        import datasets  # noqa: F401
-    except ImportError:
-        raise ValueError(f"Reading pictures {NEEDS}") from None
     parts = _parts(data)
     name = _which(split, parts, data)
     where = f"{data} ({name})"
@@ -125,8 +118,7 @@ def open_pictures(
 
 def splits(data: str | Path) -> list[str]:
     """The splits of `data` by their own names, train first where there is one."""
-    names = list(_parts(data))
-    return sorted(names, key=lambda name: name != "train")
+    return _ordered(_parts(data))
 
 
 def hold_out(data: P, share: float = 0.1, seed: int = 0) -> tuple[P, P]:
@@ -139,16 +131,24 @@ def hold_out(data: P, share: float = 0.1, seed: int = 0) -> tuple[P, P]:
     return train, (replace(held, train=False) if isinstance(held, ImageStream) else held)
 
 
+def _ordered(parts: dict[str, Any]) -> list[str]:
+    return sorted(parts, key=lambda name: name != "train")
+
+
 def _which(split: str, parts: dict[str, Any], data: str | Path) -> str:
     wanted = VALIDATION if split == "validation" else (split,)
     name = next((name for name in wanted if name in parts), None)
     if name is None:
-        raise ValueError(f"{data} has no split {split!r}; it has {', '.join(map(repr, parts))}.")
+        raise ValueError(f"{data} has no split {split!r}; it has {', '.join(map(repr, _ordered(parts)))}.")
     return name
 
 
 def _parts(data: str | Path) -> dict[str, Any]:
     """Split to where it lies: a folder of class folders, a list of Parquet files, or a Dataset of the Hub."""
+    try:
+        import datasets  # noqa: F401
+    except ImportError:
+        raise ValueError("Reading pictures needs datasets: pip install 'zoo-efficient[train]'.") from None
     path = Path(data).expanduser()
     if path.is_dir():
         return _folder_parts(path)
@@ -171,7 +171,7 @@ def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Any]:
             raise ValueError(f"{file} is not a .parquet file; pictures lie in one, or in a folder for every class.")
     parts: dict[str, Any] = {}
     for file in files:
-        name = _split_of(file.stem) or (_split_of(file.parent.name) if file.parent != root else None)
+        name = _split_of(file.stem, _FILE) or (_split_of(file.parent.name) if file.parent != root else None)
         if name is not None:
             parts.setdefault(name, []).append(file)
     return parts or {"train": files}
@@ -196,8 +196,8 @@ def _folder_parts(path: Path) -> dict[str, Any]:
     return {_split_of(path.resolve().name) or "train": path}
 
 
-def _split_of(name: str) -> str | None:
-    match = _SPLIT.match(name)
+def _split_of(name: str, style: re.Pattern[str] = _FOLDER) -> str | None:
+    match = style.fullmatch(name)
     return match[1].lower().removesuffix("ing") if match else None
 
 
@@ -238,11 +238,12 @@ def _read_folder(path: Path) -> _Found:
     ]
     names = [file.relative_to(path).as_posix() for file, _ in files]
     sizes = [file.stat().st_size for file, _ in files]
+    whole = sum(sizes) <= DIGEST_BYTES
     digest = hashlib.sha256()
     for (file, _), name, size in zip(files, names, sizes, strict=True):
-        told = file.read_bytes() if sum(sizes) <= DIGEST_BYTES else str(size).encode()
+        told = file.read_bytes() if whole else str(size).encode()
         digest.update(name.encode() + b"\0" + told)
-    pictures = Dataset.from_dict({"image": [str(file) for file, _ in files]}, Features({"image": _undecoded()}))
+    pictures = Dataset.from_dict({"image": [str(file) for file, _ in files]}, Features({"image": undecoded()}))
     labels = torch.tensor([number for _, number in files], dtype=torch.int64)
     return _Found(pictures, labels, tuple(folder.name for folder in classes), names, digest.hexdigest())
 
@@ -253,10 +254,17 @@ def _read_parquet(files: list[Path], image_column: str | None, label_column: str
     from datasets import Features
 
     try:
-        features = Features.from_arrow_schema(pq.read_schema(files[0]))
-        image, label = _columns(features, image_column, label_column, where)
-        columns = [pq.read_table(file, columns=[label]).column(label) for file in files]
-        pictures = _mapped(files, image, where)
+        schemas = [pq.read_schema(file) for file in files]
+        features = Features.from_arrow_schema(schemas[0])
+    except Exception as error:  # pyarrow's, or whatever a strange "huggingface" entry leads to
+        raise ValueError(f"{where} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
+    image, label = _columns(features, image_column, label_column, where)
+    for file, schema in zip(files, schemas, strict=True):
+        if not {image, label} <= set(schema.names):
+            raise ValueError(f"{file} has the columns {schema.names}, but {files[0].name} {image!r} and {label!r}.")
+    try:
+        columns = [pq.ParquetFile(file).read(columns=[label]).column(label) for file in files]
+        pictures = mapped(files, image, where)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{where} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
     labels = torch.cat([_whole(column, label, where) for column in columns])
@@ -267,45 +275,10 @@ def _read_parquet(files: list[Path], image_column: str | None, label_column: str
     return _Found(pictures, labels, classes, [f"row {i}" for i in range(len(labels))], digest)
 
 
-def _mapped(files: list[Path], image: str, where: str) -> Any:
-    """The pictures of Parquet files as a Dataset mapped from one temporary Arrow file.
-
-    Parquet is no format to pick single rows from, and load_dataset would leave a copy in ~/.cache for good: this one is
-    gone with the Dataset. Written once, at the speed of the disk, it costs no memory, and workers get it by its path.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from datasets import Dataset, Features
-
-    schema = Features({"image": _undecoded()}).arrow_schema
-    folder = tempfile.mkdtemp(prefix="zoo-pictures-")
-    try:
-        with pa.OSFile(f"{folder}/pictures.arrow", "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for file in files:
-                for batch in pq.ParquetFile(file).iter_batches(100, columns=[image]):
-                    cells = _undecoded().cast_storage(batch.column(0))
-                    writer.write_batch(pa.record_batch([cells], schema=schema))
-        pictures = Dataset.from_file(f"{folder}/pictures.arrow")
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, (TypeError, pa.ArrowNotImplementedError)):
-            raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
-        raise
-    weakref.finalize(pictures, _remove, folder, os.getpid())
-    return pictures
-
-
-def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # not a forked worker's copy of the Dataset
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @lru_cache(maxsize=1)  # asked for the splits, then for each of them
 def _hub(data: str) -> Any:
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise ValueError(f"Data sets of the Hub: reading them {NEEDS}") from None
+    from datasets import load_dataset
+
     name, _, config = data.partition(":")
     try:
         return load_dataset(name, config or None)
@@ -318,7 +291,7 @@ def _read_hub(dataset: Any, image_column: str | None, label_column: str | None, 
     image, label = _columns(dataset.features, image_column, label_column, where)
     try:
         pictures = dataset.select_columns([image]).rename_columns({image: "image"} if image != "image" else {})
-        pictures = pictures.cast_column("image", _undecoded())
+        pictures = pictures.cast_column("image", undecoded())
     except (TypeError, ValueError) as error:
         raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
     labels = _whole(dataset.select_columns([label]).with_format("arrow")[:].column(label), label, where)
@@ -345,12 +318,6 @@ def _columns(features: Any, image: str | None, label: str | None, where: str) ->
 
 def _named(feature: Any) -> tuple[str, ...]:
     return tuple(getattr(feature, "names", None) or ())
-
-
-def _undecoded() -> Any:
-    from datasets import Image
-
-    return Image(decode=False)
 
 
 def _whole(column: Any, name: str, where: str) -> Tensor:
@@ -396,11 +363,11 @@ def _plain(label: str) -> str:
 
 def _called(data: str | Path, name: str, part: Any) -> str:
     """What the pictures are from, in a word: "digits/train", "train.parquet"."""
-    if isinstance(part, (Path, list)):
-        path = Path(data).expanduser()
-        if path.is_dir():
-            return f"{path.resolve().name}/{name}" if part != path else path.resolve().name
-        return part[0].name if len(part) == 1 else f"{path.parent.resolve().name}/{name}"
+    path = Path(data).expanduser()
+    if path.is_file():
+        return path.name
+    if path.is_dir():
+        return path.resolve().name if part == path else f"{path.resolve().name}/{name}"
     return f"{data}/{name}"
 
 

@@ -5,10 +5,16 @@ Shapes: N pictures in the set, B in a batch, H and W height and width of the net
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import shutil
 import signal
+import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +30,7 @@ from zoo.train.images import ImageSet
 SCALE = (0.25, 1.0)  # gentler than the (0.08, 1) of training from scratch: fine-tuning sees fewer pictures
 RATIO = (3 / 4, 4 / 3)
 CACHED_TOGETHER = 256  # pictures decoded in one go
+WORTH_PROCESSES = 2048  # pictures; fewer are decoded before processes have started
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,26 +83,36 @@ class ImageStream:
         """(images uint8 (B, H, W, C), labels (B,)) for each of the index tensors, in their order.
 
         How a picture is cut depends on `seed` and its row alone: not on the workers, nor on where the stream began.
-        Pictures that cannot be read are left out and join `skipped`. Raises ValueError for a batch of no others, since
-        whoever counts batches would lose count.
+        Pictures that cannot be read are left out and join `skipped`. A training batch of no others raises ValueError,
+        since the loop would lose count of its steps; without `train` it is passed over, unless all batches are such.
         """
+        shown = False
         for index, images, readable in self._decoded(batches, seed):
-            if len(index) and not len(images):
-                names = [self.names[row] for row in self.rows[index].tolist()]
-                raise ValueError(
-                    f"None of the {len(names)} pictures of a batch of {self.source} can be read: "
-                    f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. Mend or remove them."
-                )
-            yield images, self.labels[index][readable]
+            if len(images):
+                shown = True
+                yield images, self.labels[index][readable]
+            elif self.train:
+                raise self._unusable(index)
+        if not shown and len(batches):
+            raise self._unusable(torch.cat(list(batches)))
+
+    def _unusable(self, index: Tensor) -> ValueError:
+        names = [self.names[row] for row in self.rows[index].tolist()]
+        return ValueError(
+            f"None of the {len(names)} pictures of a batch of {self.source} can be read: "
+            f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}. Mend or remove them."
+        )
 
     def cached(self) -> ImageSet:
         """All that can be read, in memory; raises ValueError where that is none."""
+        if self.workers and len(self) < WORTH_PROCESSES:
+            return replace(self, workers=0).cached()
         height, width = self.input.size
         images = torch.empty(len(self), height, width, self.input.channels, dtype=torch.uint8)
         kept: list[Tensor] = []
         filled = 0
         for index, some, readable in self._decoded(torch.arange(len(self)).split(CACHED_TOGETHER), 0):
-            images[filled : filled + len(some)] = some
+            images[filled : filled + len(some)] = some.view(-1, *images.shape[1:])  # shapeless, where none is readable
             filled += len(some)
             kept.append(index[readable])
         if not filled:
@@ -157,7 +174,7 @@ class _Decoder(Dataset[Any]):
 
 def _opened(cell: Any) -> Any:
     """A path, or a Pillow image of the bytes."""
-    content, path = cell["bytes"], cell["path"]
+    content, path = (cell["bytes"], cell["path"]) if cell else (None, None)
     if content is None:
         if not path:
             raise ImageError("No picture here.")
@@ -179,3 +196,48 @@ def _together(pictures: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray
 def _deaf(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal: the trainer saves its state, and needs its workers until then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def mapped(files: list[Path], image: str, where: str) -> Any:
+    """The pictures of Parquet files as a Dataset mapped from one temporary Arrow file.
+
+    Parquet is no format to pick single rows from, and load_dataset would leave a copy in ~/.cache for good: this one is
+    gone with the Dataset. Written once, at the speed of the disk, it costs no memory, and workers get it by its path.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from datasets import Dataset as Table
+    from datasets import Features
+
+    schema = Features({"image": undecoded()}).arrow_schema
+    folder = tempfile.mkdtemp(prefix="zoo-pictures-")
+    try:
+        with pa.OSFile(f"{folder}/pictures.arrow", "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            for file in files:
+                for batch in pq.ParquetFile(file).iter_batches(100, columns=[image]):
+                    cells = undecoded().cast_storage(batch.column(0))
+                    writer.write_batch(pa.record_batch([cells], schema=schema))
+        pictures = Table.from_file(f"{folder}/pictures.arrow")
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise ValueError(
+                f"{folder} has no room for the pictures of {where}; set TMPDIR to where there is."
+            ) from None
+        if isinstance(error, (TypeError, pa.ArrowNotImplementedError)):
+            raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
+        raise
+    weakref.finalize(pictures, _remove, folder, os.getpid())
+    return pictures
+
+
+def _remove(folder: str, owner: int) -> None:
+    if os.getpid() == owner:  # not a forked worker's copy of the Dataset
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def undecoded() -> Any:
+    """What `datasets` calls a column of {bytes, path}."""
+    from datasets import Image as Feature
+
+    return Feature(decode=False)

@@ -116,5 +116,10 @@ class QatHidden(Int8Hidden, QatRow):
 class QatClassifier(Int8Classifier, QatRow):
     """`Int8Classifier` in training, with the dropout of the float form."""
 
+    def __init__(self, *, in_features: int, num_classes: int, dropout: float = 0.0, emits: str = "float32") -> None:
+        super().__init__(in_features=in_features, num_classes=num_classes, dropout=dropout, emits=emits)
+        if self.stretch is not None and emits == "float32":  # scores leave unrounded, and DDP wants no idle parameter
+            self.stretch.requires_grad_(False)
+
     def enter(self, x: Tensor) -> Tensor:
         return F.dropout(super().enter(x), self.dropout, self.training)

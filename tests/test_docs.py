@@ -1,0 +1,35 @@
+"""The examples of docs/ run as they stand, those of libraries that are not installed left out."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+
+DOCS = Path(__file__).parents[1] / "docs"
+PEERS = ("lightning", "accelerate")
+
+
+@pytest.mark.slow
+def test_the_examples_of_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, object] = {}
+    ran = 0
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "finetuning.md").read_text(encoding="utf-8"), re.DOTALL):
+        wanted = [name for name in PEERS if f"import {name}" in block]
+        if all(importlib.util.find_spec(name) for name in wanted):
+            exec(block, known)
+            ran += 1
+    assert ran >= 3
+    weights = {key: t for key, t in zoo.load("tuned-int8").state_dict().items() if key.endswith("weight")}
+    assert weights and all(t.dtype == torch.int8 for t in weights.values())
+    before = zoo.create("mobilenet-sparse").state_dict()
+    after = known["model"] if "accelerator" not in known else None
+    if after is not None:
+        assert all(bool((after.state_dict()[k][t == 0] == 0).all()) for k, t in before.items() if k.endswith("weight"))
+    assert sum(row.precision == "float32" for row in known["mixed"].spec) == 2
