@@ -130,10 +130,10 @@ def _some(names: tuple[str, ...]) -> str:
 
 def main(settings: type, run: Callable[[Any], None]) -> None:
     """Read the command line, run, and tell what went wrong in one line."""
-    chosen = tyro.cli(settings, description=sys.modules["__main__"].__doc__)
-    if chosen.threads:
-        torch.set_num_threads(chosen.threads)
     try:
+        chosen = tyro.cli(settings, description=sys.modules["__main__"].__doc__)
+        if chosen.threads:
+            torch.set_num_threads(chosen.threads)
         run(chosen)
     except (ValueError, OSError, Diverged) as error:
         Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)

@@ -1,7 +1,7 @@
 """Distil: a student learns from the answers of one teacher or several (Hinton et al., 2015).
 
     python scripts/distill.py mobilenetv2_cifar_small --teacher mobilenet --data cifar10 --out runs/student
-    python scripts/distill.py mobilenet-pruned --teacher mobilenet --teacher efficientnet --data cifar10 --out runs/better
+    python scripts/distill.py mobilenet-pruned --teacher mobilenet --teacher efficientnet --data cifar10 --out runs/b
 
 The student is an architecture, which starts from random weights, or a network that has weights, which keeps its
 variant. --data is what finetune.py takes.

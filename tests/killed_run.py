@@ -59,7 +59,9 @@ def train(folder: Path, kill_at: int, save_seconds: float) -> None:
     data = ImageSet(images, torch.arange(40) % 2, "made up", "")
     recipe = replace(RECIPE)
     record = Record(folder, quiet=True)
-    model = fit(build(SPEC), data, recipe, folder=folder, after_step=Killer(kill_at), save_seconds=save_seconds, record=record)
+    model = fit(
+        build(SPEC), data, recipe, folder=folder, after_step=Killer(kill_at), save_seconds=save_seconds, record=record
+    )
     save_file(model, folder / "end.safetensors")
 
 

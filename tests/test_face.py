@@ -12,8 +12,9 @@ import zoo
 
 PUBLIC = {
     "__version__",
-    "create", "list_models", "info", "compress", "prepare_qat", "save", "load", "evaluate", "compare", "preprocess", "samples",
-    "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name", "SpecError",
+    "create", "list_models", "info", "compress", "prepare_qat", "save", "load", "evaluate", "compare", "preprocess",
+    "samples", "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name",
+    "SpecError",
     "UnknownName", "FileError", "adopt", "AdoptionError", "push_to_hub", "HubError",
 }  # fmt: skip
 

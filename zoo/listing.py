@@ -229,8 +229,8 @@ def _nobody_trained(name: Name) -> str:
     trained = [text for text in (*manifest.entries(), *published.published()) if "distilled" in parse(text).passes]
     return (
         f"{name} is published nowhere, and a distilled network cannot be made without training; those that exist are "
-        f"{', '.join(trained)}. Train one: python scripts/distill.py STUDENT --teacher TEACHER --data DATA --out FOLDER "
-        "(in a checkout)."
+        f"{', '.join(trained)}. Train one, in a checkout: python scripts/distill.py STUDENT --teacher TEACHER "
+        "--data DATA --out FOLDER."
     )
 
 

@@ -46,7 +46,7 @@ class Preprocess:
 
     def cut(self, picture: Picture) -> np.ndarray:
         """One picture, resized and cut to uint8 (H, W, C); one of just that size is taken as it is."""
-        opened = _open(picture, "RGB" if self.input.channels == 3 else "L")
+        opened = open_picture(picture, "RGB" if self.input.channels == 3 else "L")
         height, width = self.input.size
         if opened.size != (width, height):
             opened = self._resize(opened, _where(picture))
@@ -92,7 +92,8 @@ def preprocess(model_or_spec: Model | ModelSpec) -> Preprocess:
     return Preprocess(spec.input)
 
 
-def _open(picture: Picture, mode: str) -> Image.Image:
+def open_picture(picture: Picture, mode: str) -> Image.Image:
+    """The picture upright, in "RGB" or "L"; raises as `preprocess` does."""
     if isinstance(picture, np.ndarray):
         return _from_array(picture).convert(mode)
     if isinstance(picture, Image.Image):

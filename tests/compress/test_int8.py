@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import gated, pictures, small
 import zoo
+from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize

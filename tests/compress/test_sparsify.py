@@ -86,3 +86,17 @@ def test_zeros_survive_int8() -> None:
 def test_bad_options_are_one_clear_error(options: dict) -> None:
     with pytest.raises(ValueError):
         compress(small("mobilenetv2_cifar"), "sparse", **options)
+
+
+def test_holding_keeps_the_zeros_there_are_and_makes_no_more() -> None:
+    model = compress(small("mobilenetv2_cifar"), "sparse", sparsity=0.7)
+    zeros = {key: tensor == 0 for key, tensor in weights(model).items()}
+    held = Sparsifier.holding(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for done in range(3):
+        optimizer.zero_grad()
+        model.train()(pictures(model)).square().sum().backward()
+        optimizer.step()
+        assert any(bool((weights(model)[key][gone] != 0).any()) for key, gone in zeros.items())
+        held.step(done + 1, 3)
+        assert all(torch.equal(weights(model)[key] == 0, gone) for key, gone in zeros.items())

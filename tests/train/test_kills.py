@@ -18,7 +18,9 @@ KILLS = 20
 @pytest.mark.multiprocess
 def test_twenty_killed_runs_end_with_the_weights_of_the_uninterrupted_one(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")  # imports once; no thread of this process goes along
-    context.set_forkserver_preload(["killed_run", "timm.optim", "timm.scheduler", "timm.utils", "torchvision.transforms.v2"])
+    context.set_forkserver_preload(
+        ["killed_run", "timm.optim", "timm.scheduler", "timm.utils", "torchvision.transforms.v2"]
+    )
 
     def run(name: str, kill_at: int, save_seconds: float) -> int | None:
         process = context.Process(target=train, args=(tmp_path / name, kill_at, save_seconds))

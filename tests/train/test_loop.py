@@ -22,15 +22,22 @@ from zoo.train.images import ImageSet, normalize
 from zoo.train.loop import Interrupted, accuracy, fit
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.recipe import Recipe
-from zoo.train.record import Record
 from zoo.train.recompute import recomputed
+from zoo.train.record import Record
 from zoo.train.strided import subsampled_depthwise
 from zoo.train.teachers import Ensemble
 from zoo.train.trouble import Diverged
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RECIPE = Recipe(
-    epochs=3, batch_size=8, optimizer="sgd", learning_rate=0.05, schedule="one_cycle", warmup=0.2, shift=1, bfloat16=False
+    epochs=3,
+    batch_size=8,
+    optimizer="sgd",
+    learning_rate=0.05,
+    schedule="one_cycle",
+    warmup=0.2,
+    shift=1,
+    bfloat16=False,
 )
 STEPS = 5  # an epoch of the 40 pictures
 SPEC = ModelSpec(
@@ -188,7 +195,14 @@ def test_a_sparse_run_resumes_with_its_masks(data: ImageSet, tmp_path: Path, end
 def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path) -> None:
     model = fresh()
     sparsifier = Sparsifier(model, sparsity=0.6, end=0.9)
-    fit(model, data, replace(RECIPE, average=0.9), folder=tmp_path, after_step=sparsifier, record=Record(tmp_path, quiet=True))
+    fit(
+        model,
+        data,
+        replace(RECIPE, average=0.9),
+        folder=tmp_path,
+        after_step=sparsifier,
+        record=Record(tmp_path, quiet=True),
+    )
     weights = [p for p in model.parameters() if p.ndim > 1]
     zeros = sum(int((w == 0).sum()) for w in weights)
     assert zeros == round(0.6 * sum(w.numel() for w in weights))
@@ -409,7 +423,7 @@ def test_a_recipe_that_cannot_be_is_refused(change: dict, message: str) -> None:
 
 
 def test_an_optimizer_that_timm_has_not_is_refused() -> None:
-    with pytest.raises(ValueError, match="timm has no optimizer 'sdg'; it has .*sgd"):
+    with pytest.raises(ValueError, match=r"timm has no optimizer 'sdg'; it has .*sgd"):
         make_optimizer(fresh(), replace(RECIPE, optimizer="sdg"))
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -287,8 +288,5 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _mixed(*numbers: int) -> int:
-    """One seed of several numbers, unlike that of their neighbours."""
-    seed = 0
-    for number in numbers:
-        seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-    return seed
+    """One seed of several numbers; hashed, since torch uses 32 bits of a seed, and sums would meet."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""What the loop asks of a source of pictures. `ImageSet` keeps them in memory, `ImageStream` decodes them as they come."""
+"""What the loop asks of a source of pictures: an `ImageSet` in memory, or an `ImageStream` that decodes as it goes."""
 
 from __future__ import annotations
 

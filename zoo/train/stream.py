@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.preprocess import ImageError, Preprocess, _open
+from zoo.preprocess import ImageError, Preprocess, open_picture
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
 
@@ -127,7 +127,7 @@ class ImageStream:
         loader = DataLoader(
             _Decoder(self.pictures, Preprocess(self.input), self._crop(), seed),
             batch_sampler=[self.rows[index].tolist() for index in batches],
-            num_workers=min(self.workers, len(batches)),
+            num_workers=min(self.workers, len(batches), _cores()),
             collate_fn=_together,
             worker_init_fn=_deaf,
             generator=torch.Generator(),  # else the loader draws a seed from everyone's generator
@@ -164,7 +164,7 @@ class _Decoder(Dataset[Any]):
 
     def _cut_at_random(self, picture: Any, row: int) -> np.ndarray:
         size, channels = self.prepare.input.size, self.prepare.input.channels
-        upright = _open(picture, "RGB" if channels == 3 else "L")
+        upright = open_picture(picture, "RGB" if channels == 3 else "L")
         # Hashed, since torch takes 32 bits of a seed: sums would give one picture's crop to another in the next epoch.
         chance = int(np.random.SeedSequence((self.seed, row)).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
@@ -191,6 +191,11 @@ def _together(pictures: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray
     readable = [picture for picture in pictures if picture is not None]
     mask = np.array([picture is not None for picture in pictures], dtype=bool)
     return np.stack(readable) if readable else np.empty((0, 0, 0, 0), np.uint8), mask
+
+
+def _cores() -> int:
+    """Those that this process may use: torch warns of more workers."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _deaf(worker: int) -> None:
