@@ -32,6 +32,8 @@ class Common:
     """Folder for the network; checkpoints, curves and figures go to its training/."""
     held_out: float = 0.1
     """Share of the training pictures to choose by, where the data has no validation split; 0: train on all."""
+    device: str = "cpu"
+    """What trains: cpu, cuda, mps."""
     threads: int = 0
     """Processor threads; 0: torch's choice."""
     workers: int = 2
@@ -101,7 +103,7 @@ def open_teachers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[Mode
 
 def recipe_of(settings: Any) -> dict[str, Any]:
     """What tells this run from others beside its recipe and data: the settings that decide the weights."""
-    apart = {"out", "threads", "workers", "save_seconds", "recipe", "data"}
+    apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
     return {name: str(value) for name, value in asdict(settings).items() if name not in apart}
 
 

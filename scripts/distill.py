@@ -44,6 +44,7 @@ def run(settings: Settings) -> None:
         teachers=teachers,
         identity=recipe_of(settings),
         save_seconds=settings.save_seconds,
+        device=settings.device,
     )
     show(student, data, settings.out, dict(zip(settings.teacher, teachers, strict=True)))
 

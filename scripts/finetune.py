@@ -46,6 +46,7 @@ def run(settings: Settings) -> None:
         sparsity=settings.sparsity,
         identity=recipe_of(settings),
         save_seconds=settings.save_seconds,
+        device=settings.device,
     )
     show(tuned, data, settings.out)
 

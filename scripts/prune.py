@@ -59,6 +59,7 @@ def run(settings: Settings) -> None:
             teachers=open_teachers(settings.teacher, data.train.classes),
             identity={**recipe_of(settings), "round": number},
             save_seconds=settings.save_seconds,
+            device=settings.device,
         )
     show(model, data, settings.out, {settings.model: dense})
 

@@ -62,6 +62,7 @@ def run(settings: Settings) -> None:
             teachers=[dense],
             identity=recipe_of(settings),
             save_seconds=settings.save_seconds,
+            device=settings.device,
         )
     else:
         save(rounded, settings.out)

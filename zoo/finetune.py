@@ -36,6 +36,7 @@ def finetune(
     sparsity: float = 0.0,
     identity: Mapping[str, Any] | None = None,
     save_seconds: float = 300,
+    device: str | torch.device = "cpu",
     quiet: bool = False,
 ) -> Model:
     """Train a copy of `model` on `train`, save it in the folder `out`, and return it.
@@ -47,6 +48,7 @@ def finetune(
     """
     out = Path(out)
     trained, zeros = trainable(model, labelled_inputs(train, model)[0])
+    trained.to(device)
     if sparsity:
         zeros = Sparsifier(trained, sparsity=sparsity)
     record = Record(out / "training", quiet=quiet)
@@ -56,13 +58,13 @@ def finetune(
         recipe,
         folder=out / "training",
         validation=validation,
-        teacher=Ensemble(teachers, model.spec.input) if teachers else None,
+        teacher=Ensemble(teachers, model.spec.input).to(device) if teachers else None,
         after_step=zeros,
         identity=identity,
         save_seconds=save_seconds,
         record=record,
     )
-    tuned = finished(trained)
+    tuned = finished(trained.cpu())
     tuned.labels = model.labels or train.classes
     told: dict[str, Any] = {"on": train.source, "sha256": train.sha256, "pictures": len(train), **recipe.changed()}
     if teachers:

@@ -90,7 +90,8 @@ class Sparsifier:
         """Set what is masked to zero."""
         with torch.no_grad():
             for name, mask in self.masks.items():
-                self.weights[name].masked_fill_(~mask, 0.0)  # a product would leave negative zeros
+                weight = self.weights[name]
+                weight.masked_fill_(~mask.to(weight.device), 0.0)  # a product would leave negative zeros
 
 
 def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) -> dict[str, Tensor]:

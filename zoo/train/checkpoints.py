@@ -71,7 +71,7 @@ class Checkpoints:
         if hashlib.sha256(payload).digest() != digest:
             self.say(f"{path} is damaged; going on from the checkpoint before it, or from the start.")
             return None
-        saved: dict[str, Any] = torch.load(io.BytesIO(payload), weights_only=True)
+        saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return saved
 
 

@@ -44,8 +44,11 @@ class Record:
             self._bar.start()
 
     def step(self, done: int, loss: float) -> None:
+        """Move the bar on; `loss` is the epoch's so far."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=f"Training, loss {loss:.3f}")
+            last = self.rows[-1].get("validation") if self.rows else None
+            told = f"loss {loss:.3f}" + (f", validation {last:.2f}" if last is not None else "")
+            self._bar.update(self._task, completed=done, description=told)
 
     def epoch(self, row: Row) -> None:
         """Keep an epoch's figures: in the file, on the board, and as a line."""
@@ -55,7 +58,8 @@ class Record:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["step"]))
             self._board.flush()
-        self.say("  ".join(f"{name} {_shown(name, value)}" for name, value in row.items() if name != "step"))
+        if self._bar is None:  # a table follows at the end, where there is a terminal to see the bar
+            self.say("  ".join(f"{name} {_shown(name, value)}" for name, value in row.items() if name != "step"))
 
     def say(self, line: str) -> None:
         """One line on stderr, above the bar."""
@@ -69,6 +73,7 @@ class Record:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+            self.say(self.table())
         if self._board is not None:
             self._board.close()
             self._board = None
