@@ -17,7 +17,6 @@ import zoo
 from zoo import registry
 from zoo.build import Model
 from zoo.factory import with_classes
-from zoo.spec import ImageInput
 from zoo.train.data import hold_out, open_pictures, splits
 from zoo.train.loop import Interrupted, accuracy
 from zoo.train.pictures import Pictures
@@ -51,10 +50,15 @@ class Data:
     test: Pictures | None
 
 
-def open_data(settings: Common, input: ImageInput) -> Data:  # noqa: A002
-    """The splits of `settings.data`; a part of train is held out where there is no validation split."""
-    found = splits(settings.data)
+def open_data(settings: Common, model: Model) -> Data:
+    """The splits of `settings.data` as `model` takes them; a part of train is held out where none is for validation.
+
+    Classes that the network knows are numbered as it numbers them.
+    """
+    found, input = splits(settings.data), model.spec.input  # noqa: A001
     train = open_pictures(settings.data, input, split="train", workers=settings.workers)
+    if train.classes != model.labels and set(train.classes) == set(model.labels):
+        train = open_pictures(settings.data, input, split="train", classes=model.labels, workers=settings.workers)
 
     def other(names: tuple[str, ...]) -> Pictures | None:
         name = next((name for name in names if name in found), None)

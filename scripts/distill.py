@@ -33,7 +33,7 @@ def run(settings: Settings) -> None:
         raise ValueError("A student needs a --teacher.")
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.student, fresh=settings.student in registry.MODELS)
-    data = open_data(settings, start.spec.input)
+    data = open_data(settings, start)
     teachers = open_teachers(settings.teacher, data.train.classes)
     student = finetune(
         for_classes(start, data.train.classes),

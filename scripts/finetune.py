@@ -35,7 +35,7 @@ class Settings(Common):
 def run(settings: Settings) -> None:
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.model, fresh=settings.fresh)
-    data = open_data(settings, start.spec.input)
+    data = open_data(settings, start)
     tuned = finetune(
         for_classes(start, data.train.classes),
         data.train,

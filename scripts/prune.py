@@ -41,7 +41,7 @@ class Settings(Common):
 def run(settings: Settings) -> None:
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.model)
-    data = open_data(settings, start.spec.input)
+    data = open_data(settings, start)
     dense = model = for_classes(start, data.train.classes)
     judged = labelled_inputs(data.train, model, settings.pictures) if settings.importance == "taylor" else None
     for number in range(1, settings.rounds + 1):

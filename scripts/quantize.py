@@ -43,7 +43,7 @@ class Settings(Common):
 def run(settings: Settings) -> None:
     torch.manual_seed(settings.recipe.seed)
     dense = open_model(settings.model)
-    data = open_data(settings, dense.spec.input)
+    data = open_data(settings, dense)
     open_teachers((settings.model,), data.train.classes)  # the classes agree
     inputs, labels = labelled_inputs(data.train, dense, settings.pictures)
     budget = {} if settings.max_drop is None else {"max_drop": settings.max_drop, "labelled": (inputs, labels)}

@@ -36,6 +36,7 @@ MODELS: dict[str, str] = {
 # family or foreign spelling -> what it stands for
 ALIASES: dict[str, str] = {
     "mobilenet": "mobilenetv2_cifar.cifar10",
+    "resnet": "resnet20.cifar10",
     "efficientnet": "efficientnet_cifar.cifar10",
 }
 

@@ -123,6 +123,17 @@ def test_teachers_of_other_classes_are_refused(animals: Path, tmp_path: Path) ->
         module.run(settings)
 
 
+def test_known_classes_are_numbered_as_the_network_numbers_them(animals: Path, tmp_path: Path) -> None:
+    common = script("common")
+    model = zoo.create("mobilenet", num_classes=3)
+    model.labels = ("horse", "cat", "dog")
+    data = common.open_data(common.Common(data=str(animals), out=tmp_path), model)
+    assert data.train.classes == data.validation.classes == model.labels
+    assert common.for_classes(model, data.train.classes) is model
+    horses = len(list((animals / "validation" / "horse").iterdir()))
+    assert int((data.validation.labels == 0).sum()) == horses
+
+
 @pytest.mark.slow
 def test_pruning_in_rounds_and_quantizing(animals: Path, tmp_path: Path) -> None:
     tuned = tmp_path / "tuned"

@@ -332,6 +332,12 @@ def test_teachers_of_different_classes_are_refused() -> None:
         Ensemble([fresh(), wide], SPEC.input)
 
 
+def test_teachers_of_another_size_are_refused() -> None:
+    large = build(SPEC.replace(input=ImageInput(size=(16, 16), mean=MEAN, std=STD)))
+    with pytest.raises(ValueError, match=r"takes pictures of \(16, 16\) pixels, the student of \(8, 8\)"):
+        Ensemble([large], SPEC.input)
+
+
 def test_biases_and_batch_norm_are_not_decayed() -> None:
     groups = make_optimizer(fresh(), RECIPE).param_groups
     by_decay = {group["weight_decay"]: group["params"] for group in groups}

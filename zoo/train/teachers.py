@@ -35,6 +35,8 @@ def _change(given: ImageInput, wanted: ImageInput) -> tuple[Tensor, Tensor]:
     """(factor, offset), each (C, 1, 1), from one normalisation to another."""
     if given.channels != wanted.channels:
         raise ValueError(f"A teacher takes {wanted.channels} channels, the student {given.channels}.")
+    if given.size != wanted.size:
+        raise ValueError(f"A teacher takes pictures of {wanted.size} pixels, the student of {given.size}.")
     mean, std, new_mean, new_std = (torch.tensor(v) for v in (given.mean, given.std, wanted.mean, wanted.std))
     return (std / new_std).view(-1, 1, 1), ((mean - new_mean) / new_std).view(-1, 1, 1)
 
