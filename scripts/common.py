@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ class Common:
     """A folder of class folders, Parquet files, or a data set of the Hub."""
     out: Path
     """Folder for the network; checkpoints, curves and figures go to its training/."""
+    image_column: str | None = None
+    """Where Parquet files or a data set of the Hub keep their pictures; default: img or image."""
+    label_column: str | None = None
+    """Where they keep the labels; default: label."""
     held_out: float = 0.1
     """Share of the training pictures to choose by, where the data has no validation split; 0: train on all."""
     device: str = "cpu"
@@ -55,16 +60,24 @@ def open_data(settings: Common, model: Model) -> Data:
 
     Classes that the network knows are numbered as it numbers them.
     """
-    found, input = splits(settings.data), model.spec.input  # noqa: A001
-    train = open_pictures(settings.data, input, split="train", workers=settings.workers)
+    found = splits(settings.data)
+    opened = partial(
+        open_pictures,
+        settings.data,
+        model.spec.input,
+        workers=settings.workers,
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+    )
+    train = opened(split="train")
     if train.classes != model.labels and set(train.classes) == set(model.labels):
-        train = open_pictures(settings.data, input, split="train", classes=model.labels, workers=settings.workers)
+        train = opened(split="train", classes=model.labels)
 
     def other(names: tuple[str, ...]) -> Pictures | None:
         name = next((name for name in names if name in found), None)
         if name is None:
             return None
-        return open_pictures(settings.data, input, split=name, classes=train.classes, workers=settings.workers)
+        return opened(split=name, classes=train.classes)
 
     validation = other(("validation", "val", "valid", "dev"))
     if validation is None and settings.held_out:
@@ -98,11 +111,16 @@ def open_teachers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[Mode
     """The networks of these names, which must know the classes that are taught."""
     teachers = [open_model(name) for name in names]
     for name, teacher in zip(names, teachers, strict=True):
-        if tuple(teacher.labels) != classes:
-            raise ValueError(
-                f"{name} knows other classes than the data has: {_some(teacher.labels)}; {_some(classes)}."
-            )
+        check_classes(name, teacher, classes)
     return teachers
+
+
+def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
+    """Raise ValueError where the network knows others; scripts/finetune.py teaches it these."""
+    if tuple(model.labels) != classes:
+        raise ValueError(
+            f"{name} knows other classes than the data has: {_some(model.labels)}; {_some(classes)}. Fine-tune it first."
+        )
 
 
 def recipe_of(settings: Any) -> dict[str, Any]:
@@ -134,10 +152,22 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none are named"
 
 
+def check_device(device: str) -> None:
+    """Raise ValueError where nothing can be put there."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"Device {device!r} cannot be used here ({reason}); 'cpu' always can.") from None
+
+
 def main(settings: type, run: Callable[[Any], None]) -> None:
     """Read the command line, run, and tell what went wrong in one line."""
     try:
         chosen = tyro.cli(settings, description=sys.modules["__main__"].__doc__)
+        check_device(chosen.device)
+        if chosen.threads < 0 or chosen.workers < 0:
+            raise ValueError(f"threads and workers are at least 0, not {chosen.threads} and {chosen.workers}.")
         if chosen.threads:
             torch.set_num_threads(chosen.threads)
         run(chosen)

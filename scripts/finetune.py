@@ -25,8 +25,8 @@ class Settings(Common):
     """A network's name, or the folder of a saved one."""
     fresh: bool = False
     """Start from random weights."""
-    teacher: tuple[str, ...] = ()
-    """Networks whose answers the student follows, of the same classes."""
+    teacher: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A network of the same classes whose answers to follow; given again, the mean of several."""
     sparsity: float = 0.0
     """Share of the weights to bring to zero over the first half of the steps."""
     recipe: tyro.conf.OmitArgPrefixes[Recipe] = field(default_factory=Recipe)

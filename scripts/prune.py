@@ -13,12 +13,11 @@ from typing import Annotated
 
 import torch
 import tyro
-from common import Common, for_classes, main, open_data, open_model, open_teachers, recipe_of, show
+from common import Common, check_classes, main, open_data, open_model, open_teachers, recipe_of, show
 
 import zoo
 from zoo.finetune import finetune, labelled_inputs
 from zoo.train.recipe import Recipe
-from zoo.weights.file import save
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,19 +38,19 @@ class Settings(Common):
 
 
 def run(settings: Settings) -> None:
+    if settings.rounds < 1 or settings.pictures < 1:
+        raise ValueError(f"rounds and pictures are at least 1, not {settings.rounds} and {settings.pictures}.")
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.model)
     data = open_data(settings, start)
-    dense = model = for_classes(start, data.train.classes)
+    check_classes(settings.model, start, data.train.classes)  # a fresh head would judge channels by chance
+    dense = model = start
     judged = labelled_inputs(data.train, model, settings.pictures) if settings.importance == "taylor" else None
     for number in range(1, settings.rounds + 1):
         out = settings.out if number == settings.rounds else Path(f"{settings.out}.round{number}")
-        narrow = Path(f"{out}.narrow")
-        if not narrow.exists():  # what a stopped run goes on from
-            share = settings.macs ** (1 / settings.rounds)
-            save(zoo.compress(model, "pruned", macs=share, importance=settings.importance, data=judged), narrow)
+        share = settings.macs ** (1 / settings.rounds)
         model = finetune(
-            zoo.load(narrow),
+            zoo.compress(model, "pruned", macs=share, importance=settings.importance, data=judged),
             data.train,
             settings.recipe,
             out,

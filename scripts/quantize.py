@@ -13,7 +13,7 @@ from typing import Annotated
 
 import torch
 import tyro
-from common import Common, main, open_data, open_model, open_teachers, recipe_of, show
+from common import Common, check_classes, main, open_data, open_model, recipe_of, show
 
 import zoo
 from zoo.finetune import CALIBRATION, finetune, labelled_inputs
@@ -41,10 +41,12 @@ class Settings(Common):
 
 
 def run(settings: Settings) -> None:
+    if settings.pictures < 1:
+        raise ValueError(f"pictures is at least 1, not {settings.pictures}.")
     torch.manual_seed(settings.recipe.seed)
     dense = open_model(settings.model)
     data = open_data(settings, dense)
-    open_teachers((settings.model,), data.train.classes)  # the classes agree
+    check_classes(settings.model, dense, data.train.classes)
     inputs, labels = labelled_inputs(data.train, dense, settings.pictures)
     budget = {} if settings.max_drop is None else {"max_drop": settings.max_drop, "labelled": (inputs, labels)}
     rounded = zoo.compress(

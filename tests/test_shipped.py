@@ -154,6 +154,8 @@ def test_compressed_is_faster(dense: str, threads: int) -> None:
     variants = ("dense", "pruned", "int8", "distilled", "sparse", "pruned-int8")
     models = [zoo.create(dense if variant == "dense" else f"{dense}-{variant}") for variant in variants]
     limits = {1: dict.fromkeys(variants, 1.1), 32: {"pruned": 0.75, "int8": 0.6}}
+    if dense.startswith("resnet"):
+        limits[32]["pruned"] = 0.88  # its maps of 32x32 have 16 channels or fewer, and oneDNN works by 16
     if any(row.args.get("se_channels") for row in models[0].spec):
         # A dozen small calls more in every block, whose cost differs from host to host: at batch 32 int8 took .44 to
         # .71 of dense, pruned .52 to .79.

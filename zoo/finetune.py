@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def finetune(
     """
     out = Path(out)
     trained, zeros = trainable(model, labelled_inputs(train, model)[0])
+    if zeros is not None and sparsity:
+        raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity out.")
+    whose = {"start": _digest(model), "teachers": [_digest(one) for one in teachers], "sparsity": sparsity}
     trained.to(device)
     if sparsity:
         zeros = Sparsifier(trained, sparsity=sparsity)
@@ -60,7 +64,7 @@ def finetune(
         validation=validation,
         teacher=Ensemble(teachers, model.spec.input).to(device) if teachers else None,
         after_step=zeros,
-        identity=identity,
+        identity={**(identity or {}), **whose},
         save_seconds=save_seconds,
         record=record,
     )
@@ -69,8 +73,8 @@ def finetune(
     told: dict[str, Any] = {"on": train.source, "sha256": train.sha256, "pictures": len(train), **recipe.changed()}
     if teachers:
         told["teacher"] = ", ".join(teacher.spec.name for teacher in teachers)
-    if sparsity:
-        told["sparsity"] = sparsity
+    if zeros is not None:
+        told["sparsity"] = sparsity or round(_share_of_zeros(model), 3)
     if validation is not None:
         told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
     tuned.made = {**tuned.made, "trained": told}
@@ -100,15 +104,27 @@ def is_sparse(model: Model) -> bool:
     passes = [one.get("pass") for one in model.made.get("passes", [])]
     if "sparse" in passes or model.made.get("trained", {}).get("sparsity"):
         return True
-    weights = [t for key, t in model.state_dict().items() if key.endswith("weight") and t.ndim > 1]
-    zeros = sum(int((w == 0).sum()) for w in weights)
-    return 2 * zeros >= sum(w.numel() for w in weights)
+    return _share_of_zeros(model) >= 0.5
 
 
 def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
-    """(inputs (N, C, H, W), labels (N,)): the first `count` training pictures, as the network takes them."""
-    images, labels = next(iter(train.stream([torch.arange(min(count, len(train)))], 0)))
+    """(inputs (N, C, H, W), labels (N,)): `count` training pictures, the same each time, as the network takes them."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders come class by class
+    images, labels = next(iter(train.stream([order[:count]], 0)))
     return normalize(images, model.spec.input.mean, model.spec.input.std), labels
+
+
+def _share_of_zeros(model: Model) -> float:
+    weights = [t for key, t in model.state_dict().items() if key.endswith("weight") and t.ndim > 1]
+    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def _digest(model: Model) -> str:
+    """Of the spec and every tensor."""
+    digest = sha256(model.spec.dumps().encode())
+    for key, tensor in model.state_dict().items():
+        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _copied(model: Model) -> Model:

@@ -56,7 +56,7 @@ def shifted(images: Tensor, by: int, *, mirror: bool = True) -> Tensor:
     batch, height, width, _ = images.shape
     if not by and not mirror:
         return images
-    rows, columns = (_moved(size, by, batch) for size in (height, width))
+    rows, columns = (_moved(size, min(by, size - 1), batch) for size in (height, width))
     if mirror:
         turned = torch.randint(0, 2, (batch, 1)).bool()
         columns = torch.where(turned, columns.flip(1), columns)

@@ -70,6 +70,7 @@ class Checkpoints:
         payload, digest = content[:-DIGEST], content[-DIGEST:]
         if hashlib.sha256(payload).digest() != digest:
             self.say(f"{path} is damaged; going on from the checkpoint before it, or from the start.")
+            path.replace(path.with_suffix(".damaged"))  # else it would count among those that are kept
             return None
         saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return saved

@@ -1,4 +1,4 @@
-"""Small pictures held in memory as uint8, augmented a batch at a time.
+"""Small pictures held in memory as uint8.
 
 Shapes: N pictures in the set, B in a batch, H and W height and width, 3 colours.
 """
@@ -76,41 +76,6 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in channels_last order."""
     scaled = (images.float() / 255 - torch.tensor(mean)) / torch.tensor(std)
     return scaled.permute(0, 3, 1, 2)
-
-
-def augment(images: Tensor, generator: torch.Generator, *, pad: int = 4, hole: int = 8) -> Tensor:
-    """A random crop after reflected padding, a mirror, and one square hole for every picture of (B, H, W, 3).
-
-    The hole (Cutout: DeVries and Taylor, 2017) is filled with a middling grey.
-    """
-    batch, height, width, _ = images.shape
-
-    def draw(high: int) -> Tensor:
-        return torch.randint(0, high, (batch, 1), generator=generator)
-
-    def shifted(size: int, offset: Tensor) -> Tensor:
-        index = torch.arange(size) + offset - pad
-        return size - 1 - (size - 1 - index.abs()).abs()
-
-    rows, columns = shifted(height, draw(2 * pad + 1)), shifted(width, draw(2 * pad + 1))
-    mirrored = draw(2).bool()
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    cropped = images[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-
-    def inside(size: int) -> Tensor:
-        distance = torch.arange(size) - draw(size)
-        return (distance >= -(hole // 2)) & (distance < hole - hole // 2)
-
-    covered = inside(height)[:, :, None] & inside(width)[:, None, :]
-    return cropped.masked_fill(covered[..., None], 121)
-
-
-def batches(data: ImageSet, size: int, generator: torch.Generator, *, hole: int = 8) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled epoch of (images uint8, labels); the last, smaller batch is left out."""
-    order = torch.randperm(len(data), generator=generator)
-    for start in range(0, len(data) - size + 1, size):
-        index = order[start : start + size]
-        yield augment(data.images[index], generator, hole=hole), data.labels[index]
 
 
 def class_names(path: str | Path) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from zoo.build import Model
 from zoo.train.augment import Augmentation
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.images import normalize
-from zoo.train.losses import distillation
+from zoo.train.losses import soft_labels
 from zoo.train.memory import kept_memory
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.pictures import Pictures
@@ -150,10 +150,9 @@ class _Run:
         for _ in range(skipped, self.steps):
             self._step(batches)
             self.record.step(self.done, self.loss_sum / (self.done - number * self.steps))
-            if signalled:
+            if signalled and self.done % self.steps:  # behind the last step, the epoch's end saves
                 self._save()
-                self.record.say(f"Saved at step {self.done:,}; the same command goes on from here.")
-                raise Interrupted(f"signal {signalled[0]}")
+                self._stop(signalled)
             if time.monotonic() - saved >= save_seconds and self.done % self.steps:
                 self._save()
                 saved = time.monotonic()
@@ -171,6 +170,12 @@ class _Run:
         self.rows, self.loss_sum = [*self.rows, row], 0.0
         self._save()
         self.record.epoch(row)
+        if signalled and self.done < self.total:
+            self._stop(signalled)
+
+    def _stop(self, signalled: list[int]) -> None:
+        self.record.say(f"Saved at step {self.done:,}; the same command goes on from here.")
+        raise Interrupted(f"signal {signalled[0]}")
 
     def finish(self) -> Model:
         """The trained model, in eval mode: the moving average where one was kept."""
@@ -223,10 +228,11 @@ class _Run:
             with torch.no_grad():
                 soft = None if self.teacher is None else self.teacher(x).float()
         logits = logits.float()
+        hard = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         if soft is None:
-            return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), x
-        loss = distillation(logits, soft, labels, temperature=recipe.temperature, weight=recipe.soft_weight)
-        return loss, x
+            return hard, x
+        softened = soft_labels(logits, soft, temperature=recipe.temperature)
+        return recipe.soft_weight * softened + (1 - recipe.soft_weight) * hard, x
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}

@@ -50,7 +50,7 @@ def _rates(recipe: Recipe, total: int) -> list[float]:
             probe,
             recipe.learning_rate,
             total_steps=total + 1,
-            pct_start=recipe.warmup,
+            pct_start=recipe.warmup + 1e-9,  # torch divides by 0 where the rise is of one step exactly
             cycle_momentum=False,
             final_div_factor=1e4,
         )

@@ -32,6 +32,8 @@ class Record:
         """Start, or go on behind `rows`, with `done` of `total` steps."""
         self.rows = [dict(row) for row in rows]
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.rows:  # the process may have died between the checkpoint and the file
+            write_csv(self.rows, self.folder / "metrics.csv")
         self._board = _board(self.folder, done)
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
