@@ -119,7 +119,8 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
     """Raise ValueError where the network knows others; scripts/finetune.py teaches it these."""
     if tuple(model.labels) != classes:
         raise ValueError(
-            f"{name} knows other classes than the data has: {_some(model.labels)}; {_some(classes)}. Fine-tune it first."
+            f"{name} knows other classes than the data has: {_some(model.labels)}; {_some(classes)}. "
+            "Fine-tune it first."
         )
 
 
