@@ -17,7 +17,7 @@ from rich.text import Text
 import zoo
 from zoo import registry
 from zoo.build import Model
-from zoo.factory import with_classes
+from zoo.factory import check_device, with_classes
 from zoo.train.data import hold_out, open_pictures, splits
 from zoo.train.loop import Interrupted, accuracy
 from zoo.train.pictures import Pictures
@@ -151,15 +151,6 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none are named"
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError where nothing can be put there."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"Device {device!r} cannot be used here ({reason}); 'cpu' always can.") from None
 
 
 def main(settings: type, run: Callable[[Any], None]) -> None:

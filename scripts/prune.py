@@ -44,6 +44,7 @@ def run(settings: Settings) -> None:
     start = open_model(settings.model)
     data = open_data(settings, start)
     check_classes(settings.model, start, data.train.classes)  # a fresh head would judge channels by chance
+    teachers = open_teachers(settings.teacher, data.train.classes)
     dense = model = start
     judged = labelled_inputs(data.train, model, settings.pictures) if settings.importance == "taylor" else None
     for number in range(1, settings.rounds + 1):
@@ -55,7 +56,7 @@ def run(settings: Settings) -> None:
             settings.recipe,
             out,
             validation=data.validation,
-            teachers=open_teachers(settings.teacher, data.train.classes),
+            teachers=teachers,
             identity={**recipe_of(settings), "round": number},
             save_seconds=settings.save_seconds,
             device=settings.device,

@@ -290,7 +290,7 @@ def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Pat
         raise ValueError(f"{where} holds a {name.arch} of other widths: a pruned one is named {name.arch}-pruned.")
     if "pruned" in name.passes and dense and kinds.cost(found).parameters >= kinds.cost(dense).parameters:
         raise ValueError(f"{where} holds a {found.name} of full width; nothing is pruned there, so it is no {name}.")
-    if "sparse" in name.passes and (zeros := _share_of_zeros(model)) < LEAST_SPARSITY:
+    if "sparse" in name.passes and (zeros := share_of_zeros(model)) < LEAST_SPARSITY:
         raise ValueError(
             f"{where} holds weights of which {zeros:.1%} are zero; that is not sparse, so it is no {name}."
         )
@@ -306,7 +306,8 @@ def _dense(found: ModelSpec) -> ModelSpec | None:
     return dense.upto(last.name) if last.name in [row.name for row in dense] else dense
 
 
-def _share_of_zeros(model: Model) -> float:
+def share_of_zeros(model: Model) -> float:
+    """Of the weights of convolutions and linear layers."""
     weights = [tensor for key, tensor in model.state_dict().items() if key.endswith(".weight") and tensor.dim() >= 2]
     return sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
 
@@ -323,8 +324,12 @@ def _check_options(
         raise ValueError(f"num_classes is a whole number, 0 for no classifier, not {num_classes!r}.")
     if out_indices is not None and not features_only:
         raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
-    if device is None:
-        return
+    if device is not None:
+        check_device(device)
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError where no tensor can be put there."""
     import torch
 
     try:

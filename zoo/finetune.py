@@ -15,6 +15,7 @@ from zoo.build import Model
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
 from zoo.compress.sparsify import Sparsifier
+from zoo.factory import share_of_zeros
 from zoo.train.images import normalize
 from zoo.train.loop import accuracy, fit
 from zoo.train.pictures import Pictures
@@ -74,7 +75,7 @@ def finetune(
     if teachers:
         told["teacher"] = ", ".join(teacher.spec.name for teacher in teachers)
     if zeros is not None:
-        told["sparsity"] = sparsity or round(_share_of_zeros(model), 3)
+        told["sparsity"] = sparsity or round(share_of_zeros(model), 3)
     if validation is not None:
         told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
     tuned.made = {**tuned.made, "trained": told}
@@ -104,7 +105,7 @@ def is_sparse(model: Model) -> bool:
     passes = [one.get("pass") for one in model.made.get("passes", [])]
     if "sparse" in passes or model.made.get("trained", {}).get("sparsity"):
         return True
-    return _share_of_zeros(model) >= 0.5
+    return share_of_zeros(model) >= 0.5
 
 
 def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
@@ -112,11 +113,6 @@ def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> 
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders come class by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
     return normalize(images, model.spec.input.mean, model.spec.input.std), labels
-
-
-def _share_of_zeros(model: Model) -> float:
-    weights = [t for key, t in model.state_dict().items() if key.endswith("weight") and t.ndim > 1]
-    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
 
 
 def _digest(model: Model) -> str:

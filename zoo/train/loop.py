@@ -25,7 +25,7 @@ from zoo.build import Model
 from zoo.train.augment import Augmentation
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.images import normalize
-from zoo.train.losses import soft_labels
+from zoo.train.losses import distillation
 from zoo.train.memory import kept_memory
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.pictures import Pictures
@@ -228,11 +228,11 @@ class _Run:
             with torch.no_grad():
                 soft = None if self.teacher is None else self.teacher(x).float()
         logits = logits.float()
-        hard = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        smoothing = recipe.label_smoothing
         if soft is None:
-            return hard, x
-        softened = soft_labels(logits, soft, temperature=recipe.temperature)
-        return recipe.soft_weight * softened + (1 - recipe.soft_weight) * hard, x
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing), x
+        strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
+        return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}

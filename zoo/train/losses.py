@@ -22,10 +22,16 @@ def soft_labels(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -
 
 
 def distillation(
-    student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float = 4.0, weight: float = 0.9
+    student: Tensor,
+    teacher: Tensor,
+    labels: Tensor,
+    *,
+    temperature: float = 4.0,
+    weight: float = 0.9,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """`weight` parts of `soft_labels`, the rest cross-entropy with the true labels (B,)."""
-    hard = F.cross_entropy(student, labels)
+    """`weight` parts of `soft_labels`, the rest cross-entropy with the true labels (B,), or shares (B, K)."""
+    hard = F.cross_entropy(student, labels, label_smoothing=label_smoothing)
     return weight * soft_labels(student, teacher, temperature=temperature) + (1 - weight) * hard
 
 
