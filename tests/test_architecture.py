@@ -25,7 +25,7 @@ ALLOWED = {
     "models": {"zoo.spec", "zoo.models"},
     "registry": {"zoo.spec", "zoo.naming", "zoo.models"},
     "blocks": {"torch", "zoo.blocks"},
-    "build": {"torch", "zoo.spec", "zoo.kinds", "zoo.registry"},
+    "build": {"torch", "zoo.spec", "zoo.kinds", "zoo.registry", "zoo.blocks.flat"},
     "features": {"torch", "zoo.kinds", "zoo.build"},
 }
 # room -> what it may never import

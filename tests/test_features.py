@@ -15,7 +15,7 @@ import toy_shipped
 import zoo
 from networks import gated, pictures, randomize, small
 from zoo import kinds, registry
-from zoo.blocks.int8.layer import reference_execution
+from zoo.blocks.int8 import reference_execution
 from zoo.build import Model, build, from_state
 from zoo.compress import compress
 from zoo.factory import with_classes

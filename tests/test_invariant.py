@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+import zoo
 from networks import gated, pictures, small
 from zoo import kinds, registry
 from zoo.build import Model, build
@@ -26,6 +27,7 @@ VARIANTS = (
     "sparse-int8",
     "pruned-sparse-int8",
     "qat",
+    "fused",
 )
 SUBJECTS = (*registry.MODELS, "gated")
 
@@ -36,6 +38,8 @@ def make(subject: str, variant: str) -> Model:
         return model
     if variant == "qat":
         return prepare_qat(model, pictures(model))
+    if variant == "fused":
+        return zoo.fuse(model)
     calibration = pictures(model) if "int8" in variant else None
     return compress(model, variant, calibration=calibration, macs=0.6 if "pruned" in variant else None)
 

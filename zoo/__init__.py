@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.compress.sparsify import Sparsifier as Sparsifier
     from zoo.evaluate import evaluate as evaluate
     from zoo.factory import create as create
+    from zoo.fuse import fuse as fuse
     from zoo.listing import info as info
     from zoo.listing import list_models as list_models
     from zoo.naming import Name as Name
@@ -56,6 +57,7 @@ _PUBLIC = {
     "compare": "zoo.compare:compare",
     "preprocess": "zoo.preprocess:preprocess",
     "samples": "zoo.samples:samples",
+    "fuse": "zoo.fuse:fuse",
     "build": "zoo.build:build",
     "edit": "zoo.build:edit",
     "blocks": "zoo.blocks",

@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.blocks.flat import FlatCalls
 from zoo.registry import BLOCKS, fetch
 from zoo.spec import Block, ModelSpec, SpecError
 
@@ -27,6 +28,7 @@ class Model(nn.Module):
         self.labels: tuple[str, ...] = ()
         self.made: Mapping[str, Any] = {}
         self._kept = frozenset(tap for row in spec for tap in row.taps)
+        self._flat = FlatCalls()
         reads = "float32"
         for row in spec:
             if hasattr(self, row.name):
@@ -39,6 +41,8 @@ class Model(nn.Module):
         self._check_input(x)
         taps = tuple(taps)
         wanted = self._kept.union(taps)
+        if not wanted:
+            return self._flat(tuple(self._modules.values()), x)  # type: ignore[arg-type]
         unknown = wanted - {"input", *self._modules}
         if unknown:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
@@ -169,6 +173,8 @@ def _check_edges(model: Model) -> None:
                 raise ValueError(f"Row {row.name!r} has an edge that is no scale and zero point: {edges.tolist()}.")
             if row.precision == "int8" and before is not None and not torch.equal(before, edges[0]):
                 raise ValueError(f"Row {row.name!r} reads its uint8 input otherwise than the row before it writes it.")
+            if row.precision == "int8":
+                module.edge_list  # read now: while it is exported, its tensors have no values  # noqa: B018
         before = edges[-1] if edges is not None and row.emits == "uint8" else None
 
 

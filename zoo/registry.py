@@ -69,6 +69,13 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("global_pool", "qat"): "zoo.blocks.qat.rows:QatGlobalPool",
     ("hidden", "qat"): "zoo.blocks.qat.rows:QatHidden",
     ("classifier", "qat"): "zoo.blocks.qat.rows:QatClassifier",
+    ("conv_norm_act", "fused"): "zoo.blocks.fused.rows:FusedConvNormAct",
+    ("depthwise_separable", "fused"): "zoo.blocks.fused.rows:FusedDepthwiseSeparable",
+    ("inverted_residual", "fused"): "zoo.blocks.fused.rows:FusedInvertedResidual",
+    ("basic_block", "fused"): "zoo.blocks.fused.rows:FusedBasicBlock",
+    ("bottleneck", "fused"): "zoo.blocks.fused.rows:FusedBottleneck",
+    ("hidden", "fused"): "zoo.blocks.fused.rows:FusedHidden",
+    ("classifier", "fused"): "zoo.blocks.fused.rows:FusedClassifier",
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PRECISIONS = ("float32", "int8", "qat")  # qat: trained with the roundings of int8
+PRECISIONS = ("float32", "int8", "qat", "fused")  # qat: trained with the roundings of int8; fused: norms folded in
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8

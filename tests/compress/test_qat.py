@@ -53,7 +53,7 @@ def train(model: Model, make: Callable, steps: int = 3, batch: int = 4) -> list[
 
 
 def rows_agree(qat: Model, x: torch.Tensor) -> None:
-    """Row by row on the same input, the same codes as the int8 conversion, to one unit."""
+    """Row by row on the same input, the same codes as the int8 conversion, to one unit an edge."""
     int8 = compress(qat, "int8")
     floats = x
     with torch.inference_mode(), reference_execution():
@@ -65,7 +65,9 @@ def rows_agree(qat: Model, x: torch.Tensor) -> None:
                 scale, zero = theirs.edges[-1]
                 codes = found / scale + zero
                 assert (codes - codes.round()).abs().max() < 1e-3, row.name
-                assert int((codes.round() - expected).abs().max()) <= 1, row.name
+                off = (codes.round() - expected).abs()
+                inside = len(theirs.edges) > 2  # float sums may turn an inner code, which may turn two of the row's
+                assert off.max() <= 1 + inside and (off > 1).float().mean() < 1e-3, row.name
             elif row.precision == "float32" or row.kind == "classifier":
                 torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
             else:

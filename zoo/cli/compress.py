@@ -28,6 +28,9 @@ def run(
         str | None,
         typer.Option(help="int8: rows that stay float32, as names with commas, or how many of the most sensitive."),
     ] = None,
+    reduce_range: Annotated[
+        bool, typer.Option("--reduce-range", help="int8: weights of 7 bits, for x86 without VNNI.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a smaller network of one, and save it."""
@@ -43,6 +46,7 @@ def run(
         model = open_model(name)
         data = _calibration(model, name, calibration or []) if "int8" in wanted else None
         given = {"macs": macs, "sparsity": sparsity, "observer": observer, "keep_float": _rows(keep_float)}
+        given["reduce_range"] = reduce_range or None
         options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         save(compress(model, passes, calibration=data, **options), folder)
     after = info(folder)

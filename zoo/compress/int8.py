@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.blocks.int8.onednn import REDUCED
 from zoo.build import Model, learned_edges
 from zoo.compress import quantize
 from zoo.compress.bias import input_means
@@ -29,11 +30,13 @@ def plan(
     correct_bias: bool = True,
     max_drop: float | None = None,
     labelled: Any = None,
+    reduce_range: bool = False,
 ) -> Decision:
     """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32.
 
     A number in `keep_float` asks for that many of the most sensitive rows (`compress.sensitivity`). With `max_drop`, as
     many more stay as it takes to lose at most so many points of top-1 accuracy on `labelled`, (inputs, labels).
+    With `reduce_range` weights have 7 bits, so that products do not saturate on x86 without VNNI.
     With `correct_bias`, biases take back the mean shift that rounding the weights makes on the calibration inputs.
 
     A network in quantization-aware training needs no data, and takes none: its edges are those it has learned.
@@ -57,6 +60,8 @@ def plan(
     elif isinstance(keep_float, int) and keep_float:
         kept += list(row_errors(model, edges, means, batches))[:keep_float]
         told = {"chosen_by": {"sensitivity": keep_float}}
+    if reduce_range:
+        told["reduce_range"] = True
     edges = quantize.shared(model.spec, {name: of_row for name, of_row in edges.items() if name not in kept})
     recipe = {
         "observer": observer,
@@ -75,7 +80,8 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """Weights folded and rounded; zeros stay zeros."""
-    return quantize.carry(state, spec, decision.choices["edges"], "int8", decision.choices["means"])
+    widest = REDUCED if decision.recipe.get("reduce_range") else 127
+    return quantize.carry(state, spec, decision.choices["edges"], "int8", decision.choices["means"], widest)
 
 
 def _trained(model: Model, data: Any) -> Decision:
@@ -97,8 +103,8 @@ def _check(model: Model, observer: str, keep_float: int | tuple[str, ...], max_d
             raise ValueError("keep_float as a number and max_drop both say how many rows stay float32: give one.")
     elif unknown := set(keep_float) - {row.name for row in spec}:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
-    if any(row.precision != "float32" for row in spec):
-        raise ValueError(f"{spec.name} is int8 already.")
+    if narrow := sorted({row.precision for row in spec} - {"float32"}):
+        raise ValueError(f"{spec.name} is {narrow[0]} already; int8 is made of the float network.")
     if (max_drop is None) != (labelled is None):
         raise ValueError("max_drop, in points of top-1 accuracy, and labelled=(inputs, labels) belong together.")
     number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)

@@ -36,6 +36,8 @@ def prepare_qat(
     found = {row.precision for row in spec}
     if "qat" in found:
         raise ValueError(f'{spec.name} is in quantization-aware training already; compress(model, "int8") ends it.')
+    if "fused" in found:
+        raise ValueError(f"{spec.name} is fused for inference: train the network it was made of.")
     unknown = set(keep_float) - {row.name for row in spec}
     if unknown:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")

@@ -59,28 +59,40 @@ def respec(spec: ModelSpec, edges: Edges, precision: str) -> ModelSpec:
 
 
 def carry(
-    state: Mapping[str, Tensor], spec: ModelSpec, edges: Edges, precision: str, means: Means
+    state: Mapping[str, Tensor],
+    spec: ModelSpec,
+    edges: Edges,
+    precision: str,
+    means: Means,
+    widest: int = 127,
 ) -> dict[str, Tensor]:
-    """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected."""
+    """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected.
+
+    int8 weights are codes in -widest..widest.
+    """
     out = {}
     for row in spec:
         if row.name not in edges:
             out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
             continue
-        for prefix, weight, bias in _real_layers(state, row, means):
+        for prefix, weight, bias in _real_layers(state, row, means, widest):
             if precision == "int8":
-                out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight)
+                out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight, widest)
             else:
                 out[f"{prefix}weight"] = weight
             out[f"{prefix}bias"] = bias
         device = next(iter(state.values())).device
+        if precision == "fused":
+            continue
         out[f"{row.name}.edges"] = torch.tensor(edges[row.name], dtype=torch.float32, device=device)
         if precision == "qat" and len(edges[row.name]) > 1:
             out[f"{row.name}.stretch"] = torch.zeros(len(edges[row.name]) - 1, device=device)
     return out
 
 
-def _real_layers(state: Mapping[str, Tensor], row: Block, means: Means) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _real_layers(
+    state: Mapping[str, Tensor], row: Block, means: Means, widest: int
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(key up to the tensor's name, float weight, float bias) of each of the row's layers, batch norm folded."""
     args = kinds.arguments(row)
     for layer in kinds.KINDS[row.kind].layers(args):
@@ -88,7 +100,7 @@ def _real_layers(state: Mapping[str, Tensor], row: Block, means: Means) -> Itera
         if row.precision == "float32":
             path = f"{row.name}.{layer.path}"
             weight, bias = _folded(state, path, layer.norm, args.get("eps", 0.0))
-            codes, scale = quantize_weight(weight)
+            codes, scale = quantize_weight(weight, widest)
             rounded = codes.double() * _by_channel(scale.double(), weight)
             bias = (bias.double() + correction(weight, rounded, layer, means, path)).float()
         elif row.precision == "int8":

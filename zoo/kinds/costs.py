@@ -44,7 +44,7 @@ def check(spec: ModelSpec) -> ModelSpec:
         wanted = KINDS[row.kind].taps
         if len(row.taps) != wanted:
             raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
-        if row.emits == "uint8" and row.precision == "float32":
+        if row.emits == "uint8" and row.precision in ("float32", "fused"):
             raise SpecError(f"Row {row.name!r} is {row.precision}, so it cannot emit uint8.")
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
         if before.emits == "uint8" and row.precision != before.precision:

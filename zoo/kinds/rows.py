@@ -48,7 +48,7 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
             out[f"{layer.int8_path}weight"] = ("int8", (target, source, *window))
             out[f"{layer.int8_path}scale"] = ("float32", (target,))
             out[f"{layer.int8_path}bias"] = ("float32", (target,))
-        elif block.precision == "qat":
+        elif block.precision in ("qat", "fused"):
             out[f"{layer.int8_path}weight"] = ("float32", (target, source, *window))
             out[f"{layer.int8_path}bias"] = ("float32", (target,))
         elif layer.norm:
@@ -59,7 +59,7 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
         else:
             out[f"{layer.path}weight"] = ("float32", (target, source, *window))
             out[f"{layer.path}bias"] = ("float32", (target,))
-    if block.precision != "float32":
+    if block.precision in ("int8", "qat"):
         edges = len(KINDS[block.kind].edges(args))
         out["edges"] = ("float32", (edges, 2))
         if block.precision == "qat" and edges > 1:

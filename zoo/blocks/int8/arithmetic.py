@@ -5,6 +5,8 @@ int8 in -127..127 with one scale an output channel and no zero point; sums are e
 Shapes: B batch, C and O channels, H and W height and width.
 """
 
+import functools
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.padding import borders
+
+Size = Sequence[int]  # height and width of a map
 
 
 class Edge(NamedTuple):
@@ -30,9 +34,9 @@ class Window(NamedTuple):
     groups: int = 1
     padding: str = "symmetric"
 
-    def borders(self, x: Tensor, weight: Tensor) -> tuple[int, int, int, int]:
-        """(left, right, top, bottom) around the map (B, C, H, W)."""
-        return borders(x.shape[2:], weight.shape[-1], self.stride, self.dilation, self.padding)
+    def borders(self, size: Size, kernel_size: int) -> tuple[int, int, int, int]:
+        """(left, right, top, bottom) around a map of `size`."""
+        return borders(size, kernel_size, self.stride, self.dilation, self.padding)
 
 
 def quantize(x: Tensor, edge: Edge) -> Tensor:
@@ -45,11 +49,14 @@ def dequantize(codes: Tensor, edge: Edge) -> Tensor:
     return (codes.float() - edge.zero) * edge.scale
 
 
-def quantize_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(O, ...) floats to (int8 codes, scale (O,)), symmetric for each output channel (Jacob et al., 2018)."""
+def quantize_weight(weight: Tensor, widest: int = 127) -> tuple[Tensor, Tensor]:
+    """(O, ...) floats to (int8 codes in -widest..widest, scale (O,)), symmetric for each output channel.
+
+    Jacob et al., 2018.
+    """
     largest = weight.flatten(1).abs().amax(1)
-    scale = torch.where(largest > 0, largest, torch.ones_like(largest)) / 127
-    codes = torch.round(weight / scale.view(-1, *[1] * (weight.dim() - 1))).clamp_(-127, 127).to(torch.int8)
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest)) / widest
+    codes = torch.round(weight / scale.view(-1, *[1] * (weight.dim() - 1))).clamp_(-widest, widest).to(torch.int8)
     return codes, scale
 
 
@@ -71,7 +78,7 @@ def activate(x: Tensor, activation: str) -> Tensor:
 def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, window: Window) -> Tensor:
     """(B, C, H, W) codes to (B, O, ceil(H / stride), ceil(W / stride)) floats, before the activation."""
     values = codes.float() - source.zero
-    left, right, top, bottom = window.borders(codes, weight)
+    left, right, top, bottom = window.borders(codes.shape[2:], weight.shape[-1])
     if (left, top) != (right, bottom):
         values = F.pad(values, (0, right - left, 0, bottom - top))
     with exact(codes.device):
@@ -84,6 +91,26 @@ def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: T
     with exact(codes.device):
         sums = F.linear(codes.float() - source.zero, weight.float())
     return sums * (source.scale * scale) + bias
+
+
+def mean(codes: Tensor, source: Edge) -> Tensor:
+    """(B, C, H, W) codes to (B, C) floats."""
+    return (codes.mean((2, 3), dtype=torch.float32) - source.zero) * source.scale
+
+
+def largest(codes: Tensor, edge: Edge, kernel_size: int, stride: int) -> Tensor:
+    """(B, C, H, W) codes to the largest of each window, (B, C, ceil(H / stride), ceil(W / stride)), channels_last.
+
+    Slices, since `F.max_pool2d` takes no uint8; code 0, the least there is, stands for the border.
+    """
+    out = F.pad(codes, [kernel_size // 2] * 4)
+    for dim in (2, 3):
+        count = (out.shape[dim] - kernel_size) // stride + 1
+        slices = [out.narrow(dim, i, (count - 1) * stride + 1) for i in range(kernel_size)]
+        out = functools.reduce(
+            torch.maximum, [one[:, :, ::stride] if dim == 2 else one[..., ::stride] for one in slices]
+        )
+    return out.contiguous(memory_format=torch.channels_last)
 
 
 def exact(device: torch.device) -> AbstractContextManager[object]:

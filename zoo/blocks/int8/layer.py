@@ -1,45 +1,47 @@
 """The int8 leaf: one convolution or linear layer with integer weights, and what all int8 modules share."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
+from zoo.blocks import flat
 from zoo.blocks.int8 import arithmetic, onednn
-from zoo.blocks.int8.arithmetic import Edge, Window
+from zoo.blocks.int8.arithmetic import Edge, Size, Window
+from zoo.blocks.int8.execution import plain, runs_fast
 
-MAX_PACKS = 8  # image sizes kept ready a layer
-
-_forced_reference: ContextVar[bool] = ContextVar("forced_reference", default=False)
-
-
-@contextmanager
-def reference_execution() -> Iterator[None]:
-    """While open, int8 modules of this thread compute in plain float operators: slow, exact, exportable."""
-    token = _forced_reference.set(True)
-    try:
-        yield
-    finally:
-        _forced_reference.reset(token)
-
-
-def runs_fast(device: torch.device) -> bool:
-    """Whether int8 modules on `device` use oneDNN's integer operators now."""
-    return not _forced_reference.get() and device.type == "cpu" and onednn.trusted()
+MAX_PACKS = 8  # kept ready a layer
 
 
 class Int8Module(nn.Module):
     """Tensors keep their dtypes under `.half()` and `.to(dtype)`; what is derived from them is dropped on a change.
 
-    Loading and moving are noticed; whoever writes into a tensor in place calls `forget()` afterwards.
+    Loading, moving and assigning are noticed; whoever writes into a tensor in place calls `forget()` afterwards.
     """
 
     def forget(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
+        flat.changed()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, (Tensor, nn.Module)):
+            self.forget()
+
+    def register_forward_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
+    ) -> RemovableHandle:
+        flat.changed()
+        return super().register_forward_hook(hook, prepend=prepend, with_kwargs=with_kwargs, always_call=always_call)
+
+    def register_forward_pre_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        flat.changed()
+        return super().register_forward_pre_hook(hook, prepend=prepend, with_kwargs=with_kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Int8Module":
         def keeping_dtype(tensor: Tensor) -> Tensor:
@@ -102,11 +104,12 @@ class Int8Layer(Int8Module):
         self.register_buffer("bias", torch.zeros(shape[0], dtype=torch.float32))
 
     def forget(self) -> None:
-        self._packs: dict[tuple[int, int, Edge, bool], Any] = {}
+        super().forget()
+        self._calls: dict[Any, Callable[..., Tensor]] = {}
         self._real: tuple[Tensor, Tensor] | None = None
 
     def _underived(self) -> dict[str, Any]:
-        return {"_packs": {}, "_real": None}
+        return {"_calls": {}, "_real": None}
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.window}, activation={self.activation}"
@@ -125,22 +128,31 @@ class Int8Layer(Int8Module):
         `skip` codes are added before rounding, and the activation called `after` follows that sum.
         """
         if not runs_fast(x.device) or not x.numel():
-            return self._reference(x, source, target, skip, skip_edge, after)
-        if skip is not None and (self.activation != "none" or after not in onednn.AFTER_ADD):
-            # The operators know no activation between the convolution and the sum, and few behind the sum.
-            assert target is not None and skip_edge is not None
-            y = self(x, source, None) + arithmetic.dequantize(skip, skip_edge)
-            return arithmetic.quantize(arithmetic.activate(y, after), target)
-        if self.linear:
-            return self._pack(x, source, True)(x, target)
-        if self.pointwise and skip is None:
-            return self._pack(x, source, True).on_map(x, target)
-        pack = self._pack(x, source, False)
-        if target is not None and pack.rounding > target.scale / 4:
-            return self._reference(x, source, target, skip, skip_edge, after)
-        if skip is None:
-            return pack(x, target)
-        return pack.add(x, target, _owned(skip), skip_edge, after)
+            return self._plain(x, source, target, skip, skip_edge, after)
+        call = self.bound(x.shape[2:], source, target, skip_edge, after)
+        # The fused add overwrites what it adds to: whoever else reads that keeps it.
+        return call(x) if skip is None else call(x, skip.clone(memory_format=torch.channels_last))
+
+    def bound(
+        self, size: Size, source: Edge, target: Edge | None, skip_edge: Edge | None = None, after: str = "none"
+    ) -> Callable[..., Tensor]:
+        """`forward` in oneDNN's operators for maps of `size`, as a function of `x`, or of `x` and a `skip`, which it
+        overwrites."""
+        # A convolution packed for another image size is reordered at every call, up to 400 times slower.
+        one_for_all = self.linear or (self.pointwise and skip_edge is None)
+        key = (None if one_for_all else (size[0], size[1]), source, target, skip_edge, after)
+        call = self._calls.get(key)
+        if call is None:
+            with torch.inference_mode(False), torch.no_grad():
+                call = self._bind(size, source, target, skip_edge, after)
+            while len(self._calls) >= MAX_PACKS:
+                self._calls.pop(next(iter(self._calls)), None)
+            self._calls[key] = call
+        return call
+
+    def out_size(self, size: Size) -> Size:
+        """Height and width of what comes out."""
+        return [-(-side // self.window.stride) for side in size]
 
     def on_vector(self, x: Tensor, factor: float = 1.0) -> Tensor:
         """(B, C) floats, times `factor`, to (B, O) floats by the integer weights: the same in both executions.
@@ -149,6 +161,9 @@ class Int8Layer(Int8Module):
         in float64, so that a picture's answer does not depend on how many others are in the batch; Apple's GPUs have
         none.
         """
+        if plain() is not arithmetic:
+            weight = plain().dequantize_weight(self.weight, self.scale).flatten(1)
+            return arithmetic.activate(torch.addmm(self.bias, x * factor, weight.T), self.activation)
         if self._real is None:
             wide = torch.float32 if x.device.type == "mps" else torch.float64
             with torch.inference_mode(False), torch.no_grad():
@@ -157,46 +172,47 @@ class Int8Layer(Int8Module):
         weight, bias = self._real
         return arithmetic.activate(torch.addmm(bias, x.to(weight.dtype), weight, alpha=factor).float(), self.activation)
 
-    def _pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
-        # A convolution packed for another image size is reordered at every call, up to 400 times slower.
-        size = (0, 0) if as_linear else (x.shape[2], x.shape[3])
-        key = (*size, source, as_linear)
-        pack = self._packs.get(key)
-        if pack is None:
-            with torch.inference_mode(False), torch.no_grad():
-                pack = self._make_pack(x, source, as_linear)
-            if len(self._packs) >= MAX_PACKS:
-                self._packs.pop(next(iter(self._packs)), None)
-            self._packs[key] = pack
-        return pack
+    def _bind(
+        self, size: Size, source: Edge, target: Edge | None, skip_edge: Edge | None, after: str
+    ) -> Callable[..., Tensor]:
+        tensors = (self.weight, self.scale, self.bias)
+        if int(self.weight.abs().max()) > onednn.widest_weight(depthwise=self.window.groups > 1):
+            onednn.warn_of_reference()
+            return lambda x, skip=None: self._plain(x, source, target, skip, skip_edge, after)
+        if skip_edge is not None and (self.activation != "none" or after not in onednn.AFTER_ADD):
+            # The operators know no activation between the convolution and the sum, and few behind the sum.
+            assert target is not None
+            return _added_in_floats(self.bound(size, source, None), skip_edge, after, target)
+        if self.linear or (self.pointwise and skip_edge is None):
+            return onednn.linear(*tensors, source, target, self.activation, on_map=not self.linear)
+        packed = onednn.PackedConv(*tensors, source=source, window=self.window, size=size)
+        if target is not None and packed.rounding > target.scale / 4:
+            return lambda x, skip=None: self._plain(x, source, target, skip, skip_edge, after)
+        if skip_edge is None:
+            return packed.bind(target, self.activation)
+        assert target is not None
+        return packed.bind_add(target, skip_edge, after)
 
-    def _make_pack(self, x: Tensor, source: Edge, as_linear: bool) -> Any:
-        if as_linear:
-            return onednn.PackedLinear(self.weight, self.scale, self.bias, source=source, activation=self.activation)
-        return onednn.PackedConv(
-            self.weight,
-            self.scale,
-            self.bias,
-            source=source,
-            window=self.window,
-            activation=self.activation,
-            example=x,
-        )
-
-    def _reference(
+    def _plain(
         self, x: Tensor, source: Edge, target: Edge | None, skip: Tensor | None, skip_edge: Edge | None, after: str
     ) -> Tensor:
+        numerics = plain()
         if self.linear:
-            y = arithmetic.multiply(x, source, self.weight, self.scale, self.bias)
+            y = numerics.multiply(x, source, self.weight, self.scale, self.bias)
         else:
-            y = arithmetic.convolve(x, source, self.weight, self.scale, self.bias, self.window)
+            y = numerics.convolve(x, source, self.weight, self.scale, self.bias, self.window)
         y = arithmetic.activate(y, self.activation)
         if skip is not None:
             assert skip_edge is not None
-            y = arithmetic.activate(y + arithmetic.dequantize(skip, skip_edge), after)
-        return y if target is None else arithmetic.quantize(y, target)
+            y = arithmetic.activate(y + numerics.dequantize(skip, skip_edge), after)
+        return y if target is None else numerics.quantize(y, target)
 
 
-def _owned(skip: Tensor) -> Tensor:
-    """A copy for the fused add to overwrite: whoever else reads the row's input keeps it."""
-    return skip.clone(memory_format=torch.channels_last)
+def _added_in_floats(
+    convolve: Callable[[Tensor], Tensor], skip_edge: Edge, after: str, target: Edge
+) -> Callable[[Tensor, Tensor], Tensor]:
+    def call(x: Tensor, skip: Tensor) -> Tensor:
+        y = convolve(x) + arithmetic.dequantize(skip, skip_edge)
+        return arithmetic.quantize(arithmetic.activate(y, after), target)
+
+    return call

@@ -1,10 +1,11 @@
 """oneDNN's int8 operators as PyTorch carries them (`torch.ops.onednn`), with the ways round their traps.
 
-They are private to torch and depend on the processor, so `trusted()` compares them with the reference once a process.
+They are private to torch and depend on the processor, so `widest_weight()` compares them with the reference once.
 """
 
 import functools
 import warnings
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,156 +24,196 @@ POST_OPS: dict[str, tuple[str, list[float]]] = {
 }
 AFTER_ADD = ("none", "relu")  # what may follow the fused add
 
+WHOLE, REDUCED = 127, 63  # the widest weights of 8 and of 7 bits
+
+
+Call = Callable[[Tensor], Tensor]
+
 
 class PackedConv:
-    """One convolution, packed for one image size.
+    """One convolution, packed for one image size; `bind` and `bind_add` give it as a function.
 
     A source zero point other than 0 would make oneDNN reorder the weights at every call: it is folded into the bias,
     and the border is padded with it beforehand. So is one that is wider behind, which the operators do not know.
     """
 
     def __init__(
-        self,
-        weight: Tensor,
-        scale: Tensor,
-        bias: Tensor,
-        *,
-        source: Edge,
-        window: Window,
-        activation: str,
-        example: Tensor,
+        self, weight: Tensor, scale: Tensor, bias: Tensor, *, source: Edge, window: Window, size: Sequence[int]
     ) -> None:
-        left, right, top, bottom = window.borders(example, weight)
+        left, right, top, bottom = window.borders(size, weight.shape[-1])
         beforehand = source.zero != 0 or (left, top) != (right, bottom)
         self.border = (left, right, top, bottom) if beforehand else (0, 0, 0, 0)
-        self.padding = [0, 0] if beforehand else [top, left]
         self.source = source
-        self.scale = scale
-        self.bias = bias
         self.rounding = 0.0  # what adding the folded zero point may cost, in real values
         if source.zero:
             fold = source.scale * source.zero * scale * weight.flatten(1).sum(1, dtype=torch.float32)
-            self.bias = bias - fold
+            bias = bias - fold
             self.rounding = float(fold.abs().max()) * 2.0**-22
-        self.weight_zeros = torch.zeros(len(scale), dtype=torch.int64)
-        self.strides, self.dilations, self.groups = [window.stride] * 2, [window.dilation] * 2, window.groups
-        self.post_op, self.scalars = POST_OPS[activation]
-        shape = list(self._bordered(example).shape)
-        self.weight = torch.ops.onednn.qconv_prepack(
-            weight, scale, source.scale, 0, self.strides, self.padding, self.dilations, self.groups, shape
-        )
-        self.run = torch.ops.onednn.qconv2d_pointwise.default
-        self.run_add = torch.ops.onednn.qconv2d_pointwise.binary
+        padding = [0, 0] if beforehand else [top, left]
+        moves = ([window.stride] * 2, padding, [window.dilation] * 2, window.groups)
+        height, width = size[0] + sum(self.border[2:]), size[1] + sum(self.border[:2])
+        shape = [1, weight.shape[1] * window.groups, height, width]
+        packed = torch.ops.onednn.qconv_prepack(weight, scale, source.scale, 0, *moves, shape)
+        self.weights = (packed, scale, torch.zeros(len(scale), dtype=torch.int64))
+        self.bias, self.moves = bias, moves
 
-    def __call__(self, x: Tensor, target: Edge | None) -> Tensor:
+    def bind(self, target: Edge | None, activation: str) -> Call:
         """(B, C, H, W) codes to codes of `target`, or to floats where it is None."""
-        scale, zero, dtype = (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
-        return self.run(
-            self._bordered(x), self.source.scale, 0, self.weight, self.scale, self.weight_zeros, self.bias,
-            self.strides, self.padding, self.dilations, self.groups, scale, zero, dtype, self.post_op, self.scalars, "",
-        )  # fmt: skip
+        run = torch.ops.onednn.qconv2d_pointwise.default
+        x_scale, (weight, scale, zeros), bias = self.source.scale, self.weights, self.bias
+        stride, padding, dilation, groups = self.moves
+        y_scale, y_zero, dtype = _written(target)
+        post_op, scalars = POST_OPS[activation]
 
-    def add(self, x: Tensor, target: Edge, skip: Tensor, skip_edge: Edge, after: str) -> Tensor:
-        """The same with `skip` added, and "none" or "relu" `after` it, before rounding; `skip` is overwritten."""
-        return self.run_add(
-            self._bordered(x), self.source.scale, 0, self.weight, self.scale, self.weight_zeros, skip, self.bias,
-            self.strides, self.padding, self.dilations, self.groups, target.scale, target.zero, torch.uint8,
-            skip_edge.scale, skip_edge.zero, "sum", 1.0, after, [], "",
-        )  # fmt: skip
+        def call(x: Tensor) -> Tensor:
+            return run(
+                x, x_scale, 0, weight, scale, zeros, bias, stride, padding, dilation, groups,
+                y_scale, y_zero, dtype, post_op, scalars, "",
+            )  # fmt: skip
 
-    def _bordered(self, x: Tensor) -> Tensor:
+        return self._bordered(call)
+
+    def bind_add(self, target: Edge, skip_edge: Edge, after: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same with a `skip` added, and "none" or "relu" `after` it, before rounding; `skip` is overwritten."""
+        run = torch.ops.onednn.qconv2d_pointwise.binary
+        x_scale, (weight, scale, zeros), bias = self.source.scale, self.weights, self.bias
+        stride, padding, dilation, groups = self.moves
+        (y_scale, y_zero), (skip_scale, skip_zero) = target, skip_edge
+
+        def call(x: Tensor, skip: Tensor) -> Tensor:
+            return run(
+                x, x_scale, 0, weight, scale, zeros, skip, bias, stride, padding, dilation, groups,
+                y_scale, y_zero, torch.uint8, skip_scale, skip_zero, "sum", 1.0, after, [], "",
+            )  # fmt: skip
+
+        return self._bordered(call)
+
+    def _bordered(self, call: Callable[..., Tensor]) -> Callable[..., Tensor]:
         if not any(self.border):
-            return x
-        padded = F.pad(x, self.border, value=self.source.zero)
-        return padded.contiguous(memory_format=torch.channels_last)
+            return call
+        border, zero = self.border, self.source.zero
+
+        def padded(x: Tensor, *skip: Tensor) -> Tensor:
+            wider = F.pad(x, border, value=zero).contiguous(memory_format=torch.channels_last)
+            return call(wider, *skip)
+
+        return padded
 
 
-class PackedLinear:
-    """A matrix product, packed once for every batch; also a 1x1 convolution, on the channels_last view."""
+def linear(
+    weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    source: Edge,
+    target: Edge | None,
+    activation: str,
+    *,
+    on_map: bool = False,
+) -> Call:
+    """A matrix product, packed once for every batch: (..., C) codes to (..., O) codes, or floats where no `target`.
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor, *, source: Edge, activation: str) -> None:
-        self.source, self.scale, self.bias = source, scale, bias
-        self.weight = torch.ops.onednn.qlinear_prepack(weight.flatten(1).contiguous(), None)
-        self.weight_zeros = torch.zeros(len(scale), dtype=torch.int64)
-        self.post_op, self.scalars = POST_OPS[activation]
-        self.run = torch.ops.onednn.qlinear_pointwise.default
+    `on_map` takes and gives channels_last maps (B, C, H, W): it is then a 1x1 convolution of any image size.
+    """
+    run = torch.ops.onednn.qlinear_pointwise.default
+    packed = torch.ops.onednn.qlinear_prepack(weight.flatten(1).contiguous(), None)
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    x_scale, x_zero = source
+    y_scale, y_zero, dtype = _written(target)
+    post_op, scalars = POST_OPS[activation]
 
-    def __call__(self, x: Tensor, target: Edge | None) -> Tensor:
-        """(..., C) codes to (..., O) codes of `target`, or floats where it is None."""
-        scale, zero, dtype = (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
-        return self.run(
-            x, self.source.scale, self.source.zero, self.weight, self.scale, self.weight_zeros, self.bias,
-            scale, zero, dtype, self.post_op, self.scalars, "",
-        )  # fmt: skip
+    def product(x: Tensor) -> Tensor:
+        return run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, "")
 
-    def on_map(self, x: Tensor, target: Edge | None) -> Tensor:
-        """(B, C, H, W) channels_last to (B, O, H, W) channels_last."""
-        return self(x.permute(0, 2, 3, 1), target).permute(0, 3, 1, 2)
+    def convolution(x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        y = run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, "")
+        return y.permute(0, 3, 1, 2)
+
+    return convolution if on_map else product
+
+
+def _written(target: Edge | None) -> tuple[float, int, torch.dtype]:
+    return (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
+
+
+def trusted() -> bool:
+    """Whether the operators are there and agree with the reference on this host for any int8 weights."""
+    return widest_weight() == WHOLE
 
 
 @functools.cache
-def trusted() -> bool:
-    """Whether the operators are there and agree with the reference on this host, extreme values included.
+def widest_weight(depthwise: bool = False) -> int:
+    """The largest weight, 127, 63 or 0, up to which the operators agree with the reference on this host.
 
-    Without VNNI, products of uint8 and int8 can saturate in 16 bits, silently. Every post-op, the fused add, zero
-    points, strides, paddings, dense and depthwise windows and float outputs are tried, in some ten milliseconds.
-    Warns where they are not.
+    Without VNNI, sums of two products of uint8 and int8 saturate in 16 bits, silently; weights of 7 bits never do. The
+    operators are private to torch, too. Every post-op, the fused add, zero points, strides, paddings, dense and
+    depthwise windows and float outputs are tried on extreme values, once a process, in some ten milliseconds.
     """
-    agree = _all_agree()
-    if not agree:
-        warnings.warn(
-            "int8 models run their float reference here, slower than float32: torch's integer operators are missing "
-            "on this host, or wrong, as on x86 without VNNI.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return agree
+    return next((widest for widest in (WHOLE, REDUCED) if _all_agree(widest, depthwise)), 0)
 
 
-def _all_agree() -> bool:
+@functools.cache
+def warn_of_reference() -> None:
+    """Say, once a process, that int8 is slow here, and what to do."""
+    reduced = ', or zoo.compress(..., "int8", reduce_range=True) for integer arithmetic on this processor'
+    warnings.warn(
+        "int8 models run their float reference here, slower than float32: torch's integer operators are missing on "
+        'this host, or wrong, as on x86 without VNNI. Use zoo.create(..., runtime="openvino") or "onnxruntime" '
+        f"(pip install openvino onnx onnxscript onnxruntime){reduced if widest_weight() else ''}.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _all_agree(widest: int, depthwise: bool = False) -> bool:
     try:
         steps = ((1, "symmetric"), (2, "symmetric"), (2, "same"))
-        windows = [Window(stride, 1, groups, padding) for groups in (1, 32) for stride, padding in steps]
-        places = all(_trial("none", zero, window) for zero in (0, 128) for window in windows)
-        post_ops = all(_trial(activation, 0, Window()) and _linear_trial(activation) for activation in POST_OPS)
-        return places and post_ops
+        windows = [Window(stride, 1, 32 if depthwise else 1, padding) for stride, padding in steps]
+        if not all(_trial("none", zero, window, widest) for zero in (0, 128) for window in windows):
+            return False
+        plain = Window(1, 1, 32 if depthwise else 1)
+        return all(
+            _trial(activation, 0, plain, widest) and (depthwise or _linear_trial(activation, widest))
+            for activation in POST_OPS
+        )
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
 
-def _trial(activation: str, zero: int, window: Window) -> bool:
-    x, weight, scale, bias = _extremes((32, 32 // window.groups, 3, 3))
+def _trial(activation: str, zero: int, window: Window, widest: int) -> bool:
+    x, weight, scale, bias = _extremes((32, 32 // window.groups, 3, 3), widest)
     source, skip_edge = Edge(0.05, zero), Edge(0.3, 100)
     target = Edge(30.0 if window.groups == 1 else 4.0, 128)
-    pack = PackedConv(weight, scale, bias, source=source, window=window, activation=activation, example=x)
+    packed = PackedConv(weight, scale, bias, source=source, window=window, size=x.shape[2:])
     before = arithmetic.convolve(x, source, weight, scale, bias, window)
     expected = arithmetic.activate(before, activation)
-    agree = _agree(pack(x, target), arithmetic.quantize(expected, target))
-    agree &= torch.allclose(pack(x, None), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    agree = _agree(packed.bind(target, activation)(x), arithmetic.quantize(expected, target))
+    floats = packed.bind(None, activation)(x)
+    agree &= torch.allclose(floats, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     if activation == "none" and window.stride == 1:
         added = expected + arithmetic.dequantize(x, skip_edge)
         for after in AFTER_ADD:
             codes = arithmetic.quantize(arithmetic.activate(added, after), target)
-            agree &= _agree(pack.add(x, target, x.clone(), skip_edge, after), codes)
+            agree &= _agree(packed.bind_add(target, skip_edge, after)(x, x.clone()), codes)
     return bool(agree)
 
 
-def _linear_trial(activation: str) -> bool:
-    x, weight, scale, bias = _extremes((32, 32))
+def _linear_trial(activation: str, widest: int) -> bool:
+    x, weight, scale, bias = _extremes((32, 32), widest)
     source, target = Edge(0.05, 128), Edge(4.0, 128)
     rows = x.permute(0, 2, 3, 1)
-    pack = PackedLinear(weight, scale, bias, source=source, activation=activation)
+    call = linear(weight, scale, bias, source, target, activation)
     expected = arithmetic.activate(arithmetic.multiply(rows, source, weight, scale, bias), activation)
-    return _agree(pack(rows, target), arithmetic.quantize(expected, target))
+    return _agree(call(rows), arithmetic.quantize(expected, target))
 
 
-def _extremes(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _extremes(shape: tuple[int, ...], widest: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes, weights, scales and biases that would show saturation."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (2, 32, 7, 8), dtype=torch.uint8, generator=generator)
     x[0] = 255
-    weight = torch.randint(-127, 128, shape, generator=generator).to(torch.int8)
-    weight[0], weight[1] = 127, -127
+    weight = torch.randint(-widest, widest + 1, shape, generator=generator).to(torch.int8)
+    weight[0], weight[1] = widest, -widest
     x = x.contiguous(memory_format=torch.channels_last)
     return x, weight, torch.full((32,), 0.02), torch.linspace(-5, 5, 32)
 

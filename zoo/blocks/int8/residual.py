@@ -3,10 +3,10 @@
 Shapes: (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)), uint8 codes.
 """
 
-from torch import Tensor
-
+from zoo.blocks.flat import Step
+from zoo.blocks.int8.arithmetic import Size
 from zoo.blocks.int8.layer import Int8Layer
-from zoo.blocks.int8.rows import Int8Row
+from zoo.blocks.int8.rows import Bind, Int8Row
 
 
 class Int8Residual(Int8Row):
@@ -27,13 +27,16 @@ class Int8Residual(Int8Row):
         self.activation = activation
         self.shortcut = self.layer(in_channels, out_channels, stride=stride) if projection else None
 
-    def _add(self, last: Int8Layer, y: Tensor, x: Tensor) -> Tensor:
-        """`last` of the inner codes `y`, plus the shortcut of the row's input `x`, activated."""
-        entry, *_, inner, target = self.edge_list
+    def _add(self, bind: Bind, size: Size, out: Size, inner: Step, last: Int8Layer) -> Step:
+        """`last` of the `inner` codes, plus the shortcut of the row's input, activated."""
+        entry, *_, source, target = self.edge_list
         if self.shortcut is None:
-            return last(y, inner, target, x, entry, self.activation)
-        inner, beside = self.edge_list[-3:-1]
-        return last(y, inner, target, self.shortcut(x, entry, beside), beside, self.activation)
+            add = bind(last, out, source, target, entry, self.activation)
+            return lambda x: add(inner(x), x)
+        source, beside = self.edge_list[-3:-1]
+        shortcut = bind(self.shortcut, size, entry, beside)
+        add = bind(last, out, source, target, beside, self.activation)
+        return lambda x: add(inner(x), shortcut(x))
 
 
 class Int8BasicBlock(Int8Residual):
@@ -63,9 +66,10 @@ class Int8BasicBlock(Int8Residual):
         self.conv1 = self.layer(in_channels, mid_channels, kernel_size=3, stride=stride, activation=activation)
         self.conv2 = self.layer(mid_channels, out_channels, kernel_size=3)
 
-    def run(self, x: Tensor) -> Tensor:
+    def wire(self, bind: Bind, size: Size) -> Step:
         entry, inner = self.edge_list[:2]
-        return self._add(self.conv2, self.conv1(x, entry, inner), x)
+        conv1 = bind(self.conv1, size, entry, inner)
+        return self._add(bind, size, self.conv1.out_size(size), conv1, self.conv2)
 
 
 class Int8Bottleneck(Int8Residual):
@@ -97,6 +101,8 @@ class Int8Bottleneck(Int8Residual):
         self.conv2 = self.layer(mid1_channels, mid2_channels, kernel_size=3, stride=stride, activation=activation)
         self.conv3 = self.layer(mid2_channels, out_channels)
 
-    def run(self, x: Tensor) -> Tensor:
+    def wire(self, bind: Bind, size: Size) -> Step:
         entry, first, second = self.edge_list[:3]
-        return self._add(self.conv3, self.conv2(self.conv1(x, entry, first), first, second), x)
+        conv1 = bind(self.conv1, size, entry, first)
+        conv2 = bind(self.conv2, size, first, second)
+        return self._add(bind, size, self.conv2.out_size(size), lambda x: conv2(conv1(x)), self.conv3)

@@ -3,12 +3,16 @@
 Shapes: B batch, C channels, H and W height and width.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from zoo.blocks.activation import ACTIVATIONS
-from zoo.blocks.int8.arithmetic import Edge, quantize
-from zoo.blocks.int8.layer import Int8Layer, Int8Module, runs_fast
+from zoo.blocks.int8.arithmetic import Edge, Size
+from zoo.blocks.int8.execution import plain, runs_fast
+from zoo.blocks.int8.layer import Int8Layer, Int8Module
 from zoo.blocks.squeeze_excite import GATES
 
 _WHOLE = 2.0**23  # from here to twice this a float32 holds whole numbers only, in its lowest bits
@@ -30,11 +34,16 @@ class Int8SqueezeExcite(Int8Module):
         self.expand = self.layer(reduced_channels, channels)
         self.gate = GATES[gate]()
 
-    def forward(self, x: Tensor, target: Edge) -> Tensor:
+    def forward(self, x: Tensor, source: Any, target: Edge) -> Tensor:
+        """Floats `x` to codes on `target`; there is no `source` edge, but every part of a row is called alike."""
         gate = self.gates(x)
-        if runs_fast(x.device):
-            return gated_codes(x, gate, target)
-        return quantize(x * gate, target)
+        return gated_codes(x, gate, target) if runs_fast(x.device) else plain().quantize(x * gate, target)
+
+    def bound(
+        self, size: Size, source: Any, target: Edge | None, skip_edge: Edge | None = None, after: str = "none"
+    ) -> Callable[[Tensor], Tensor]:
+        assert target is not None
+        return lambda x: gated_codes(x, self.gates(x), target)
 
     def gates(self, x: Tensor) -> Tensor:
         """What multiplies each channel, (B, C, 1, 1)."""
@@ -44,10 +53,19 @@ class Int8SqueezeExcite(Int8Module):
 
 
 def gated_codes(x: Tensor, gate: Tensor, target: Edge) -> Tensor:
-    """`quantize(x * gate, target)` in half of the time: the sum rounds, and a code is its float's lowest byte.
-
-    torch converts floats to uint8 one at a time, whole numbers many at a time. `x` is overwritten.
-    """
+    """`quantize(x * gate, target)` in half of the time; `x` is overwritten."""
     start = x.new_full((), _WHOLE + target.zero)
-    torch.addcmul(start, x, gate, value=1.0 / target.scale, out=x)
-    return x.clamp_(_WHOLE, _WHOLE + 255).view(torch.int32).to(torch.uint8)
+    return _lowest_bytes(torch.addcmul(start, x, gate, value=1.0 / target.scale, out=x))
+
+
+def whole_codes(x: Tensor, target: Edge) -> Tensor:
+    """`quantize(x, target)` in half of the time; float32 `x` stays."""
+    return _lowest_bytes(torch.add(x.new_full((), _WHOLE + target.zero), x, alpha=1.0 / target.scale))
+
+
+def _lowest_bytes(sums: Tensor) -> Tensor:
+    """The sum has rounded, and a code is its float's lowest byte.
+
+    torch converts floats to uint8 one at a time, whole numbers many at a time.
+    """
+    return sums.clamp_(_WHOLE, _WHOLE + 255).view(torch.int32).to(torch.uint8)

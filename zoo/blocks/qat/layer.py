@@ -49,7 +49,7 @@ class QatLayer(Int8Layer):
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         stride, dilation, groups, _ = self.window
-        left, right, top, bottom = self.window.borders(x, weight)
+        left, right, top, bottom = self.window.borders(x.shape[2:], weight.shape[-1])
         if (left, top) != (right, bottom):
             x = F.pad(x, (0, right - left, 0, bottom - top))
         return F.conv2d(x, weight, self.bias, stride, (top, left), dilation, groups)
@@ -60,5 +60,5 @@ class QatSqueezeExcite(Int8SqueezeExcite):
 
     layer = QatLayer
 
-    def forward(self, x: Tensor, target: Any) -> Tensor:
+    def forward(self, x: Tensor, source: Any, target: Any) -> Tensor:
         return fake_quantize(x * self.gates(x), target)

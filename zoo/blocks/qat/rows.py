@@ -13,10 +13,12 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.flat import Step
+from zoo.blocks.int8.arithmetic import Edge, Size
 from zoo.blocks.int8.pool import Int8GlobalPool, Int8MaxPool
 from zoo.blocks.int8.residual import Int8BasicBlock, Int8Bottleneck
 from zoo.blocks.int8.rows import (
+    Bind,
     Int8Classifier,
     Int8ConvNormAct,
     Int8DepthwiseSeparable,
@@ -74,6 +76,9 @@ class QatRow(Int8Row):
     def enter(self, x: Tensor) -> Tensor:
         return x if self.reads == "uint8" else self.quantize(x)
 
+    def bind(self, x: Tensor) -> Step:
+        return self
+
 
 class QatConvNormAct(Int8ConvNormAct, QatRow):
     """`Int8ConvNormAct` in training."""
@@ -98,15 +103,16 @@ class QatBottleneck(Int8Bottleneck, QatRow):
 class QatMaxPool(Int8MaxPool, QatRow):
     """`Int8MaxPool` in training: the largest of values on codes is on them, too."""
 
-    def run(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.kernel_size // 2)
+    def wire(self, bind: Bind, size: Size) -> Step:
+        return lambda x: F.max_pool2d(x, self.kernel_size, self.stride, self.kernel_size // 2)
 
 
 class QatGlobalPool(Int8GlobalPool, QatRow):
     """`Int8GlobalPool` in training."""
 
-    def run(self, x: Tensor) -> Tensor:
-        return fake_quantize(x.mean((2, 3), dtype=torch.float32), self.learned[-1])
+    def wire(self, bind: Bind, size: Size) -> Step:
+        target = self.learned[-1]
+        return lambda x: fake_quantize(x.mean((2, 3), dtype=torch.float32), target)
 
 
 class QatHidden(Int8Hidden, QatRow):

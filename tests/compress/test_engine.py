@@ -1,0 +1,195 @@
+"""The fast execution of int8 networks: flat lists of calls, and no wrong answer on any processor."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn as nn
+
+from networks import gated, pictures, small
+from zoo import registry
+from zoo.blocks import flat
+from zoo.blocks.int8 import onednn, reference_execution
+from zoo.blocks.int8.layer import Int8Layer
+from zoo.build import Model
+from zoo.compress import compress
+
+
+def integer(name: str) -> Model:
+    """A network that runs in integers on every x86 processor."""
+    model = gated("hard_swish") if name == "gated" else small(name)
+    return compress(model, "int8", calibration=pictures(model, 32), reduce_range=True)
+
+
+def row_by_row(model: Model, x: torch.Tensor) -> torch.Tensor:
+    for row in model.children():
+        x = row(x)
+    return x
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_cifar", "resnet50", "efficientnet_cifar", "gated"])
+def test_the_flat_list_is_the_rows(name: str) -> None:
+    """Any batch, any image size, in any order, in either memory format, and again."""
+    model = integer(name)
+    with torch.inference_mode():
+        for batch, *size in ((2, 32, 32), (1, 45, 33), (5, 32, 32), (1, 45, 33), (3, 64, 64)):
+            x = torch.randn(batch, 3, *size)
+            expected = row_by_row(model, x)
+            assert torch.equal(model(x), expected)
+            assert torch.equal(model(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+def test_the_input_stays_as_it_is() -> None:
+    model = integer("resnet20")
+    x = torch.randn(2, 3, 32, 32)
+    before = x.clone()
+    assert torch.equal(model(x), model(x))
+    assert torch.equal(x, before)
+
+
+def test_more_sizes_than_are_kept_ready() -> None:
+    model = integer("mobilenetv2_cifar")
+    xs = [torch.randn(1, 3, 32 + 4 * i, 32) for i in range(flat.MAX_SIZES + 3)]
+    with torch.inference_mode():
+        first = [model(x) for x in xs]
+        assert all(torch.equal(model(x), y) for x, y in zip(xs, first, strict=True))
+    assert len(model._flat._lists) <= flat.MAX_SIZES
+    assert all(len(m._calls) <= flat.MAX_SIZES for m in model.modules() if isinstance(m, Int8Layer))
+
+
+def test_hooks_are_called_wherever_they_stand() -> None:
+    model = integer("mobilenetv2_cifar")
+    x = torch.randn(2, 3, 32, 32)
+    expected, seen = model(x), []
+    row, leaf = model.get_submodule("s2_2"), model.get_submodule("s3_1.expand")
+    handles = [
+        row.register_forward_hook(lambda m, args, out: seen.append("row")),
+        leaf.register_forward_pre_hook(lambda m, args: seen.append("leaf")),
+        nn.modules.module.register_module_forward_hook(
+            lambda m, args, out: seen.append("everywhere") if m is model.pool else None
+        ),
+    ]
+    assert torch.equal(model(x), expected)
+    assert set(seen) == {"row", "leaf", "everywhere"}
+    for handle in handles:
+        handle.remove()
+    seen.clear()
+    assert torch.equal(model(x), expected) and not seen
+
+
+def test_what_is_replaced_is_no_longer_run() -> None:
+    model, other = integer("mobilenetv2_cifar"), integer("mobilenetv2_cifar")
+    x = torch.randn(2, 3, 32, 32)
+    model(x), other(x)
+    model.s2_2 = other.s2_2  # a row
+    model.s3_1.expand = other.s3_1.expand  # a leaf
+    model.s3_1.project.bias = other.s3_1.project.bias + 1  # a tensor
+    model.s2_1.expand.bias.add_(1.0)
+    model.s2_1.expand.forget()  # changed in place
+    expected = row_by_row(copy.deepcopy(model), x)
+    assert torch.equal(model(x), expected)
+
+
+def test_copies_stand_alone() -> None:
+    model = integer("efficientnet_cifar")
+    x = torch.randn(2, 3, 32, 32)
+    expected = model(x)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(twin(x), expected)
+        twin.load_state_dict(integer("efficientnet_cifar").state_dict())
+        assert not torch.equal(twin(x), expected)
+    assert torch.equal(model(x), expected)
+
+
+def test_several_threads_at_once() -> None:
+    model = integer("mobilenetv2_cifar")
+    xs = [torch.randn(1 + i % 3, 3, 32 + 8 * (i % 4), 32) for i in range(24)]
+    with torch.inference_mode():
+        expected = [row_by_row(copy.deepcopy(model), x) for x in xs]
+
+    def answer(x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        for y, right in zip(pool.map(answer, xs), expected, strict=True):
+            assert torch.equal(y, right)
+
+
+def test_first_used_in_inference_mode_then_outside() -> None:
+    model = integer("mobilenetv2_cifar")
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = model(x)
+    assert torch.equal(model(x), expected)
+
+
+@pytest.mark.parametrize("name", [*registry.ALIASES, "gated"])
+def test_what_is_exported_is_the_reference(name: str) -> None:
+    arch = name if name == "gated" else registry.resolve(name).arch
+    model = integer(arch)
+    x = pictures(model, 2)
+    with reference_execution(), torch.inference_mode():
+        expected = model(x)
+    exported = torch.export.export(model, (x,))  # whatever this host runs
+    assert not [node for node in exported.graph.nodes if "onednn" in str(node.target)]
+    torch.testing.assert_close(exported.module()(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_wide_weights_warn_once_and_run_the_reference(monkeypatch) -> None:
+    """As on x86 without VNNI: weights of 7 bits stay in integers, and those of 8 are computed right."""
+    monkeypatch.setattr(onednn, "widest_weight", lambda depthwise=False: onednn.REDUCED)
+    onednn.warn_of_reference.cache_clear()
+    model = small("mobilenetv2_cifar")
+    wide, narrow = (
+        compress(model, "int8", calibration=pictures(model, 32), reduce_range=reduce) for reduce in (False, True)
+    )
+    x = pictures(model, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        narrow(x)
+    with pytest.warns(RuntimeWarning, match=r"openvino.*reduce_range"):
+        y = wide(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wide(torch.randn(1, 3, 40, 40))
+    with reference_execution():
+        assert torch.equal(wide(x), y)
+
+
+OLD_PROCESSOR = """
+import sys, warnings
+import torch, zoo
+from zoo.blocks.int8 import onednn, reference_execution
+warnings.simplefilter("ignore")
+assert onednn.widest_weight() == onednn.REDUCED, onednn.widest_weight()
+pictures = zoo.samples("cifar10", "train").images
+for name in ("mobilenet", "resnet", "efficientnet"):
+    shipped, dense = zoo.create(f"{name}-int8"), zoo.create(name)
+    x = zoo.preprocess(dense)(pictures)
+    reduced = zoo.compress(dense, "int8", calibration=x, reduce_range=True)
+    for model in (shipped, reduced):
+        with torch.inference_mode():
+            y = model(x[:16])
+            with reference_execution():
+                expected = model(x[:16])
+        assert torch.nn.functional.cosine_similarity(y, expected).min() > 0.999, name
+print("right")
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="no x86 with AVX2")
+def test_an_older_processor_answers_right() -> None:
+    """`ONEDNN_MAX_CPU_ISA=AVX2` is a processor without VNNI, whose products saturate."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", OLD_PROCESSOR], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "right", done.stderr

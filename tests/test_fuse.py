@@ -1,0 +1,97 @@
+"""fuse: the same answers, with norms folded in and weights packed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import zoo
+from networks import gated, pictures, small
+from zoo import registry
+from zoo.blocks.fused import layer
+from zoo.compress import compress
+from zoo.compress.qat import prepare_qat
+from zoo.spec import SpecError
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("name", [*registry.MODELS, "gated"])
+def test_it_answers_as_the_dense_network(name: str, packed: bool, monkeypatch) -> None:
+    if not packed:
+        monkeypatch.setattr(layer, "_there", lambda: False)
+    model = gated("swish") if name == "gated" else small(name)
+    fused = zoo.fuse(model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.inference_mode():
+        for batch, *size in ((2, 32, 32), (1, 45, 33), (3, 32, 32)):
+            x = torch.randn(batch, 3, *size)
+            kept = x.clone()
+            close(fused(x), model(x))
+            close(fused(x.contiguous(memory_format=torch.channels_last)), model(x))
+            assert torch.equal(x, kept)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not any("running" in key for key in fused.state_dict())
+
+
+def test_torch_has_the_operators_here() -> None:
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("torch without oneDNN")
+    assert layer._there()
+
+
+def test_gradients_reach_the_input() -> None:
+    model = small("mobilenetv2_cifar")
+    x = pictures(model, 2)
+    gradients = []
+    for one in (model, zoo.fuse(model)):
+        leaf = x.clone().requires_grad_()
+        one(leaf).square().sum().backward()
+        gradients.append(leaf.grad)
+    close(gradients[1], gradients[0])
+
+
+def test_int8_rows_stay() -> None:
+    model = small("mobilenetv2_cifar")
+    mixed = compress(model, "int8", calibration=pictures(model, 32), keep_float=("stem", "s2_2"))
+    fused = zoo.fuse(mixed)
+    assert [row.precision for row in fused.spec][:2] == ["fused", "int8"]
+    x = pictures(model, 4)
+    with torch.inference_mode():
+        assert torch.nn.functional.cosine_similarity(fused(x), mixed(x)).min() > 0.999
+
+
+def test_labels_copies_features_and_edits() -> None:
+    model = zoo.create("mobilenet")
+    fused = zoo.fuse(model)
+    x = zoo.preprocess(model)(zoo.samples("cifar10").images[:4])
+    with torch.inference_mode():
+        assert fused.labels == model.labels
+        assert torch.equal(copy.deepcopy(fused)(x), fused(x))
+        assert zoo.edit(fused, "classifier", num_classes=3)(x).shape == (4, 3)
+        _, taps = fused(x, taps=("s2_3",))
+        close(taps["s2_3"], model(x, taps=("s2_3",))[1]["s2_3"])
+
+
+@pytest.mark.parametrize("passes", ["int8", "pruned", "sparse"])
+def test_it_is_not_compressed(passes: str) -> None:
+    model = small("mobilenetv2_cifar")
+    with pytest.raises(ValueError, match="fused already"):
+        compress(zoo.fuse(model), passes, calibration=pictures(model) if passes == "int8" else None)
+
+
+def test_it_is_not_trained_and_not_made_of_what_trains() -> None:
+    model = small("mobilenetv2_cifar")
+    with pytest.raises(ValueError, match="train the network"):
+        prepare_qat(zoo.fuse(model), pictures(model))
+    with pytest.raises(ValueError, match="quantization-aware"):
+        zoo.fuse(prepare_qat(model, pictures(model)))
+    with pytest.raises(ValueError, match="zoo model"):
+        zoo.fuse(torch.nn.Linear(2, 2))
+    with pytest.raises(SpecError, match="uint8"):
+        zoo.build(zoo.fuse(model).spec.edit("stem", emits="uint8"))

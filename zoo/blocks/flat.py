@@ -1,0 +1,73 @@
+"""A chain of modules as one flat list of calls, with every constant bound.
+
+On small maps the calls between operators cost as much as the operators: a module's own call, looking up what is packed
+for a size, reading attributes. A module that has `bind(x)` gives one function for inputs like `x`, in which all of that
+is done; one without it is called as it is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.nn as nn
+from torch import Tensor
+from torch.nn.modules import module as torch_module
+
+from zoo.blocks.int8.execution import forced
+
+Step = Callable[[Tensor], Tensor]
+
+MAX_SIZES = 8  # lists kept ready
+
+_changes = 0
+
+
+def changed() -> None:
+    """What some module's bound function was made of is no longer so: every list is made again."""
+    global _changes
+    _changes += 1
+
+
+class FlatCalls:
+    """Lists of calls for a chain of modules, one a size of input. Copies and pickles start empty."""
+
+    def __init__(self) -> None:
+        self._lists: dict[Any, tuple[int, Sequence[nn.Module], list[Step]]] = {}
+
+    def __call__(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+        """`x` through the modules, in order. Hooks are kept: a module that has some is called as a module."""
+        if forced() or not x.numel() or torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+            return _one_by_one(modules, x)
+        key = (x.shape[2:], x.dtype, x.device)
+        found = self._lists.get(key)
+        if found is None or found[0] != _changes or found[1] != modules:
+            return self._first(key, modules, x)
+        for step in found[2]:
+            x = step(x)
+        return x
+
+    def __reduce__(self) -> tuple[type["FlatCalls"], tuple[()]]:
+        return FlatCalls, ()
+
+    def _first(self, key: Any, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+        since, steps = _changes, []
+        for module in modules:
+            step = bound(module, x)
+            x = step(x)
+            steps.append(step)
+        while len(self._lists) >= MAX_SIZES:
+            self._lists.pop(next(iter(self._lists)), None)
+        self._lists[key] = (since, modules, steps)
+        return x
+
+
+def bound(module: nn.Module, x: Tensor) -> Step:
+    """The module as a function of inputs like `x`."""
+    if not hasattr(module, "bind") or any(m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
+        return module
+    return module.bind(x)  # type: ignore[operator]
+
+
+def _one_by_one(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
