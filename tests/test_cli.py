@@ -227,3 +227,34 @@ def test_missing_arguments_exit_2() -> None:
 def test_python_m_zoo_and_the_version() -> None:
     done = subprocess.run([sys.executable, "-m", "zoo", "--version"], check=True, capture_output=True, text=True)
     assert done.stdout == f"zoo {zoo.__version__}\n"
+
+
+def test_bench() -> None:
+    how = ("--runtime", "eager", "--runtime", "torch", "--batch", "2", "--size", "16", "--seconds", "0", "--no-memory")
+    found = run_json("bench", "mobilenet", "mobilenet-int8", *how)
+    timings = [(one["name"], one["runtime"], one["batch"]) for one in found["timings"]]
+    assert timings == [("mobilenet", "eager", 2), ("mobilenet", "torch", 2), ("mobilenet-int8", "eager", 2)]
+    assert all(one["throughput"] == pytest.approx(2000 / one["latency"]) for one in found["timings"])
+    assert found["timings"][0]["ratio"] == 1.0
+    shown, _ = run("bench", "mobilenet", *how)
+    assert "pictures" in shown and "mobilenet" in shown
+    assert "choose of eager" in run("bench", "mobilenet", "--runtime", "tensorrt", status=2)[1]
+    assert "Did you mean" in run("bench", "mobilnet", *how, status=2)[1]
+
+
+@pytest.mark.multiprocess
+def test_bench_measures_memory() -> None:
+    if not measure._STATUS.exists():
+        pytest.skip("the system does not tell")
+    (one,) = run_json("bench", "mobilenet", "--runtime", "torch", "--batch", "1", "--seconds", "0")["timings"]
+    assert 1e6 < one["peak_memory"] < 1e9
+
+
+def test_export(tmp_path: Path) -> None:
+    file = tmp_path / "m.pt2"
+    assert "answers as" in run("export", "resnet-int8", "--out", str(file))[0]
+    assert run_json("export", "resnet-int8", "--format", "pt2", "--out", str(file)) == {
+        "name": "resnet-int8",
+        "files": {str(file): file.stat().st_size},
+    }
+    assert "--format is one of" in run("export", "resnet-int8", status=2)[1]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo import blocks as blocks
     from zoo.adopt import AdoptionError as AdoptionError
     from zoo.adopt import adopt as adopt
+    from zoo.bench import bench as bench
     from zoo.build import build as build
     from zoo.build import edit as edit
     from zoo.compare import compare as compare
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from zoo.naming import UnknownName as UnknownName
     from zoo.naming import parse as parse_name  # noqa: F401
     from zoo.preprocess import preprocess as preprocess
+    from zoo.runtime.choose import to_runtime as to_runtime
+    from zoo.runtime.export import export as export
     from zoo.samples import samples as samples
     from zoo.spec import Block as Block
     from zoo.spec import ModelSpec as ModelSpec
@@ -55,9 +58,12 @@ _PUBLIC = {
     "push_to_hub": "zoo.weights.push:push_to_hub",
     "evaluate": "zoo.evaluate:evaluate",
     "compare": "zoo.compare:compare",
+    "bench": "zoo.bench:bench",
     "preprocess": "zoo.preprocess:preprocess",
     "samples": "zoo.samples:samples",
     "fuse": "zoo.fuse:fuse",
+    "to_runtime": "zoo.runtime.choose:to_runtime",
+    "export": "zoo.runtime.export:export",
     "build": "zoo.build:build",
     "edit": "zoo.build:edit",
     "blocks": "zoo.blocks",

@@ -38,7 +38,7 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor, *, taps: Iterable[str] = ()) -> Any:
         """(B, channels, H, W) to the last row's output; with `taps`, to (output, {row name: that row's output})."""
-        self._check_input(x)
+        self.check_input(x)
         taps = tuple(taps)
         wanted = self._kept.union(taps)
         if not wanted:
@@ -60,7 +60,8 @@ class Model(nn.Module):
         row: Any = self.get_submodule(name)
         return row.dequantize(value)
 
-    def _check_input(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError for what `forward` does not take."""
         channels = self.spec.input.channels
         if not isinstance(x, Tensor):
             found = type(x).__name__

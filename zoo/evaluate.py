@@ -87,7 +87,7 @@ def class_name(model: Model, label: int) -> str:
 def _answers(model: Model, data: Labelled, batch_size: int, progress: bool) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(labels, answers) of the readable pictures, and the names of the others."""
     prepare = preprocess(model)
-    device = next(iter(model.state_dict().values())).device
+    device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
     kept: list[int] = []
     answers: list[np.ndarray] = []
     skipped: list[str] = []

@@ -67,6 +67,7 @@ def create(
     calibration: Any = ...,
     allow_untuned: bool = ...,
     cache_dir: str | Path | None = ...,
+    runtime: str = ...,
 ) -> Features: ...
 
 
@@ -83,6 +84,7 @@ def create(
     calibration: Any = ...,
     allow_untuned: bool = ...,
     cache_dir: str | Path | None = ...,
+    runtime: str = ...,
 ) -> Model: ...
 
 
@@ -98,6 +100,7 @@ def create(
     calibration: Any = None,
     allow_untuned: bool = False,
     cache_dir: str | Path | None = None,
+    runtime: str = "torch",
 ) -> Model:
     """The network of a name, in eval mode.
 
@@ -116,12 +119,15 @@ def create(
     (B, C, H, W), of int8 networks too: the last of every resolution, from the largest on, or those of `out_indices`,
     in that order; negative ones count from the end, a number stands for that many last ones. `feature_info` has their
     `channels()`, `reduction()` and `module_name()`. There is no classifier, so `num_classes` changes nothing.
+    `runtime`: "torch"; "openvino" or "onnxruntime", the same call and answers in another engine on the CPU; or "auto",
+    the fastest of those installed, measured once on this host (`zoo.to_runtime`).
 
     Raises UnknownName for a name that stands for nothing, FileError for a file that is damaged or none of ours,
     HubError (a FileError) for what cannot be fetched, ValueError for options that do not fit together, such as weights
     that the name's passes did not make.
     """
     _check_options(num_classes, features_only, out_indices, device)
+    _check_runtime(runtime, features_only, device)
     if isinstance(name_or_spec, ModelSpec):
         model = _of_spec(name_or_spec, _revised(weights, revision), cache_dir)
     elif weights is None:
@@ -137,6 +143,10 @@ def create(
         model = Features(model, out_indices)
     elif num_classes is not None:
         model = with_classes(model, num_classes)
+    if runtime != "torch":
+        from zoo.runtime.choose import to_runtime
+
+        return to_runtime(model, runtime, cache_dir=cache_dir, report=_report)
     return model if device is None else model.to(device)
 
 
@@ -326,6 +336,18 @@ def _check_options(
         raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
     if device is not None:
         check_device(device)
+
+
+def _check_runtime(runtime: str, features_only: bool, device: str | None) -> None:
+    if runtime == "torch":
+        return
+    from zoo.runtime.choose import check_runtime
+
+    check_runtime(runtime)
+    if features_only:
+        raise ValueError(f'runtime={runtime!r} gives no features; features_only needs runtime="torch".')
+    if device not in (None, "cpu"):
+        raise ValueError(f"runtime={runtime!r} runs on the CPU, not on {device!r}.")
 
 
 def check_device(device: str) -> None:

@@ -8,10 +8,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.build import Model
 
 _STATUS = Path("/proc/self/status")
-_CHILD = "import sys; from zoo.measure import print_peak; print_peak(sys.argv[1], int(sys.argv[2]))"
+_CHILD = "import sys; from zoo.measure import print_peak; print_peak(*sys.argv[1:])"
 
 
 def open_model(name: str | os.PathLike[str]) -> Model:
@@ -32,11 +32,17 @@ def open_model(name: str | os.PathLike[str]) -> Model:
 
 
 def median_times(
-    models: Sequence[Model], inputs: Sequence[Tensor], *, seconds: float, rounds: tuple[int, int] = (9, 200)
+    models: Sequence[Callable[[Tensor], Any]],
+    inputs: Sequence[Tensor],
+    *,
+    seconds: float,
+    rounds: tuple[int, int] = (9, 200),
 ) -> tuple[list[float], int]:
     """(median seconds of a call for each model, rounds taken): the models take turns, so that all meet the same noise.
 
-    After a warm-up, as many rounds as `seconds` allow, but never fewer or more than `rounds` says.
+    After a warm-up, as many rounds as `seconds` allow, but never fewer or more than `rounds` says. A turn is a pause, a
+    call that does not count, and one that does: the threads of the runtime before still spin for a while, and its data
+    is in the caches.
     """
     least, most = rounds
     taken: list[list[float]] = [[] for _ in models]
@@ -47,39 +53,46 @@ def median_times(
         began = time.perf_counter()
         while len(taken[0]) < least or (len(taken[0]) < most and time.perf_counter() - began < seconds):
             for model, x, times in zip(models, inputs, taken, strict=True):
+                time.sleep(0.002)
+                model(x)
                 start = time.perf_counter()
                 model(x)
                 times.append(time.perf_counter() - start)
     return [statistics.median(times) for times in taken], len(taken[0])
 
 
-def peak_memory(names: Sequence[str], *, batch: int = 32) -> list[int | None]:
+def peak_memory(
+    names: Sequence[str | tuple[str, str]], *, batch: int = 32, size: int | None = None
+) -> list[int | None]:
     """For each name or file, the bytes that a fresh process takes at its peak, above torch itself, to open and run it.
 
-    None where the system does not tell (it does on Linux), or the process fails.
+    With a name may stand a runtime ("eager" is torch's own). None where the system does not tell (it does on Linux),
+    or the process fails.
     """
     if not _STATUS.exists():
         return [None] * len(names)
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda name: _peak_in_child(name, batch), names))
+        return list(pool.map(lambda name: _peak_in_child(name, batch, size), names))
 
 
-def print_peak(name: str, batch: int) -> None:
+def print_peak(name: str, runtime: str, batch: str, size: str) -> None:
     """What the child process runs: the peak's rise over the level that imports alone have reached."""
+    if runtime != "eager":
+        from zoo.runtime.choose import to_runtime
     with_torch = _status_kib("VmRSS")
     try:  # forget the imports' own peak
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         with_torch = _status_kib("VmHWM")
-    model = open_model(name)
+    model = open_model(name) if runtime == "eager" else to_runtime(open_model(name), runtime)
     with torch.inference_mode():
-        model(example(model, batch))
+        model(example(model, int(batch), int(size) or None))
     print(1024 * max(0, _status_kib("VmHWM") - with_torch))
 
 
-def example(model: Model, batch: int) -> Tensor:
+def example(model: Model, batch: int, size: int | None = None) -> Tensor:
     """Random inputs (batch, channels, height, width), channels last as `preprocess` makes them."""
-    shape = (batch, model.spec.input.channels, *model.spec.input.size)
+    shape = (batch, model.spec.input.channels, *(model.spec.input.size if size is None else (size, size)))
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -94,11 +107,12 @@ def cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _peak_in_child(name: str, batch: int) -> int | None:
+def _peak_in_child(asked: str | tuple[str, str], batch: int, size: int | None) -> int | None:
+    name, runtime = (asked, "eager") if isinstance(asked, str) else asked
     package = str(Path(__file__).parent.parent)
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     done = subprocess.run(  # -P: nothing in the working directory is imported
-        [sys.executable, "-P", "-c", _CHILD, name, str(batch)],
+        [sys.executable, "-P", "-c", _CHILD, name, runtime, str(batch), str(size or 0)],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli import compare, compress, convert, evaluate, info, listing, predict, pull, push
+from zoo.cli import bench, compare, compress, convert, evaluate, export, info, listing, predict, pull, push
 from zoo.cli.common import guarded
 
 app = typer.Typer(
@@ -39,8 +39,10 @@ for _name, _run in (
     ("predict", predict.run),
     ("eval", evaluate.run),
     ("compare", compare.run),
+    ("bench", bench.run),
     ("compress", compress.run),
     ("convert", convert.run),
+    ("export", export.run),
     ("pull", pull.run),
     ("push", push.run),
 ):

@@ -48,8 +48,8 @@ def compress(
     "percentile"); rows in `keep_float` stay float32, by name, or so many of the most sensitive by their number;
     `max_drop` keeps as many as it takes to lose at most so many points of top-1 accuracy on `labelled`, a pair (inputs,
     labels) or an iterable of such; `correct_bias` (on) undoes the mean shift of rounded weights;
-    `reduce_range` (off) gives weights 7 bits, for x86 without VNNI. A network of `zoo.prepare_qat` becomes int8 with the ranges that it has learned, and
-    takes none of these.
+    `reduce_range` (off) gives weights 7 bits, for x86 without VNNI. A network of `zoo.prepare_qat` becomes int8 with
+    the ranges that it has learned, and takes none of these.
     What is left out has the default of the pass's own `plan`.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """

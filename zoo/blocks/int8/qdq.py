@@ -76,5 +76,5 @@ def _by_edge(name: str, x: Tensor, edge: Edge, dtype: torch.dtype) -> Tensor:
 
 def _by_channel(codes: Tensor, scale: Tensor) -> Tensor:
     # Zeros for zero points are left out: the exporter would let layers share them, and ONNX Runtime then fails.
-    args, attrs = (codes, scale), {"axis": 0}
-    return torch.onnx.ops.symbolic("DequantizeLinear", args, attrs, dtype=torch.float32, shape=codes.shape)
+    shape = codes.shape
+    return torch.onnx.ops.symbolic("DequantizeLinear", (codes, scale), {"axis": 0}, dtype=torch.float32, shape=shape)

@@ -1,0 +1,208 @@
+"""Other runtimes behind the same call: the same answers, exported once, and one clear error for what cannot be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import zoo
+from networks import gated, pictures, small
+from zoo.blocks.int8 import onednn, reference_execution
+from zoo.build import Model
+from zoo.compress import compress
+from zoo.compress.qat import prepare_qat
+from zoo.runtime import cache, choose, compiled, needs
+from zoo.runtime.compiled import RuntimeModel
+from zoo.weights.header import FileError
+
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+def subject(name: str) -> Model:
+    """Networks with every kind of row, padding, pool and gate between them, and shipped ones."""
+    if name.startswith("small "):
+        model = gated("hard_swish", "hard_sigmoid") if name == "small gated" else small(name.split()[1])
+        return compress(model, "int8", calibration=pictures(model, 32))
+    return zoo.create(name)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet-int8", "resnet-pruned-int8", "efficientnet-int8", "mobilenet", "small gated", "small resnet50",
+     "small tf_efficientnet_lite0"],
+)  # fmt: skip
+def test_the_answers_are_the_networks(name: str, exports: Path) -> None:
+    """Of any batch, in either memory format; to a unit here and there in int8, to 1e-5 in float32."""
+    model = subject(name)
+    x = pictures(model, 5)
+    if "int8" in name and "small" not in name:
+        x = zoo.preprocess(model)(zoo.samples("cifar10").images[:5])
+    with torch.inference_mode(), reference_execution():
+        expected = model(x)
+    for runtime in RUNTIMES:
+        other = zoo.to_runtime(model, runtime, cache_dir=exports)
+        found = torch.cat([other(x[:1]), other(x[1:].contiguous(memory_format=torch.channels_last))])
+        assert found.dtype == torch.float32
+        if name == "mobilenet":
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+        else:
+            assert torch.nn.functional.cosine_similarity(found, expected).min() > 0.995, runtime
+
+
+@pytest.mark.slow
+def test_it_is_standard_onnx_in_integers(exports: Path) -> None:
+    model = zoo.create("resnet-int8")
+    file = cache.onnx_file(model, cache.model_key(model), (32, 32), exports)
+    proto = onnx.load(file)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
+    kinds = Counter(node.op_type for node in proto.graph.node)
+    assert set(kinds) <= {"QuantizeLinear", "DequantizeLinear", "Conv", "Relu", "Add", "ReduceMean", "Gemm"}
+    weights = [one for one in proto.graph.initializer if len(one.dims) >= 2]
+    assert weights and all(one.data_type == onnx.TensorProto.INT8 for one in weights)
+    dense = zoo.info("resnet").bytes
+    assert dense is not None and file.stat().st_size < 0.4 * dense
+
+
+@pytest.mark.slow
+def test_create_exports_once_and_evaluates(tmp_path, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("zoo.factory._report", said.append)
+    x = zoo.preprocess(zoo.create("resnet-int8"))(zoo.samples("cifar10").images[:4])
+    first = zoo.create("resnet-int8", runtime="openvino", cache_dir=tmp_path)
+    y = first(x)
+    assert said == ["exporting resnet20 at 32x32, once"]
+    assert first.labels and first.spec == zoo.create("resnet-int8").spec
+    monkeypatch.setattr(cache, "write_onnx", lambda *args: pytest.fail("exported twice"))
+    again = zoo.create("resnet-int8", runtime="onnxruntime", cache_dir=tmp_path)
+    assert torch.nn.functional.cosine_similarity(again(x), y).min() > 0.995
+    found = zoo.evaluate(again, zoo.samples("cifar10"))
+    assert abs(found.value - zoo.evaluate(zoo.create("resnet-int8"), zoo.samples("cifar10")).value) <= 1.0
+
+    with ThreadPoolExecutor(4) as pool:  # one network, many threads
+        assert all(torch.equal(one, y) for one in pool.map(first, [x] * 12))
+    for twin in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
+        assert torch.equal(twin(x), y)
+    assert first(x[:0]).shape == (0, 10)
+
+
+def test_the_key_is_of_spec_and_weights() -> None:
+    model, other = small("resnet20"), small("resnet20")
+    assert cache.model_key(model) == cache.model_key(copy.deepcopy(model)) != cache.model_key(other)
+    other.load_state_dict(model.state_dict())
+    assert cache.model_key(model) == cache.model_key(other)
+    renamed = zoo.build(model.spec.replace(name="x"))
+    renamed.load_state_dict(model.state_dict())
+    assert cache.model_key(model) != cache.model_key(renamed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_damaged_export_is_made_again(runtime: str, tmp_path) -> None:
+    model = small("resnet20")
+    x = pictures(model, 2)
+    y = zoo.to_runtime(model, runtime, cache_dir=tmp_path)(x)
+    (file,) = tmp_path.rglob("*.onnx")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert torch.equal(zoo.to_runtime(model, runtime, cache_dir=tmp_path)(x), y)
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch) -> None:
+    def cut_off(model: Model, file: Path, size: tuple[int, int]) -> None:
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_onnx", cut_off)
+    with pytest.raises(FileError, match="No space left"):
+        zoo.to_runtime(small("resnet20"), "openvino", cache_dir=tmp_path)(torch.randn(1, 3, 32, 32))
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_a_cache_that_cannot_be_written(tmp_path) -> None:
+    (tmp_path / "zoo").write_text("a file")
+    with pytest.raises(FileError, match="cache_dir"):
+        zoo.to_runtime(small("resnet20"), "openvino", cache_dir=tmp_path)(torch.randn(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_other_answers_are_not_given(runtime: str, tmp_path, monkeypatch) -> None:
+    model = small("resnet20")
+    monkeypatch.setitem(compiled.ENGINES, runtime, lambda *args, **how: lambda x: torch.randn(len(x), 10).numpy())
+    monkeypatch.setattr(cache, "write_onnx", lambda model, file, size: file.write_bytes(b""))
+    with pytest.raises(FileError, match="answers otherwise"):
+        zoo.to_runtime(model, runtime, cache_dir=tmp_path)(pictures(model, 2))
+
+
+def test_wide_weights_run_exactly_where_products_saturate(monkeypatch) -> None:
+    model = small("resnet20")
+    wide, narrow = (compress(model, "int8", calibration=pictures(model), reduce_range=on) for on in (False, True))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for widest, expected in ((127, (False, False)), (63, (True, False)), (0, (True, True))):
+        monkeypatch.setattr(onednn, "widest_weight", lambda depthwise=False, widest=widest: widest)
+        assert (compiled.saturates(wide), compiled.saturates(narrow)) == expected
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert not compiled.saturates(wide)
+    assert not compiled.saturates(model)
+
+
+def test_the_fastest_is_measured_once_and_remembered(tmp_path, monkeypatch) -> None:
+    model, measured = small("resnet20"), []
+
+    def times(models, inputs, seconds):
+        measured.append([getattr(one, "runtime", "torch") for one in models])
+        return [3.0, 1.0, 2.0], 9
+
+    monkeypatch.setattr(choose, "median_times", times)
+    for _ in range(2):
+        assert zoo.to_runtime(model, "auto", cache_dir=tmp_path).runtime == "openvino"
+    assert measured == [["torch", "openvino", "onnxruntime"]]
+    (file,) = tmp_path.rglob("fastest.json")
+    assert list(json.loads(file.read_text()).values()) == ["openvino"]
+    file.write_text("{ damaged")
+    assert zoo.to_runtime(model, cache_dir=tmp_path).runtime == "openvino"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        zoo.to_runtime(model, cache_dir=tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(measured) == 3
+    monkeypatch.setattr(choose, "installed", lambda package: package == "torch")
+    alone = zoo.to_runtime(model, cache_dir=tmp_path)
+    assert type(alone) is Model and alone.spec.rows[0].precision == "fused" and len(measured) == 3
+
+
+def test_bad_requests_are_one_clear_error(monkeypatch) -> None:
+    model = small("mobilenetv2_cifar")
+    with pytest.raises(ValueError, match=r"torch, openvino, onnxruntime, auto"):
+        zoo.create("mobilenet", runtime="tensorrt")
+    with pytest.raises(ValueError, match="features"):
+        zoo.create("mobilenet", runtime="openvino", features_only=True)
+    with pytest.raises(ValueError, match="CPU"):
+        zoo.create("mobilenet", runtime="openvino", device="meta")
+    with pytest.raises(ValueError, match="zoo model"):
+        zoo.to_runtime(torch.nn.Linear(2, 2), "openvino")
+    with pytest.raises(ValueError, match="quantization-aware"):
+        zoo.to_runtime(prepare_qat(model, pictures(model)), "openvino")
+    other = RuntimeModel(model, "openvino")
+    with pytest.raises(ValueError, match="taps"):
+        other(pictures(model), taps=("stem",))
+    with pytest.raises(ValueError, match="normalised floats"):
+        other(torch.zeros(1, 4, 32, 32))
+    monkeypatch.setattr(needs, "installed", lambda package: False)
+    with pytest.raises(needs.MissingPackage, match=r"pip install openvino, or zoo-efficient\[openvino\]"):
+        zoo.create("mobilenet", runtime="openvino")

@@ -1,0 +1,1 @@
+"""Faster engines behind the same call, and files for other systems: both by one standard ONNX export."""

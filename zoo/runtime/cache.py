@@ -1,0 +1,81 @@
+"""Exports kept on disk, under a key made of spec and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from zoo.blocks.int8.arithmetic import Size
+from zoo.build import Model
+from zoo.runtime.onnx import write_onnx
+from zoo.weights.header import FileError
+
+VERSION = 1  # of the export: another one makes everything anew
+
+
+def model_key(model: Model) -> str:
+    """What the answers follow from: the spec, the weights, and the version of the export."""
+    digest = hashlib.sha256(f"{VERSION} {model.spec.dumps()}".encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
+
+
+def folder(cache_dir: str | os.PathLike[str] | None) -> Path:
+    from zoo.weights.hub import cache_folder
+
+    return cache_folder("runtime") if cache_dir is None else Path(cache_dir) / "zoo" / "runtime"
+
+
+def onnx_file(
+    model: Model,
+    key: str,
+    size: Size,
+    cache_dir: str | os.PathLike[str] | None,
+    report: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """The model's export for pictures of `size`, made where it is not there yet."""
+    file = folder(cache_dir) / f"{model.spec.name}-{key}-{size[0]}x{size[1]}.onnx"
+    if not file.exists():
+        with locked(file):
+            if not file.exists():
+                report(f"exporting {model.spec.name} at {size[0]}x{size[1]}, once")
+                with written_whole(file) as part:
+                    write_onnx(model, part, size)
+    return file
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A temporary name beside `file`, which takes its place when all went well."""
+    part = file.with_name(f".{file.stem}-{os.getpid()}{file.suffix}")
+    try:
+        yield part
+        os.replace(part, file)
+    except OSError as error:
+        raise FileError(f"{file}: cannot be written: {error.strerror or error}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """So that of two processes one makes the file and the other reads it."""
+    from filelock import FileLock
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file.with_suffix(".lock"))
+        lock.acquire()
+    except OSError as error:
+        raise FileError(f"{file.parent}: cannot be written: {error.strerror}; name another by cache_dir.") from None
+    try:
+        yield
+    finally:
+        lock.release()

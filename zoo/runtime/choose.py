@@ -1,0 +1,86 @@
+"""`to_runtime`: a network in the runtime of a name, or in the fastest one installed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from zoo.build import Model
+from zoo.fuse import fuse
+from zoo.measure import cpu_name, example, median_times
+from zoo.runtime.cache import folder, locked, model_key, written_whole
+from zoo.runtime.compiled import RuntimeModel
+from zoo.runtime.needs import installed, need
+
+RUNTIMES = ("torch", "openvino", "onnxruntime")
+
+
+def to_runtime(
+    model: Model,
+    runtime: str = "auto",
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    report: Callable[[str], None] = lambda step: None,
+) -> Any:
+    """The network behind the same call in "openvino" or "onnxruntime", or in "torch" (fused where it is float32).
+
+    "auto" is the fastest of those installed for one picture of the network's own size and torch.get_num_threads()
+    threads: measured once on this host, and remembered. What is exported is kept in `cache_dir`, by default in Hugging
+    Face's cache, under a key of spec and weights. Raises MissingPackage, a ValueError, where a package is missing.
+    """
+    if type(model) is not Model:
+        raise ValueError(f"to_runtime takes a zoo model, not {type(model).__name__}.")
+    if any(row.precision == "qat" for row in model.spec):
+        raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
+    check_runtime(runtime)
+    if runtime == "auto":
+        runtime = _fastest(model, cache_dir, report)
+    return _made(model, runtime, cache_dir, report)
+
+
+def check_runtime(runtime: str) -> None:
+    """Raise ValueError for an unknown runtime, or one whose package is missing."""
+    if runtime not in (*RUNTIMES, "auto"):
+        raise ValueError(f"Unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}, auto.")
+    if runtime != "auto":
+        need(runtime)
+
+
+def _made(model: Model, runtime: str, cache_dir: Any, report: Callable[[str], None]) -> Any:
+    if runtime == "torch":
+        return fuse(model)
+    return RuntimeModel(model, runtime, cache_dir=cache_dir, report=report)
+
+
+def _fastest(model: Model, cache_dir: Any, report: Callable[[str], None]) -> str:
+    there = [one for one in RUNTIMES if installed(one)]
+    if len(there) == 1:
+        return there[0]
+    versions = " ".join(f"{one} {version(one)}" for one in there)
+    asked = f"{model_key(model)}, {cpu_name()}, {torch.get_num_threads()} threads, {versions}"
+    file = folder(cache_dir) / "fastest.json"
+    known = _read(file)
+    if known.get(asked) not in there:
+        report(f"measuring {model.spec.name} in {', '.join(there)}, once")
+        x = example(model, 1)
+        times, _ = median_times([_made(model, one, cache_dir, report) for one in there], [x] * len(there), seconds=3)
+        best = there[times.index(min(times))]
+        with locked(file):
+            known = {**_read(file), asked: best}
+            with written_whole(file) as part:
+                part.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    return str(known[asked])
+
+
+def _read(file: Any) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}

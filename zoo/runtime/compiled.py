@@ -1,0 +1,114 @@
+"""A network in another runtime, behind the same call."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks.int8 import onednn
+from zoo.blocks.int8.layer import Int8Layer
+from zoo.build import Model
+from zoo.runtime.cache import model_key, onnx_file
+from zoo.runtime.engines import ENGINES, Engine
+from zoo.spec import ModelSpec
+from zoo.weights.header import FileError
+
+MAX_ENGINES = 8  # input shapes and numbers of threads kept ready
+ALIKE = 0.98  # cosine of the outputs of int8 networks in two executions: a unit here and there
+CLOSE = 1e-3  # of float networks, relative to the largest output
+
+
+class RuntimeModel(nn.Module):
+    """`model` run by `runtime`, on the CPU: the same call, the same output within tolerance, for inference.
+
+    Its engine is made for each input shape and number of threads (torch.get_num_threads()) when one first comes, and
+    its first answer compared with the model's. The weights are the model's, and those at the time of the call.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        runtime: str,
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        report: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        super().__init__()
+        self.spec, self.labels, self.made = model.spec, model.labels, model.made
+        self.runtime = runtime
+        self.exact = saturates(model)
+        self._source = (model,)  # no child: its tensors are not this module's
+        self._key = model_key(model)
+        self._cache_dir, self._report = cache_dir, report
+        self._engines: dict[tuple[Any, ...], Engine] = {}
+        self._compared = False
+        self.eval()
+
+    def forward(self, x: Tensor, *, taps: Iterable[str] = ()) -> Tensor:
+        """(B, channels, H, W) to the last row's output."""
+        if tuple(taps):
+            raise ValueError(f'{self.runtime} gives no taps; zoo.create(..., runtime="torch") does.')
+        model = self._source[0]
+        model.check_input(x)
+        if x.device.type != "cpu" or not x.numel():
+            return model(x)
+        array = x.detach().float().contiguous().numpy()
+        y = torch.from_numpy(self._engine(array.shape)(array))
+        if not self._compared:
+            with torch.inference_mode():
+                check_alike(y, model(x), self.spec, self.runtime)
+            self._compared = True
+        return y
+
+    def extra_repr(self) -> str:
+        return f"{self.spec.name}, runtime={self.runtime}" + (", exact" if self.exact else "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engines": {}}
+
+    def _engine(self, shape: tuple[int, ...]) -> Engine:
+        threads = torch.get_num_threads()
+        key = (shape if self.runtime == "openvino" else shape[1:], threads)
+        engine = self._engines.get(key)
+        if engine is None:
+            engine = self._make(shape, threads)
+            while len(self._engines) >= MAX_ENGINES:
+                self._engines.pop(next(iter(self._engines)), None)
+            self._engines[key] = engine
+        return engine
+
+    def _make(self, shape: tuple[int, ...], threads: int) -> Engine:
+        for last in (False, True):
+            file = onnx_file(self._source[0], self._key, shape[2:], self._cache_dir, self._report)
+            try:
+                return ENGINES[self.runtime](file, shape, threads, exact=self.exact)
+            except Exception as error:
+                file.unlink(missing_ok=True)  # cut off or damaged: it is made once more
+                if last:
+                    raise FileError(f"{self.runtime} cannot run {self.spec.name}: {error}") from error
+        raise AssertionError
+
+
+def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> None:
+    """Raise FileError unless what `by` answers is what the network does, but for roundings."""
+    if any(row.precision == "int8" for row in spec):
+        measured = float(torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min())
+        right = measured >= ALIKE
+    else:
+        measured = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+        right = measured <= CLOSE
+    if not right:
+        raise FileError(f"{by} answers otherwise than {spec.name} does (by {measured:.3g}): use another runtime.")
+
+
+def saturates(model: Model) -> bool:
+    """Whether products of its int8 weights could saturate on this processor."""
+    widest = max((int(m.weight.abs().max()) for m in model.modules() if type(m) is Int8Layer), default=0)
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return x86 and widest > onednn.widest_weight()

@@ -1,0 +1,99 @@
+"""A network as standard ONNX: int8 ones in QuantizeLinear and DequantizeLinear, which every runtime knows.
+
+The batch is free, the image size fixed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.blocks.int8 import qdq
+from zoo.blocks.int8.arithmetic import Edge, Size
+from zoo.blocks.int8.execution import qdq_execution
+from zoo.build import Model
+from zoo.runtime.needs import need
+
+OPSET = 18
+INPUT, OUTPUT = "input", "output"
+
+
+def write_onnx(model: Model, file: Path, size: Size) -> None:
+    """Write `model` for pictures of `size` (height, width) to `file`: (batch, channels, *size) to its output."""
+    need("onnx", "onnxscript")
+    import onnx
+
+    ready = _settled(model)
+    x = torch.zeros(2, model.spec.input.channels, *size)
+    with qdq_execution(), torch.inference_mode(False), torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            ready,
+            (x,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _give_zeros(proto)
+    proto.producer_name, proto.doc_string = "zoo", model.spec.name
+    onnx.save(proto, str(file))
+
+
+def _settled(model: Model) -> Model:
+    """A copy whose int8 layers have the biases that the export wants: integers on the scale of the products."""
+    ready = copy.deepcopy(model).cpu().eval()
+    done: set[int] = set()
+
+    def settle(part: Any, size: Size, source: Edge, *rest: Any) -> Callable[..., Tensor]:
+        if hasattr(part, "weight") and id(part) not in done:
+            done.add(id(part))
+            part.weight, part.scale, part.bias = qdq.whole_bias(source, part.weight, part.scale, part.bias)
+        return lambda *x: x[0]
+
+    for row, module in zip(model.spec.rows, ready.children(), strict=True):
+        if row.precision == "int8":
+            module.wire(settle, (1, 1))  # type: ignore[operator]
+            module.edge_list  # noqa: B018  # read while the tensors have values
+    return ready
+
+
+def _give_zeros(proto: Any) -> None:
+    """Each of the weights' DequantizeLinear its own zero points: ONNX Runtime wants them, and not shared."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    tensors = {one.name: one for one in proto.graph.initializer}
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # where each node came from in this program's text
+        if node.op_type == "DequantizeLinear" and len(node.input) == 2:
+            codes = numpy_helper.to_array(tensors[node.input[0]])
+            zeros = numpy_helper.from_array(np.zeros(len(codes), codes.dtype), f"{node.output[0]}_zeros")
+            proto.graph.initializer.append(zeros)
+            node.input.append(zeros.name)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own remarks, which say nothing to whoever only wants the file."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
