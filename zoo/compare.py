@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from zoo import kinds, listing, measure, tables
-from zoo.blocks.int8 import onednn
+from zoo.blocks.int8.layer import fits
 from zoo.naming import parse
 from zoo.preprocess import preprocess
 from zoo.samples import available, samples
@@ -171,7 +171,7 @@ def compare(
         threads=torch.get_num_threads(),
         cpu=measure.cpu_name(),
         torch=torch.__version__,
-        reference=any(row.precision == "int8" for model in models for row in model.spec) and not onednn.trusted(),
+        reference=not all(map(fits, models)),
     )
 
 

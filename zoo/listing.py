@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from zoo import kinds, registry, tables
+from zoo import host, kinds, registry, tables
 from zoo.naming import Name, UnknownName, did_you_mean, parse, parse_passes
 from zoo.spec import ModelSpec
 from zoo.weights import manifest, published
@@ -22,7 +22,8 @@ from zoo.weights.published import Published
 class Info:
     """What is known about a network; `metric` is None and `recipe` empty where its weights are fresh or your own.
 
-    `alias` is what was asked for, where that was another spelling. `parameters` are learnt values, counted on the
+    `alias` is what was asked for, where that was another spelling. `execution` says what torch runs an int8 network in
+    on this host. `parameters` are learnt values, counted on the
     float form, `nonzero` those that are not zero; `macs` multiply-accumulates for one picture of `input_size`.
     """
 
@@ -37,6 +38,7 @@ class Info:
     macs: int
     bytes: int | None
     input_size: tuple[int, int]
+    execution: str
     metric: Metric | None
     recipe: str
     teacher: str
@@ -55,6 +57,7 @@ class Info:
             "MACs": f"{self.macs:,} a picture",
             "file": f"{self.bytes:,} bytes ({tables.size(self.bytes)})" if self.bytes is not None else "",
             "input": "x".join(map(str, self.input_size)) + " pixels",
+            "runs in": self.execution,
             "measured": _measured(self.metric) if self.metric else "",
             "data": f"{self.metric.encoding}, sha256 {self.metric.sha256}" if self.metric else "",
             "recipe": self.recipe,
@@ -321,6 +324,7 @@ def _info(
         macs=cost.macs,
         bytes=entry.bytes if entry else size,
         input_size=spec.input.size,
+        execution=_execution(spec, made),
         metric=entry.metric if entry else None,
         recipe=entry.recipe if entry else "",
         teacher=(entry.metric.teacher if entry else "") or _teacher(made),
@@ -328,3 +332,14 @@ def _info(
         source=entry.source if entry else "",
         labels=tuple(labels),
     )
+
+
+def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:
+    if all(row.precision != "int8" for row in spec):
+        return ""
+    passes = made.get("passes")  # whatever a stranger's file holds
+    return host.int8_execution(isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items())
+
+
+def _last(passes: list[Any]) -> Mapping[str, Any]:
+    return passes[-1] if passes and isinstance(passes[-1], Mapping) else {}

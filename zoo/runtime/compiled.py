@@ -11,8 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.blocks.int8 import onednn
-from zoo.blocks.int8.layer import Int8Layer
+from zoo.blocks.int8.layer import fits
 from zoo.build import Model
 from zoo.runtime.cache import model_key, onnx_file
 from zoo.runtime.engines import ENGINES, Engine
@@ -109,6 +108,4 @@ def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> No
 
 def saturates(model: Model) -> bool:
     """Whether products of its int8 weights could saturate on this processor."""
-    widest = max((int(m.weight.abs().max()) for m in model.modules() if type(m) is Int8Layer), default=0)
-    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
-    return x86 and widest > onednn.widest_weight()
+    return platform.machine().lower() in ("x86_64", "amd64", "i686") and not fits(model)

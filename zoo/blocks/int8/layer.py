@@ -213,6 +213,12 @@ class Int8Layer(Int8Module):
         return y if target is None else numerics.quantize(y, target)
 
 
+def fits(model: nn.Module) -> bool:
+    """Whether all int8 weights of the model are narrow enough for this host's integer operators."""
+    weights = [module.weight for module in model.modules() if type(module) is Int8Layer]
+    return all(int(weight.abs().max()) <= onednn.widest_weight() for weight in weights)
+
+
 def _added_in_floats(
     convolve: Callable[[Tensor], Tensor], skip_edge: Edge, after: str, target: Edge
 ) -> Callable[[Tensor, Tensor], Tensor]:
