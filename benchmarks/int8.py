@@ -117,7 +117,12 @@ def main(
 
 
 def text(found: dict[str, dict[str, float]]) -> str:
-    """A row a contender, a column a case: milliseconds, and how many times as fast as the base."""
+    """A table a network: a row a contender, a column a case, milliseconds and how many times as fast as the base."""
+    networks = dict.fromkeys(key.partition(",")[0] for key in found)
+    return "\n\n".join(_table(name, {k: t for k, t in found.items() if k.startswith(f"{name},")}) for name in networks)
+
+
+def _table(name: str, found: dict[str, dict[str, float]]) -> str:
     titles = [title for title in CONTENDERS if any(title in times for times in found.values())]
     rows = [
         [title, *(f"{t[title]:.2f} {t[BASE] / t[title]:5.2f}x" if title in t else "" for t in found.values())]
@@ -127,7 +132,7 @@ def text(found: dict[str, dict[str, float]]) -> str:
     for times in found.values():
         peers = [times[title] for title in PYTORCH if title in times]
         best.append(f"{times['zoo int8, torch'] / min(peers):.2f}")
-    return tables.text(["ms a call", *(key.replace(", batch", "\nbatch", 1) for key in found)], [*rows, best])
+    return tables.text([f"{name}, ms a call", *(key.partition(", ")[2] for key in found)], [*rows, best])
 
 
 def plot(found: dict[str, dict[str, float]], facts: str, file: Path) -> None:
@@ -150,7 +155,7 @@ def plot(found: dict[str, dict[str, float]], facts: str, file: Path) -> None:
     for axis in axes.flat[len(found) :]:
         axis.set_visible(False)
     figure.suptitle(f"Times as fast as {BASE}\n{facts}", fontsize=11)
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=80)
 
 
 if __name__ == "__main__":
