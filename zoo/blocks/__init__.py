@@ -1,13 +1,16 @@
 """The building blocks, each usable alone: `zoo.blocks.InvertedResidual(in_channels=16, mid_channels=64, ...)`."""
 
+from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
 from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.pool import GlobalPool, MaxPool
 from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
+from zoo.blocks.transformer import Mlp, TransformerBlock
 
 __all__ = [
+    "Attention",
     "BasicBlock",
     "Bottleneck",
     "Classifier",
@@ -17,5 +20,7 @@ __all__ = [
     "Hidden",
     "InvertedResidual",
     "MaxPool",
+    "Mlp",
     "SqueezeExcite",
+    "TransformerBlock",
 ]

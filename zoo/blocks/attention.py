@@ -1,0 +1,113 @@
+"""Multi-head attention in its kinds, as one block.
+
+Shapes: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks import attend
+from zoo.blocks.kv_cache import LayerCache
+from zoo.blocks.positions import RelativeBias, rotate
+
+ATTENTIONS = ("full", "sliding", "linear")
+POSITIONS = ("none", "rotary", "relative")
+
+
+class Attention(nn.Module):
+    """One projection to queries, keys and values, attention by heads, one projection back: (B, N, dim) to (B, N, dim).
+
+    `attention`: "full" (Vaswani et al., 2017); "sliding", over the `window` nearest tokens (Beltagy et al., 2020), or
+    "linear", by a kernel (Katharopoulos et al., 2020), both in time that grows with N. `kv_heads` below `heads` share
+    keys and values (Ainslie et al., 2023; 1: Shazeer, 2019); 0 is one for each. `positions`: "rotary" (Su et al., 2021)
+    with `rotary_base`, "relative" (Raffel et al., 2020; for "full"), or "none" where they are added before.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        head_dim: int = 0,
+        kv_heads: int = 0,
+        attention: str = "full",
+        window: int = 0,
+        causal: bool = False,
+        positions: str = "none",
+        rotary_base: float = 10000.0,
+        qkv_bias: bool = True,
+        out_bias: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        head_dim, kv_heads = head_dim or dim // heads, kv_heads or heads
+        _check(dim, heads, head_dim, kv_heads, attention, window, positions)
+        self.heads, self.head_dim, self.kv_heads = heads, head_dim, kv_heads
+        self.attention, self.window, self.causal = attention, window, causal
+        self.positions, self.rotary_base = positions, rotary_base
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * head_dim, bias=qkv_bias)
+        self.proj = nn.Linear(heads * head_dim, dim, bias=out_bias)
+        self.bias = RelativeBias(heads=heads, causal=causal) if positions == "relative" else None
+
+    def extra_repr(self) -> str:
+        kind = f"{self.attention}" + (f" of {self.window}" if self.window else "") + (", causal" if self.causal else "")
+        return f"{kind}, heads={self.heads} of {self.head_dim}, kv_heads={self.kv_heads}, positions={self.positions}"
+
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """`mask` (B, L) is True, or 1, at tokens to attend to, those in the cache included.
+
+        `positions` (N,) or (B, N) are the tokens' places, by default those behind the cache. `cache` takes the keys and
+        values of `x`, and gives those of all before.
+        """
+        return self.proj(self.attend(self.qkv(x), mask=mask, positions=positions, cache=cache))
+
+    def attend(
+        self,
+        qkv: Tensor,
+        *,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """Between the projections: (B, N, (heads + 2 * kv_heads) * head_dim) to (B, N, heads * head_dim)."""
+        batch, tokens, _ = qkv.shape
+        split = qkv.view(batch, tokens, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
+        q, k, v = split.split([self.heads, self.kv_heads, self.kv_heads], 1)
+        if self.positions == "rotary":
+            if positions is None:
+                start = cache.length if cache is not None else 0
+                positions = torch.arange(start, start + tokens, device=qkv.device)
+            q, k = rotate(q, positions, self.rotary_base), rotate(k, positions, self.rotary_base)
+        if cache is not None:
+            k, v = cache.extend(k, v)
+        dropout = self.dropout if self.training else 0.0
+        if self.attention == "sliding":
+            y = attend.sliding(q, k, v, window=self.window, causal=self.causal, keep=mask, dropout=dropout)
+        elif self.attention == "linear":
+            last = self.causal and tokens == 1
+            y = attend.linear(q, k, v, causal=self.causal and not last, keep=mask)
+        else:
+            bias = self.bias(tokens, k.shape[2]) if self.bias is not None else None
+            y = attend.full(q, k, v, causal=self.causal, keep=mask, bias=bias, dropout=dropout)
+        return y.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
+
+
+def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, window: int, positions: str) -> None:
+    if attention not in ATTENTIONS or positions not in POSITIONS:
+        raise ValueError(
+            f"attention is one of {ATTENTIONS} and positions one of {POSITIONS}, not {attention!r} and {positions!r}."
+        )
+    if head_dim < 1 or heads % kv_heads:
+        raise ValueError(f"{dim} channels and {kv_heads} key-value heads do not divide among {heads} heads.")
+    if (attention == "sliding") != (window > 0):
+        raise ValueError(f"A window of tokens, above 0, belongs to attention='sliding', not {window} to {attention!r}.")
+    if positions == "rotary" and head_dim % 2:
+        raise ValueError(f"Rotary positions turn pairs of channels: head_dim is even, not {head_dim}.")
+    if positions == "relative" and attention != "full":
+        raise ValueError(f"Relative positions are added to all products of queries and keys, not in {attention!r}.")

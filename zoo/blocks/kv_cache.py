@@ -1,0 +1,62 @@
+"""Keys and values of the tokens so far, so that the next one need not compute them again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FIRST = 64  # positions held at first; doubled when they are full
+
+
+class LayerCache:
+    """One attention's keys and values, (B, G, length, D) each."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._keys: Tensor | None = None
+        self._values: Tensor | None = None
+
+    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, the new ones (B, G, N, D) at the end."""
+        end = self.length + keys.shape[2]
+        self._keys, self._values = (
+            self._room(old, new, end) for old, new in ((self._keys, keys), (self._values, values))
+        )
+        self._keys[:, :, self.length : end] = keys
+        self._values[:, :, self.length : end] = values
+        self.length = end
+        return self._keys[:, :, :end], self._values[:, :, :end]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order."""
+        if self._keys is not None and self._values is not None:
+            self._keys, self._values = self._keys[rows], self._values[rows]
+
+    def _room(self, old: Tensor | None, new: Tensor, end: int) -> Tensor:
+        if old is not None and old.shape[2] >= end:
+            return old
+        batch, groups, _, width = new.shape
+        wider = torch.empty(batch, groups, max(_FIRST, 2 * end), width, dtype=new.dtype, device=new.device)
+        if old is not None:
+            wider[:, :, : self.length] = old[:, :, : self.length]
+        return wider
+
+
+class KVCache:
+    """A LayerCache for each row of a network that has attention, by the row's name."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, LayerCache] = {}
+
+    def __getitem__(self, row: str) -> LayerCache:
+        return self.layers.setdefault(row, LayerCache())
+
+    @property
+    def length(self) -> int:
+        """Tokens so far."""
+        return next((layer.length for layer in self.layers.values()), 0)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order."""
+        for layer in self.layers.values():
+            layer.select(rows)

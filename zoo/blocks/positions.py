@@ -1,0 +1,69 @@
+"""Where a token stands: rotary and relative positions inside of attention, learned ones added before it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
+    """Rotary positions (Su et al., 2021), halves paired as Llama pairs them.
+
+    `x` (B, H, N, D); `positions` (N,) or (B, N), whole numbers. Angles are taken in float32.
+    """
+    half = x.shape[-1] // 2
+    inverse = base ** -(torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    angles = positions.to(torch.float32)[..., None] * inverse
+    cos, sin = (turn(angles).to(x.dtype) for turn in (torch.cos, torch.sin))
+    if positions.dim() == 2:
+        cos, sin = cos[:, None], sin[:, None]
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+class RelativeBias(nn.Module):
+    """A learned number for every head and distance, by buckets that widen with the distance (T5: Raffel et al., 2020).
+
+    Half of the `buckets` are for keys behind the query where it is not causal.
+    """
+
+    def __init__(self, *, heads: int, buckets: int = 32, farthest: int = 128, causal: bool = False) -> None:
+        super().__init__()
+        self.buckets, self.farthest, self.causal = buckets, farthest, causal
+        self.weight = nn.Parameter(torch.zeros(buckets, heads))
+
+    def forward(self, queries: int, keys: int) -> Tensor:
+        """(heads, queries, keys); the last query stands at the last key."""
+        device = self.weight.device
+        at = torch.arange(keys, device=device) - torch.arange(keys - queries, keys, device=device)[:, None]
+        return self.weight[self._bucket(at)].permute(2, 0, 1)
+
+    def _bucket(self, at: Tensor) -> Tensor:
+        count = self.buckets
+        start = torch.zeros_like(at)
+        if self.causal:
+            distance = (-at).clamp_min(0)
+        else:
+            count //= 2
+            start = (at > 0).long() * count
+            distance = at.abs()
+        exact = count // 2
+        grown = (distance.float().clamp_min(1) / exact).log() / math.log(self.farthest / exact) * (count - exact)
+        return start + torch.where(distance < exact, distance, (exact + grown.long()).clamp_max(count - 1))
+
+
+def interpolated(positions: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Learned positions (1, prefix + rows * columns, D) of a grid `old` for a grid `new`, bicubic, as timm does it.
+
+    The first `prefix`, those of the class token and its like, stay (DeiT: Touvron et al., 2021).
+    """
+    if old == new:
+        return positions
+    grid = positions[:, prefix:].reshape(1, *old, -1).permute(0, 3, 1, 2).float()
+    grid = F.interpolate(grid, size=new, mode="bicubic", antialias=True)
+    flat = grid.permute(0, 2, 3, 1).reshape(1, new[0] * new[1], -1).to(positions.dtype)
+    return torch.cat([positions[:, :prefix], flat], 1)

@@ -1,0 +1,123 @@
+"""Transformer blocks: attention and MLP, each with its norm and residual sum.
+
+Shapes: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.blocks.attention import Attention
+from zoo.blocks.kv_cache import LayerCache
+
+NORMS = ("layer", "rms")
+MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
+
+
+def make_norm(name: str, dim: int, eps: float) -> nn.Module:
+    """ "layer" (Ba et al., 2016) or "rms" (Zhang and Sennrich, 2019)."""
+    if name not in NORMS:
+        raise ValueError(f"Unknown norm {name!r}; choose one of {NORMS}.")
+    return nn.LayerNorm(dim, eps=eps) if name == "layer" else nn.RMSNorm(dim, eps=eps)
+
+
+def activate(x: Tensor, activation: str) -> Tensor:
+    match activation:
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "relu":
+            return F.relu(x)
+        case "swish":
+            return F.silu(x)
+    raise ValueError(f"Unknown activation {activation!r}; choose one of {MLP_ACTIVATIONS}.")
+
+
+class Mlp(nn.Module):
+    """Linear, activation, linear; `gated` multiplies the activation of one linear with another (Shazeer, 2020)."""
+
+    def __init__(
+        self, *, dim: int, mlp_dim: int, activation: str = "gelu", gated: bool = False, bias: bool = True
+    ) -> None:
+        super().__init__()
+        if activation not in MLP_ACTIVATIONS:
+            raise ValueError(f"Unknown activation {activation!r}; choose one of {MLP_ACTIVATIONS}.")
+        self.activation = activation
+        self.fc1 = nn.Linear(dim, mlp_dim, bias=bias)
+        self.gate = nn.Linear(dim, mlp_dim, bias=bias) if gated else None
+        self.fc2 = nn.Linear(mlp_dim, dim, bias=bias)
+
+    def extra_repr(self) -> str:
+        return f"activation={self.activation}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.gate is None:
+            return self.fc2(activate(self.fc1(x), self.activation))
+        return self.fc2(activate(self.gate(x), self.activation) * self.fc1(x))
+
+
+class TransformerBlock(nn.Module):
+    """Attention and MLP beside the stream of tokens: (B, N, dim) to (B, N, dim) (Vaswani et al., 2017).
+
+    `norm_first` norms what a part takes (Xiong et al., 2020), else what it has added to. The arguments of attention are
+    `Attention`'s.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        mlp_dim: int,
+        head_dim: int = 0,
+        kv_heads: int = 0,
+        attention: str = "full",
+        window: int = 0,
+        causal: bool = False,
+        positions: str = "none",
+        rotary_base: float = 10000.0,
+        norm: str = "layer",
+        norm_first: bool = True,
+        activation: str = "gelu",
+        gated: bool = False,
+        qkv_bias: bool = True,
+        bias: bool = True,
+        eps: float = 1e-6,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.norm1 = make_norm(norm, dim, eps)
+        self.attn = Attention(
+            dim=dim,
+            heads=heads,
+            head_dim=head_dim,
+            kv_heads=kv_heads,
+            attention=attention,
+            window=window,
+            causal=causal,
+            positions=positions,
+            rotary_base=rotary_base,
+            qkv_bias=qkv_bias,
+            out_bias=bias,
+            dropout=dropout,
+        )
+        self.norm2 = make_norm(norm, dim, eps)
+        self.mlp = Mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def extra_repr(self) -> str:
+        return f"norm_first={self.norm_first}"
+
+    def forward(
+        self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """As `Attention.forward`."""
+        if self.norm_first:
+            x = x + self.dropout(self.attn(self.norm1(x), mask=mask, positions=positions, cache=cache))
+            return x + self.dropout(self.mlp(self.norm2(x)))
+        x = self.norm1(x + self.dropout(self.attn(x, mask=mask, positions=positions, cache=cache)))
+        return self.norm2(x + self.dropout(self.mlp(x)))
