@@ -64,6 +64,11 @@ def peak(kind: str, length: int) -> int:
     return 1024 * max(0, kib("VmHWM") - before)
 
 
+def peak_in_child(kind: str, length: int) -> int:
+    asked = [sys.executable, __file__, "--one", f"{kind}/{length}"]
+    return int(subprocess.run(asked, capture_output=True, check=True).stdout)
+
+
 def main(
     out: Annotated[Path | None, typer.Option(help="Where to draw.")] = None,
     rounds: int = 7,
@@ -75,13 +80,7 @@ def main(
         print(peak(kind, int(length)))
         return
     times = seconds(rounds)
-    memory = {
-        kind: [
-            int(subprocess.run([sys.executable, __file__, "--one", f"{kind}/{length}"], capture_output=True, check=True).stdout)
-            for length in LENGTHS
-        ]
-        for kind in KINDS
-    }  # fmt: skip
+    memory = {kind: [peak_in_child(kind, length) for length in LENGTHS] for kind in KINDS}
     rows = [
         [f"{length:,}", *(f"{1e3 * times[kind][i]:.1f} ms  {tables.size(memory[kind][i])}" for kind in KINDS)]
         for i, length in enumerate(LENGTHS)

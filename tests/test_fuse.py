@@ -10,7 +10,7 @@ import torch
 import zoo
 from networks import gated, pictures, small
 from zoo import registry
-from zoo.blocks.fused import layer
+from zoo.blocks.int8 import packed
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
 from zoo.spec import SpecError
@@ -20,11 +20,11 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("name", [*registry.MODELS, "gated"])
-def test_it_answers_as_the_dense_network(name: str, packed: bool, monkeypatch) -> None:
-    if not packed:
-        monkeypatch.setattr(layer, "_there", lambda: False)
+def test_it_answers_as_the_dense_network(name: str, there: bool, monkeypatch) -> None:
+    if not there:
+        monkeypatch.setattr(packed, "available", lambda: False)
     model = gated("swish") if name == "gated" else small(name)
     fused = zoo.fuse(model)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -42,7 +42,7 @@ def test_it_answers_as_the_dense_network(name: str, packed: bool, monkeypatch) -
 def test_torch_has_the_operators_here() -> None:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("torch without oneDNN")
-    assert layer._there()
+    assert packed.available()
 
 
 def test_gradients_reach_the_input() -> None:

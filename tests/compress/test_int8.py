@@ -16,9 +16,9 @@ from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
+from zoo.blocks.int8.codes import gated_codes
 from zoo.blocks.int8.layer import Int8Layer
 from zoo.blocks.int8.pool import Int8MaxPool
-from zoo.blocks.int8.squeeze_excite import gated_codes
 from zoo.compress import compress
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
 from zoo.weights.file import save_file

@@ -1,6 +1,5 @@
 """The fused leaves: a convolution or linear layer with its norm folded in, and a squeeze-and-excite, in float32."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,20 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.blocks.int8 import arithmetic
+from zoo.blocks.int8 import arithmetic, packed
 from zoo.blocks.int8.arithmetic import Size
 from zoo.blocks.int8.execution import forced
 from zoo.blocks.int8.layer import Int8Layer
 from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
-
-# our activation -> (oneDNN's post-op, its scalars)
-POST_OPS: dict[str, tuple[str, list[float]]] = {
-    "none": ("none", []),
-    "relu": ("relu", []),
-    "relu6": ("hardtanh", [0.0, 6.0]),
-    "hard_swish": ("hardswish", []),
-    "swish": ("swish", []),
-}
 
 
 class FusedLayer(Int8Layer):
@@ -56,32 +46,10 @@ class FusedLayer(Int8Layer):
         if skip_edge is not None and self.activation != "none":
             convolve = self.bound(size, source, target)
             return lambda x, skip: arithmetic.activate(convolve(x).add_(skip), after)
-        left, right, top, bottom = self.window.borders(size, self.weight.shape[-1])
-        uneven = (left, top) != (right, bottom)
-        border = (left, right, top, bottom) if uneven else (0, 0, 0, 0)
-        padding = [0, 0] if uneven else [top, left]
-        stride, dilation, groups = [self.window.stride] * 2, [self.window.dilation] * 2, self.window.groups
-        shape = [1, self.weight.shape[1] * groups, size[0] + sum(border[2:]), size[1] + sum(border[:2])]
-        weight = torch.ops.mkldnn._reorder_convolution_weight(
-            self.weight.contiguous(), padding, stride, dilation, groups, shape
+        activation = self.activation if skip_edge is None else after
+        return packed.convolution(
+            self.weight, self.bias, window=self.window, size=size, activation=activation, adds=skip_edge is not None
         )
-        bias = self.bias
-        if skip_edge is None:
-            run, (post_op, scalars) = torch.ops.mkldnn._convolution_pointwise.default, POST_OPS[self.activation]
-
-            def call(x: Tensor) -> Tensor:
-                x = F.pad(x, border) if uneven else x
-                return run(x, weight, bias, padding, stride, dilation, groups, post_op, scalars, "")
-
-            return call
-        add, (post_op, scalars) = torch.ops.mkldnn._convolution_pointwise_.binary, POST_OPS[after]
-
-        def call_add(x: Tensor, skip: Tensor) -> Tensor:
-            x = F.pad(x, border) if uneven else x
-            unary = None if post_op == "none" else post_op
-            return add(skip, x, weight, bias, padding, stride, dilation, groups, "add", 1.0, unary, scalars, "")
-
-        return call_add
 
     def _plain(self, x: Tensor, source: Any, target: Any, skip: Tensor | None, skip_edge: Any, after: str) -> Tensor:
         if self.linear:
@@ -111,23 +79,10 @@ class FusedSqueezeExcite(Int8SqueezeExcite):
 
 def packs(x: Tensor) -> bool:
     """Whether `x` goes through packed weights: on the CPU, for inference, where torch has the operators."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad and not forced() and _there()
-
-
-@functools.cache
-def _there() -> bool:
-    """Whether the operators, which are private to torch, are there and right."""
-    try:
-        layer = FusedLayer(4, 4, kernel_size=3, activation="relu6")
-        generator = torch.Generator().manual_seed(0)
-        layer.weight.normal_(generator=generator)
-        x = torch.randn(2, 4, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
-        one, added = layer._bind((5, 6), None, None, None, "none")(x), FusedLayer(4, 4, kernel_size=3)
-        added.weight = layer.weight
-        two = added._bind((5, 6), None, None, True, "relu")(x, x.clone(memory_format=torch.channels_last))
-        expected = F.conv2d(x, layer.weight, padding=1)
-        return torch.allclose(one, F.relu6(expected), atol=1e-5) and torch.allclose(
-            two, F.relu(expected + x), atol=1e-5
-        )
-    except (AttributeError, RuntimeError, NotImplementedError):
-        return False
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not x.requires_grad
+        and not forced()
+        and packed.available()
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from zoo.blocks import flat
-from zoo.blocks.int8 import arithmetic, onednn
+from zoo.blocks.int8 import arithmetic, onednn, packed, wide
 from zoo.blocks.int8.arithmetic import Edge, Size, Window
 from zoo.blocks.int8.execution import plain, runs_fast
 
@@ -183,20 +183,31 @@ class Int8Layer(Int8Module):
         tensors = (self.weight, self.scale, self.bias)
         if int(self.weight.abs().max()) > onednn.widest_weight(depthwise=self.window.groups > 1):
             onednn.warn_of_reference()
-            return lambda x, skip=None: self._plain(x, source, target, skip, skip_edge, after)
+            if self.linear or not packed.available():
+                return lambda x, skip=None: self._plain(x, source, target, skip, skip_edge, after)
+            return wide.bind(
+                *tensors,
+                window=self.window,
+                size=size,
+                source=source,
+                target=target,
+                activation=self.activation,
+                skip_edge=skip_edge,
+                after=after,
+            )
         if skip_edge is not None and (self.activation != "none" or after not in onednn.AFTER_ADD):
             # The operators know no activation between the convolution and the sum, and few behind the sum.
             assert target is not None
             return _added_in_floats(self.bound(size, source, None), skip_edge, after, target)
         if self._is_product(skip_edge):
             return onednn.linear(*tensors, source, target, self.activation, on_map=not self.linear)
-        packed = onednn.PackedConv(*tensors, source=source, window=self.window, size=size)
-        if target is not None and packed.rounding > target.scale / 4:
+        convolution = onednn.PackedConv(*tensors, source=source, window=self.window, size=size)
+        if target is not None and convolution.rounding > target.scale / 4:
             return lambda x, skip=None: self._plain(x, source, target, skip, skip_edge, after)
         if skip_edge is None:
-            return packed.bind(target, self.activation)
+            return convolution.bind(target, self.activation)
         assert target is not None
-        return packed.bind_add(target, skip_edge, after)
+        return convolution.bind_add(target, skip_edge, after)
 
     def _plain(
         self, x: Tensor, source: Edge, target: Edge | None, skip: Tensor | None, skip_edge: Edge | None, after: str

@@ -157,8 +157,8 @@ def warn_of_reference() -> None:
     """Say, once a process, that int8 is slow here, and what to do."""
     reduced = ', or zoo.compress(..., "int8", reduce_range=True) for integer arithmetic on this processor'
     warnings.warn(
-        "int8 models run their float reference here, slower than float32: torch's integer operators are missing on "
-        'this host, or wrong, as on x86 without VNNI. Use zoo.create(..., runtime="openvino") or "onnxruntime" '
+        "int8 models run in floats here, at best as fast as float32: torch's integer operators are missing on this "
+        'host, or wrong, as on x86 without VNNI. Use zoo.create(..., runtime="openvino") or "onnxruntime" '
         f"(pip install openvino onnx onnxscript onnxruntime){reduced if widest_weight() else ''}.",
         RuntimeWarning,
         stacklevel=2,

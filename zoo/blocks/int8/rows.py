@@ -13,9 +13,10 @@ from torch import Tensor
 from zoo.blocks.flat import Step
 from zoo.blocks.int8 import arithmetic
 from zoo.blocks.int8.arithmetic import Edge, Size
+from zoo.blocks.int8.codes import whole_codes
 from zoo.blocks.int8.execution import plain, runs_fast
 from zoo.blocks.int8.layer import Int8Layer, Int8Module
-from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite, whole_codes
+from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
 
 
 class Bind(Protocol):

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from zoo.blocks.activation import ACTIVATIONS
 from zoo.blocks.int8.arithmetic import Edge, Size
+from zoo.blocks.int8.codes import gated_codes
 from zoo.blocks.int8.execution import plain, runs_fast
 from zoo.blocks.int8.layer import Int8Layer, Int8Module
 from zoo.blocks.squeeze_excite import GATES
-
-_WHOLE = 2.0**23  # from here to twice this a float32 holds whole numbers only, in its lowest bits
 
 
 class Int8SqueezeExcite(Int8Module):
@@ -50,22 +49,3 @@ class Int8SqueezeExcite(Int8Module):
         batch, channels, height, width = x.shape
         squeezed = self.reduce.on_vector(x.sum((2, 3), dtype=torch.float32), 1.0 / (height * width))
         return self.gate(self.expand.on_vector(squeezed)).view(batch, channels, 1, 1)
-
-
-def gated_codes(x: Tensor, gate: Tensor, target: Edge) -> Tensor:
-    """`quantize(x * gate, target)` in half of the time; `x` is overwritten."""
-    start = x.new_full((), _WHOLE + target.zero)
-    return _lowest_bytes(torch.addcmul(start, x, gate, value=1.0 / target.scale, out=x))
-
-
-def whole_codes(x: Tensor, target: Edge) -> Tensor:
-    """`quantize(x, target)` in half of the time; float32 `x` stays."""
-    return _lowest_bytes(torch.add(x.new_full((), _WHOLE + target.zero), x, alpha=1.0 / target.scale))
-
-
-def _lowest_bytes(sums: Tensor) -> Tensor:
-    """The sum has rounded, and a code is its float's lowest byte.
-
-    torch converts floats to uint8 one at a time, whole numbers many at a time.
-    """
-    return sums.clamp_(_WHOLE, _WHOLE + 255).view(torch.int32).to(torch.uint8)

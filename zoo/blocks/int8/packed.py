@@ -1,0 +1,71 @@
+"""float32 convolutions with weights packed for oneDNN, and what follows fused: private operators of torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.blocks.int8.arithmetic import Size, Window
+
+# our activation -> (oneDNN's post-op, its scalars)
+POST_OPS: dict[str, tuple[str, list[float]]] = {
+    "none": ("none", []),
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+    "hard_swish": ("hardswish", []),
+    "swish": ("swish", []),
+}
+
+
+def convolution(
+    weight: Tensor, bias: Tensor, *, window: Window, size: Size, activation: str = "none", adds: bool = False
+) -> Callable[..., Tensor]:
+    """For channels_last maps of `size`, a function of `x`, or where it `adds` of `x` and a skip, which it overwrites.
+
+    The activation comes last.
+    """
+    left, right, top, bottom = window.borders(size, weight.shape[-1])
+    uneven = (left, top) != (right, bottom)
+    border = (left, right, top, bottom) if uneven else (0, 0, 0, 0)
+    padding = [0, 0] if uneven else [top, left]
+    stride, dilation, groups = [window.stride] * 2, [window.dilation] * 2, window.groups
+    shape = [1, weight.shape[1] * groups, size[0] + sum(border[2:]), size[1] + sum(border[:2])]
+    packed = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), padding, stride, dilation, groups, shape)
+    post_op, scalars = POST_OPS[activation]
+    if not adds:
+        run = torch.ops.mkldnn._convolution_pointwise.default
+
+        def call(x: Tensor) -> Tensor:
+            x = F.pad(x, border) if uneven else x
+            return run(x, packed, bias, padding, stride, dilation, groups, post_op, scalars, "")
+
+        return call
+    add, unary = torch.ops.mkldnn._convolution_pointwise_.binary, None if post_op == "none" else post_op
+
+    def call_add(x: Tensor, skip: Tensor) -> Tensor:
+        x = F.pad(x, border) if uneven else x
+        return add(skip, x, packed, bias, padding, stride, dilation, groups, "add", 1.0, unary, scalars, "")
+
+    return call_add
+
+
+@functools.cache
+def available() -> bool:
+    """Whether torch has the operators here, and they are right."""
+    try:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(2, 4, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
+        weight, bias = torch.randn(4, 4, 3, 3, generator=generator), torch.randn(4, generator=generator)
+        one = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu6")(x)
+        two = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu", adds=True)(
+            x, x.clone(memory_format=torch.channels_last)
+        )
+        expected = F.conv2d(x, weight, bias, padding=1)
+        pairs = ((one, F.relu6(expected)), (two, F.relu(expected + x)))
+        return all(torch.allclose(found, right, atol=1e-5) for found, right in pairs)
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
