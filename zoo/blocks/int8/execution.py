@@ -7,7 +7,7 @@ from types import ModuleType
 
 import torch
 
-from zoo.blocks.int8 import arithmetic, onednn
+from zoo.blocks.int8 import arithmetic, onednn, qdq
 
 _forced: ContextVar[ModuleType | None] = ContextVar("forced", default=None)
 
@@ -25,8 +25,6 @@ def qdq_execution() -> Iterator[None]:
 
     For `torch.onnx.export`: other runtimes know this form and make integer arithmetic of it.
     """
-    from zoo.blocks.int8 import qdq
-
     with _forcing(qdq):
         yield
 
