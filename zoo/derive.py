@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.naming import Name
+from zoo.weights.lock import locked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ def derive(
     file = _place(name, header, batches, cache_dir)
     model = _made_before(file)
     if model is None:
-        with _lock(file):
+        with locked(file):
             model = _made_before(file)
             if model is None:
                 report(f"making {name} from {name.dense}, once")
@@ -122,28 +122,6 @@ def _made_before(file: Path) -> Model | None:
     except FileError:
         file.unlink(missing_ok=True)
         return None
-
-
-@contextmanager
-def _lock(file: Path) -> Iterator[None]:
-    """So that of two processes one makes the file and the other reads it."""
-    from filelock import FileLock
-
-    from zoo.weights.header import FileError
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{file.parent}: cannot be a folder: {error.strerror}; name another by cache_dir.") from None
-    lock = FileLock(file.with_suffix(".lock"))
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise FileError(f"{file.parent}: cannot be written: {error.strerror}; name another by cache_dir.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _agreement(model: Model, dense: Model, batches: list[Tensor]) -> float:

@@ -14,6 +14,7 @@ from zoo.blocks.int8.arithmetic import Size
 from zoo.build import Model
 from zoo.runtime.onnx import write_onnx
 from zoo.weights.header import FileError
+from zoo.weights.lock import locked
 
 VERSION = 1  # of the export: another one makes everything anew
 
@@ -62,20 +63,3 @@ def written_whole(file: Path) -> Iterator[Path]:
         raise FileError(f"{file}: cannot be written: {error.strerror or error}.") from None
     finally:
         part.unlink(missing_ok=True)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """So that of two processes one makes the file and the other reads it."""
-    from filelock import FileLock
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file.with_suffix(".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise FileError(f"{file.parent}: cannot be written: {error.strerror}; name another by cache_dir.") from None
-    try:
-        yield
-    finally:
-        lock.release()

@@ -14,9 +14,10 @@ import torch
 from zoo.build import Model
 from zoo.fuse import fuse
 from zoo.measure import cpu_name, example, median_times
-from zoo.runtime.cache import folder, locked, model_key, written_whole
+from zoo.runtime.cache import folder, model_key, written_whole
 from zoo.runtime.compiled import RuntimeModel
 from zoo.runtime.needs import installed, need
+from zoo.weights.lock import locked
 
 RUNTIMES = ("torch", "openvino", "onnxruntime")
 

@@ -10,15 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.int8.arithmetic import Size, Window
-
-# our activation -> (oneDNN's post-op, its scalars)
-POST_OPS: dict[str, tuple[str, list[float]]] = {
-    "none": ("none", []),
-    "relu": ("relu", []),
-    "relu6": ("hardtanh", [0.0, 6.0]),
-    "hard_swish": ("hardswish", []),
-    "swish": ("swish", []),
-}
+from zoo.blocks.int8.onednn import POST_OPS
 
 
 def convolution(
