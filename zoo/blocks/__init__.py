@@ -2,6 +2,7 @@
 
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
+from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
 from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.pool import GlobalPool, MaxPool
@@ -21,6 +22,8 @@ __all__ = [
     "InvertedResidual",
     "MaxPool",
     "Mlp",
+    "PatchEmbedding",
     "SqueezeExcite",
+    "TokenEmbedding",
     "TransformerBlock",
 ]
