@@ -78,7 +78,8 @@ class Int8Row(Int8Module):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Floats to codes on the row's first edge; channels_last, as the operators want maps."""
-        codes = plain().quantize(x, self.edge_list[0])
+        quantize = whole_codes if runs_fast(x.device) else plain().quantize
+        codes = quantize(x.float(), self.edge_list[0])
         return codes.contiguous(memory_format=torch.channels_last) if codes.dim() == 4 else codes
 
     def dequantize(self, codes: Tensor) -> Tensor:
