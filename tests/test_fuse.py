@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import zoo
-from networks import gated, pictures, small
+from networks import gated, lively, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import packed
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
-from zoo.spec import SpecError
+from zoo.spec import Block, ImageInput, ModelSpec, SpecError
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -37,6 +37,20 @@ def test_it_answers_as_the_dense_network(name: str, there: bool, monkeypatch) ->
             assert torch.equal(x, kept)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not any("running" in key for key in fused.state_dict())
+
+
+def test_a_row_that_adds_its_input_leaves_it() -> None:
+    """Even the first one, whose input is the caller's."""
+    row = {"in_channels": 8, "out_channels": 8, "skip": True, "out_activation": "none"}
+    shape = ImageInput(size=(16, 16), channels=8, mean=(0.5,) * 8, std=(0.5,) * 8)
+    model = lively(ModelSpec("skips", (Block("depthwise_separable", "a", **row),), shape))
+    fused = zoo.fuse(model)
+    x = torch.randn(2, 8, 16, 16).contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    with torch.inference_mode():
+        close(fused(x), model(x))
+        close(fused(x), model(before))
+    assert torch.equal(x, before)
 
 
 def test_torch_has_the_operators_here() -> None:

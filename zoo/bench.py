@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from zoo import measure, tables
 from zoo.fuse import fuse
+from zoo.runtime.cache import Report, silent
 from zoo.runtime.choose import RUNTIMES, to_runtime
 from zoo.runtime.needs import installed
 
@@ -84,7 +85,7 @@ def bench(
     size: int | None = None,
     seconds: float = 6.0,
     memory: bool = True,
-    report: Callable[[str], None] = lambda step: None,
+    report: Report = silent,
 ) -> Bench:
     """Time names, folders or files in `runtimes`, by turns in one process.
 
@@ -117,7 +118,7 @@ def bench(
     return Bench(tuple(timings), tuple(rounds), torch.get_num_threads(), measure.cpu_name(), torch.__version__)
 
 
-def _in(model: Any, runtime: str, report: Callable[[str], None]) -> Any:
+def _in(model: Any, runtime: str, report: Report) -> Any:
     if runtime == "eager":
         return model
     return fuse(model) if runtime == "torch" else to_runtime(model, runtime, report=report)

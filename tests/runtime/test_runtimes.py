@@ -98,6 +98,8 @@ def test_create_exports_once_and_evaluates(tmp_path, monkeypatch) -> None:
     for twin in (copy.deepcopy(first), pickle.loads(pickle.dumps(first))):
         assert torch.equal(twin(x), y)
     assert first(x[:0]).shape == (0, 10)
+    quiet = zoo.to_runtime(zoo.create("resnet-int8"), "openvino", cache_dir=tmp_path)
+    assert torch.equal(pickle.loads(pickle.dumps(quiet))(x), y)
 
 
 def test_the_key_is_of_spec_and_weights() -> None:

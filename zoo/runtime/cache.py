@@ -19,6 +19,13 @@ from zoo.weights.lock import locked
 VERSION = 1  # of the export: another one makes everything anew
 
 
+Report = Callable[[str], None]  # told of each step that takes long
+
+
+def silent(step: str) -> None:
+    """Say nothing."""
+
+
 def model_key(model: Model) -> str:
     """What the answers follow from: the spec, the weights, and the version of the export."""
     digest = hashlib.sha256(f"{VERSION} {model.spec.dumps()}".encode())
@@ -39,7 +46,7 @@ def onnx_file(
     key: str,
     size: Size,
     cache_dir: str | os.PathLike[str] | None,
-    report: Callable[[str], None] = lambda step: None,
+    report: Report = silent,
 ) -> Path:
     """The model's export for pictures of `size`, made where it is not there yet."""
     file = folder(cache_dir) / f"{model.spec.name}-{key}-{size[0]}x{size[1]}.onnx"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from zoo.build import Model
 from zoo.fuse import fuse
 from zoo.measure import cpu_name, example, median_times
-from zoo.runtime.cache import folder, model_key, written_whole
+from zoo.runtime.cache import Report, folder, model_key, silent, written_whole
 from zoo.runtime.compiled import RuntimeModel
 from zoo.runtime.needs import installed, need
 from zoo.weights.lock import locked
@@ -27,7 +26,7 @@ def to_runtime(
     runtime: str = "auto",
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    report: Callable[[str], None] = lambda step: None,
+    report: Report = silent,
 ) -> Any:
     """The network behind the same call in "openvino" or "onnxruntime", or in "torch" (fused where it is float32).
 
@@ -53,13 +52,13 @@ def check_runtime(runtime: str) -> None:
         need(runtime)
 
 
-def _made(model: Model, runtime: str, cache_dir: Any, report: Callable[[str], None]) -> Any:
+def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
     if runtime == "torch":
         return fuse(model)
     return RuntimeModel(model, runtime, cache_dir=cache_dir, report=report)
 
 
-def _fastest(model: Model, cache_dir: Any, report: Callable[[str], None]) -> str:
+def _fastest(model: Model, cache_dir: Any, report: Report) -> str:
     there = [one for one in RUNTIMES if installed(one)]
     if len(there) == 1:
         return there[0]

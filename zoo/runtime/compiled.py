@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.blocks.int8.layer import fits
 from zoo.build import Model
-from zoo.runtime.cache import model_key, onnx_file
+from zoo.runtime.cache import Report, model_key, onnx_file, silent
 from zoo.runtime.engines import ENGINES, Engine
 from zoo.spec import ModelSpec
 from zoo.weights.header import FileError
@@ -36,7 +36,7 @@ class RuntimeModel(nn.Module):
         runtime: str,
         *,
         cache_dir: str | os.PathLike[str] | None = None,
-        report: Callable[[str], None] = lambda step: None,
+        report: Report = silent,
     ) -> None:
         super().__init__()
         self.spec, self.labels, self.made = model.spec, model.labels, model.made

@@ -33,14 +33,14 @@ class FusedLayer(Int8Layer):
         if not packs(x) or not x.numel():
             return self._plain(x, source, target, skip, skip_edge, after)
         call = self.bound(x.shape[2:], source, target, skip_edge, after)
-        return call(x) if skip is None else call(x, skip.clone(memory_format=torch.channels_last))
+        return call(x) if skip is None else call(x, skip)
 
     def on_vector(self, x: Tensor, factor: float = 1.0) -> Tensor:
         """(B, C) floats, times `factor`, to (B, O) floats."""
         return arithmetic.activate(F.linear(x * factor, self.weight.flatten(1), self.bias), self.activation)
 
     def _bind(self, size: Size, source: Any, target: Any, skip_edge: Any, after: str) -> Callable[..., Tensor]:
-        """For maps of `size`, a function of `x`, or of `x` and a `skip`, which it overwrites."""
+        """For maps of `size`, a function of `x`, or of `x` and a `skip`, which stays."""
         if self.linear:
             return lambda x: self._plain(x, source, target, None, None, "none")
         if skip_edge is not None and self.activation != "none":

@@ -16,7 +16,7 @@ from zoo.blocks.int8.onednn import POST_OPS
 def convolution(
     weight: Tensor, bias: Tensor, *, window: Window, size: Size, activation: str = "none", adds: bool = False
 ) -> Callable[..., Tensor]:
-    """For channels_last maps of `size`, a function of `x`, or where it `adds` of `x` and a skip, which it overwrites.
+    """For channels_last maps of `size`, a function of `x`, or where it `adds` of `x` and a skip.
 
     The activation comes last.
     """
@@ -36,11 +36,11 @@ def convolution(
             return run(x, packed, bias, padding, stride, dilation, groups, post_op, scalars, "")
 
         return call
-    add, unary = torch.ops.mkldnn._convolution_pointwise_.binary, None if post_op == "none" else post_op
+    add, unary = torch.ops.mkldnn._convolution_pointwise.binary, None if post_op == "none" else post_op
 
     def call_add(x: Tensor, skip: Tensor) -> Tensor:
         x = F.pad(x, border) if uneven else x
-        return add(skip, x, packed, bias, padding, stride, dilation, groups, "add", 1.0, unary, scalars, "")
+        return add(x, skip, packed, bias, padding, stride, dilation, groups, "add", 1.0, unary, scalars, "")
 
     return call_add
 
@@ -53,9 +53,7 @@ def available() -> bool:
         x = torch.randn(2, 4, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
         weight, bias = torch.randn(4, 4, 3, 3, generator=generator), torch.randn(4, generator=generator)
         one = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu6")(x)
-        two = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu", adds=True)(
-            x, x.clone(memory_format=torch.channels_last)
-        )
+        two = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu", adds=True)(x, x)
         expected = F.conv2d(x, weight, bias, padding=1)
         pairs = ((one, F.relu6(expected)), (two, F.relu(expected + x)))
         return all(torch.allclose(found, right, atol=1e-5) for found, right in pairs)
