@@ -64,10 +64,23 @@ def test_gradients_reach_the_input() -> None:
     x = pictures(model, 2)
     gradients = []
     for one in (model, zoo.fuse(model)):
+        with torch.inference_mode():
+            one(x)
+        one(x)
         leaf = x.clone().requires_grad_()
         one(leaf).square().sum().backward()
         gradients.append(leaf.grad)
     close(gradients[1], gradients[0])
+
+
+def test_a_fresh_row_before_fused_ones_trains() -> None:
+    fused = zoo.edit(zoo.fuse(small("mobilenetv2_cifar")), "stem", kernel_size=5)
+    x = pictures(fused, 2)
+    with torch.inference_mode():
+        fused(x)
+    fused(x).square().sum().backward()
+    gradient = fused.stem.conv.weight.grad
+    assert gradient is not None and gradient.abs().sum() > 0
 
 
 def test_int8_rows_stay() -> None:

@@ -8,6 +8,7 @@ is done; one without it is called as it is.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 from torch.nn.modules import module as torch_module
@@ -35,9 +36,10 @@ class FlatCalls:
 
     def __call__(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         """`x` through the modules, in order. Hooks are kept: a module that has some is called as a module."""
-        if forced() or not x.numel() or torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
+        watched = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
+        if watched or forced() or x.requires_grad or not x.numel():
             return _one_by_one(modules, x)
-        key = (x.shape[2:], x.dtype, x.device)
+        key = (x.shape[2:], x.dtype, x.device, torch.is_grad_enabled())
         found = self._lists.get(key)
         if found is None or found[0] != _changes or found[1] != modules:
             return self._first(key, modules, x)
