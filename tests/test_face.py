@@ -59,7 +59,8 @@ def test_the_blocks_are_these() -> None:
     mobile = {"DepthwiseSeparable", "InvertedResidual", "SqueezeExcite"}
     residual = {"BasicBlock", "Bottleneck"}
     shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
-    assert set(zoo.blocks.__all__) == mobile | residual | shared
+    transformer = {"Attention", "Mlp", "PatchEmbedding", "TokenEmbedding", "TransformerBlock"}
+    assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer
     assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in zoo.blocks.__all__)
 
 
