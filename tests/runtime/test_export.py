@@ -14,7 +14,7 @@ import zoo
 from networks import pictures, small
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
-from zoo.runtime import export, needs
+from zoo.runtime import engines, export, needs
 from zoo.runtime.export import SUFFIXES
 from zoo.weights.header import FileError
 
@@ -27,10 +27,8 @@ def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
 
             return torch.from_numpy(onnxruntime.InferenceSession(file).run(None, {"input": x.numpy()})[0])
         case ".xml":
-            import openvino
-
             # Floats: on x86 without VNNI OpenVINO's products of wide weights saturate.
-            compiled = openvino.Core().compile_model(file, "CPU", {"LP_TRANSFORMS_MODE": "NO"})
+            compiled = engines.core().compile_model(file, "CPU", {"LP_TRANSFORMS_MODE": "NO"})
             return torch.from_numpy(np.array(compiled([x.numpy()])[0]))
         case ".pt2":
             return torch.export.load(file).module()(x).detach()

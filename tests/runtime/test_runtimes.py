@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -208,3 +210,21 @@ def test_bad_requests_are_one_clear_error(monkeypatch) -> None:
     monkeypatch.setattr(needs, "installed", lambda package: False)
     with pytest.raises(needs.MissingPackage, match=r"pip install openvino, or zoo-efficient\[openvino\]"):
         zoo.create("mobilenet", runtime="openvino")
+
+
+ENDED_THEN_CTRL_C = """
+import gc, os, signal, sys
+import torch, zoo
+model = zoo.to_runtime(zoo.build(zoo.create("resnet").spec), "openvino", cache_dir=sys.argv[1])
+model(torch.zeros(1, 3, 32, 32))
+del model
+gc.collect()
+signal.signal(signal.SIGINT, lambda number, frame: print("heard"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.multiprocess
+def test_a_signal_after_openvino_is_heard(tmp_path) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED_THEN_CTRL_C, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.strip() == "heard" and done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ bits and silently, unless weights have 7 bits.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,18 @@ Array = np.ndarray[Any, Any]
 Engine = Callable[[Array], Array]
 
 
-def openvino(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> Engine:
-    """OpenVINO, in float32 where it is not int8; `exact` is its float execution of the rounded values."""
+@functools.cache
+def core() -> Any:
+    """OpenVINO's, one for the process, never given back: with the last one goes the stack that it has given to signal
+    handlers, and the next Ctrl-C would end the process by a segmentation fault."""
     import openvino as ov
 
-    core = ov.Core()
-    model = core.read_model(str(file))
+    return ov.Core()
+
+
+def openvino(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> Engine:
+    """OpenVINO, in float32 where it is not int8; `exact` is its float execution of the rounded values."""
+    model = core().read_model(str(file))
     model.reshape(list(shape))
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -31,7 +38,7 @@ def openvino(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> 
     }
     if exact:
         settings["LP_TRANSFORMS_MODE"] = "NO"
-    compiled = core.compile_model(model, "CPU", settings)
+    compiled = core().compile_model(model, "CPU", settings)
     local = threading.local()
 
     def run(x: Array) -> Array:
