@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from zoo import measure, tables
-from zoo.fuse import fuse
 from zoo.runtime.cache import Report, silent
 from zoo.runtime.choose import RUNTIMES, to_runtime
 from zoo.runtime.needs import installed
@@ -119,9 +118,7 @@ def bench(
 
 
 def _in(model: Any, runtime: str, report: Report) -> Any:
-    if runtime == "eager":
-        return model
-    return fuse(model) if runtime == "torch" else to_runtime(model, runtime, report=report)
+    return model if runtime == "eager" else to_runtime(model, runtime, report=report)
 
 
 def _check(names: Sequence[str], runtimes: Sequence[str], batches: Sequence[int], size: int | None) -> None:
