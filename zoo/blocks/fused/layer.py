@@ -54,12 +54,7 @@ class FusedLayer(Int8Layer):
     def _plain(self, x: Tensor, source: Any, target: Any, skip: Tensor | None, skip_edge: Any, after: str) -> Tensor:
         if self.linear:
             return arithmetic.activate(F.linear(x, self.weight, self.bias), self.activation)
-        left, right, top, bottom = self.window.borders(x.shape[2:], self.weight.shape[-1])
-        if (left, top) != (right, bottom):
-            x = F.pad(x, (0, right - left, 0, bottom - top))
-        stride, dilation, groups, _ = self.window
-        y = F.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, groups)
-        y = arithmetic.activate(y, self.activation)
+        y = arithmetic.activate(arithmetic.slide(x, self.weight, self.bias, self.window), self.activation)
         return y if skip is None else arithmetic.activate(y + skip, after)
 
 

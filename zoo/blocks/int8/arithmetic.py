@@ -78,12 +78,17 @@ def activate(x: Tensor, activation: str) -> Tensor:
 def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, window: Window) -> Tensor:
     """(B, C, H, W) codes to (B, O, ceil(H / stride), ceil(W / stride)) floats, before the activation."""
     values = codes.float() - source.zero
-    left, right, top, bottom = window.borders(codes.shape[2:], weight.shape[-1])
-    if (left, top) != (right, bottom):
-        values = F.pad(values, (0, right - left, 0, bottom - top))
     with exact(codes.device):
-        sums = F.conv2d(values, weight.float(), None, window.stride, (top, left), window.dilation, window.groups)
+        sums = slide(values, weight.float(), None, window)
     return sums * (source.scale * scale).view(1, -1, 1, 1) + bias.view(1, -1, 1, 1)
+
+
+def slide(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Tensor:
+    """The plain convolution of floats (B, C, H, W) by a window, its border of zeros included."""
+    left, right, top, bottom = window.borders(x.shape[2:], weight.shape[-1])
+    if (left, top) != (right, bottom):
+        x = F.pad(x, (0, right - left, 0, bottom - top))
+    return F.conv2d(x, weight, bias, window.stride, (top, left), window.dilation, window.groups)
 
 
 def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class QatLayer(Int8Layer):
         after: str = "none",
     ) -> Tensor:
         weight = fake_quantize_weight(self.weight)
-        y = F.linear(x, weight, self.bias) if self.linear else self._convolve(x, weight)
+        y = F.linear(x, weight, self.bias) if self.linear else arithmetic.slide(x, weight, self.bias, self.window)
         y = arithmetic.activate(y, self.activation)
         if skip is not None:
             y = arithmetic.activate(y + skip, after)
@@ -46,13 +46,6 @@ class QatLayer(Int8Layer):
         weight = fake_quantize_weight(self.weight).flatten(1)
         with arithmetic.exact(x.device):
             return arithmetic.activate(F.linear(x * factor, weight, self.bias), self.activation)
-
-    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
-        stride, dilation, groups, _ = self.window
-        left, right, top, bottom = self.window.borders(x.shape[2:], weight.shape[-1])
-        if (left, top) != (right, bottom):
-            x = F.pad(x, (0, right - left, 0, bottom - top))
-        return F.conv2d(x, weight, self.bias, stride, (top, left), dilation, groups)
 
 
 class QatSqueezeExcite(Int8SqueezeExcite):
