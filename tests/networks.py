@@ -10,7 +10,7 @@ import torch.nn as nn
 from reduced import reduced
 from zoo import registry
 from zoo.build import Model, build
-from zoo.spec import Block, ImageInput, ModelSpec
+from zoo.spec import Block, ImageInput, ModelSpec, TextInput
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,8 +28,16 @@ def randomize(model: Network) -> Network:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0.0, 0.3)
+        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            if getattr(module, "bias", None) is not None:
+                nn.init.normal_(module.bias, 0.0, 0.3)
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.3)
+            nn.init.normal_(module.weight, 0.0, 0.3 if module.in_features < 256 else 0.1)
+            if module.bias is not None:
+                nn.init.normal_(module.bias, 0.0, 0.1)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, 0.5)
     return model.eval()
 
 
@@ -54,6 +62,16 @@ def gated(activation: str, gate: str = "sigmoid") -> Model:
     return lively(ModelSpec("gated", rows, ImageInput(size=(32, 32))))
 
 
+def inputs(model: Model, count: int = 4) -> tuple[torch.Tensor, ...]:
+    """Random inputs of the model's own size, as its call takes them: pictures, or tokens and a mask with padding."""
+    if not isinstance(model.spec.input, TextInput):
+        return (pictures(model, count),)
+    ids = torch.randint(2, model.spec.input.vocabulary, (count, model.spec.input.length))
+    mask = torch.ones_like(ids)
+    mask[0, -5:] = 0
+    return ids.masked_fill(mask == 0, 1), mask
+
+
 def pictures(model: Model, count: int = 16) -> torch.Tensor:
-    """Random inputs of the model's own size."""
+    """Random pictures of the model's own size."""
     return torch.randn(count, model.spec.input.channels, *model.spec.input.size)

@@ -6,20 +6,37 @@ from dataclasses import replace
 from itertools import groupby
 
 from zoo import kinds
-from zoo.spec import Block, ModelSpec
+from zoo.spec import Block, ModelSpec, TextInput
 
-KEPT = ("se_channels", "num_classes")
+KEPT = ("se_channels", "num_classes", "vocabulary", "outputs", "kv_heads")
+VOCABULARY, TOKENS = 96, 24  # of language models
 
 
 def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int] = 32) -> ModelSpec:
     """`spec` with every channel width scaled by `width` (to a multiple of 8, at least 8) at another input size.
 
     Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths
-    and the number of classes stay what they are. Of rows that repeat the one before, the first and the last remain.
+    and the number of classes stay what they are; heads keep their width, and are fewer. Of rows that repeat the one before, the first and the last remain.
     """
     shape = (size, size) if isinstance(size, int) else size
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
-    return spec.replace(rows=rows, input=replace(spec.input, size=shape))
+    if isinstance(spec.input, TextInput):
+        return spec.replace(rows=tuple(map(_shorter, rows)), input=TextInput(VOCABULARY, TOKENS))
+    grids = tuple(_on_grid(row, shape) if row.kind == "patch_embedding" else row for row in rows)
+    return spec.replace(rows=grids, input=replace(spec.input, size=shape))
+
+
+def _shorter(row: Block) -> Block:
+    """Fewer words and positions."""
+    args = kinds.arguments(row)
+    if row.kind == "token_embedding":
+        room = TOKENS + args["padding_id"] + 1 if args["max_positions"] else 0
+        return row.replace(vocabulary=VOCABULARY, max_positions=room)
+    return row.replace(outputs=VOCABULARY) if args.get("tied") else row
+
+
+def _on_grid(row: Block, size: tuple[int, int]) -> Block:
+    return row.replace(rows=size[0] // row.args["patch"], columns=size[1] // row.args["patch"])
 
 
 def _ends_of_runs(spec: ModelSpec) -> list[Block]:
@@ -35,4 +52,7 @@ def _narrower(row: Block, width: float, *, first: bool) -> Block:
         for space, name in names.items()
         if name not in KEPT and not (first and space == "in")
     }
+    if "kv_heads" in args:
+        kv_heads = max(1, round(args["kv_heads"] * width))
+        scaled |= {"kv_heads": kv_heads, "heads": args["heads"] // args["kv_heads"] * kv_heads}
     return row.replace(**scaled)

@@ -60,6 +60,7 @@ def test_the_blocks_are_these() -> None:
     residual = {"BasicBlock", "Bottleneck"}
     shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
     transformer = {"Attention", "Mlp", "PatchEmbedding", "TokenEmbedding", "TransformerBlock"}
+    transformer |= {"PairClassifier", "Pooler", "TokenHead", "TokenNorm", "TokenPool"}
     assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer
     assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in zoo.blocks.__all__)
 

@@ -9,7 +9,7 @@ from counting import counted_macs
 from reduced import reduced
 from zoo import kinds, registry
 from zoo.build import build
-from zoo.spec import Block, ImageInput, ModelSpec, SpecError
+from zoo.spec import Block, ImageInput, ModelSpec, SpecError, TextInput
 
 ARCHS = tuple(registry.MODELS)
 
@@ -30,12 +30,17 @@ def specs() -> list[ModelSpec]:
 SPECS = {spec.name: spec for spec in specs()}
 
 
-@pytest.mark.parametrize("size", [None, (33, 47)])
+@pytest.mark.parametrize("other", [False, True])
 @pytest.mark.parametrize("name", SPECS)
-def test_macs_are_those_that_happen(name: str, size: tuple[int, int] | None) -> None:
+def test_macs_are_those_that_happen(name: str, other: bool) -> None:
     spec = SPECS[name]
     model = build(spec)
-    x = torch.zeros(1, spec.input.channels, *(size or spec.input.size))
+    if isinstance(spec.input, TextInput):
+        size: tuple[int, ...] | None = (13,) if other else None
+        x = torch.zeros(1, *(size or (spec.input.length,)), dtype=torch.long)
+    else:
+        size = (33, 47) if other else None
+        x = torch.zeros(1, spec.input.channels, *(size or spec.input.size))
     assert sum(cost.macs for cost in kinds.row_costs(spec, size)) == counted_macs(model, x)
 
 

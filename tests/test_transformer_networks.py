@@ -45,10 +45,11 @@ def renamed(state: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) 
 def test_vit_and_deit(name: str, prefix: int) -> None:
     theirs = livelier(timm.create_model(name, depth=2, num_classes=7, dynamic_img_size=True))
     state = theirs.state_dict()
-    embedding = PatchEmbedding(in_channels=3, dim=192, patch=16, grid=(14, 14), prefix=prefix)
-    tokens = [state["cls_token"], *([state["dist_token"]] if prefix == 2 else [])]
+    embedding = PatchEmbedding(in_channels=3, dim=192, patch=16, rows=14, columns=14, prefix=prefix)
+    tokens = {"class_token": state["cls_token"]}
+    tokens |= {"teacher_token": state["dist_token"]} if prefix == 2 else {}
     embedding.load_state_dict(
-        {"tokens": torch.cat(tokens, 1), "positions": state["pos_embed"]}
+        {**tokens, "positions": state["pos_embed"]}
         | renamed(state, "patch_embed.", {"proj": "proj"})
     )
     blocks = [TransformerBlock(dim=192, heads=3, mlp_dim=768).eval() for _ in range(2)]
@@ -82,9 +83,9 @@ def test_bert_and_roberta(family: str) -> None:
     else:
         theirs = transformers.RobertaModel(transformers.RobertaConfig(**settings, type_vocab_size=2, pad_token_id=1))
     state = livelier(theirs).state_dict()
-    first = 2 if family == "roberta" else 0
+    padding_id = 1 if family == "roberta" else -1
     embedding = TokenEmbedding(
-        vocabulary=99, dim=64, max_positions=40, token_types=2, first_position=first, norm="layer"
+        vocabulary=99, dim=64, max_positions=40, token_types=2, padding_id=padding_id, norm="layer"
     ).eval()
     names = {"tokens": "word_embeddings", "positions": "position_embeddings", "types": "token_type_embeddings"}
     embedding.load_state_dict(renamed(state, "embeddings.", {**names, "norm": "LayerNorm"}))

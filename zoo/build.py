@@ -11,15 +11,17 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.blocks.embedding import PatchEmbedding
 from zoo.blocks.flat import FlatCalls
 from zoo.registry import BLOCKS, fetch
-from zoo.spec import Block, ModelSpec, SpecError
+from zoo.spec import Block, ImageInput, ModelSpec, SpecError, TextInput
 
 
 class Model(nn.Module):
     """A network as its spec says: one child a row, run in order.
 
-    `labels` are the names of the classes, empty where unknown; `made` says how the weights came to be (JSON-like).
+    `labels` are the names of the classes, empty where unknown; `made` says how the weights came to be (JSON-like);
+    `tokenizer` is the text of a language model's tokenizer.json, empty where unknown.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -27,6 +29,7 @@ class Model(nn.Module):
         self.spec = spec
         self.labels: tuple[str, ...] = ()
         self.made: Mapping[str, Any] = {}
+        self.tokenizer = ""
         self._kept = frozenset(tap for row in spec for tap in row.taps)
         self._flat = FlatCalls()
         reads = "float32"
@@ -62,6 +65,7 @@ class Model(nn.Module):
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError for what `forward` does not take."""
+        assert isinstance(self.spec.input, ImageInput)
         channels = self.spec.input.channels
         if not isinstance(x, Tensor):
             found = type(x).__name__
@@ -82,7 +86,7 @@ def build(spec: ModelSpec, *, device: str | torch.device | None = None) -> Model
     """
     kinds.check(spec)
     with torch.device(device) if device is not None else nullcontext():
-        model = Model(spec)
+        model = _class_of(spec)(spec)
     if device is None or torch.device(device).type != "meta":
         initialize(model)
     return model.eval()
@@ -92,10 +96,21 @@ def from_state(spec: ModelSpec, state: Mapping[str, Tensor]) -> Model:
     """The network around existing tensors, which are used as they are, not copied."""
     kinds.check(spec)
     with torch.device("meta"):
-        model = Model(spec)
+        model = _class_of(spec)(spec)
     model.load_state_dict(state, assign=True)
     _check_edges(model)
     return model.eval()
+
+
+def is_whole(model: object) -> bool:
+    """Whether it is a network as `build` makes it, not features or a runtime around one."""
+    return isinstance(model, Model) and type(model) is _class_of(model.spec)
+
+
+def describe(model: Model, like: Model) -> Model:
+    """Give `model` what `like` knows besides its rows: labels, how it was made, the tokenizer; returns `model`."""
+    model.labels, model.made, model.tokenizer = like.labels, like.made, like.tokenizer
+    return model
 
 
 def edit(model: Model, row: str, **changes: Any) -> Model:
@@ -119,9 +134,9 @@ def edit(model: Model, row: str, **changes: Any) -> Model:
     for name, learned in learned_edges(model).items():  # behind a row that is now another, they count from here on
         old[f"{name}.edges"] = torch.cat([learned[:1], old[f"{name}.edges"][1:]])
     state = {key: value if key.startswith(f"{row}.") and not kept else old[key] for key, value in fresh.items()}
-    edited = from_state(spec, {key: value.clone() for key, value in state.items()})
-    if kept or row != names[-1]:
-        edited.labels = model.labels
+    edited = describe(from_state(spec, {key: value.clone() for key, value in state.items()}), model)
+    if not kept and row == names[-1]:
+        edited.labels = ()
     edited.made = {**model.made, "edited": [*model.made.get("edited", []), {row: changes}]}
     return edited
 
@@ -130,7 +145,8 @@ def upto(model: Model, row: str) -> Model:
     """The model cut behind one row, whose output, as floats, is then the model's. It shares the model's tensors."""
     spec, state = model.spec.upto(row), model.state_dict()
     cut = from_state(spec, {key: state[key] for key in kinds.model_state(spec)})
-    cut.made = model.made
+    labels = model.labels if row == model.spec.rows[-1].name else ()
+    describe(cut, model).labels = labels
     return cut
 
 
@@ -150,7 +166,7 @@ def learned_edges(model: Model) -> dict[str, Tensor]:
 
 
 def initialize(model: nn.Module) -> None:
-    """Convolutions by fan-out (He et al., 2015), linear layers small, batch norm at rest."""
+    """Convolutions by fan-out (He et al., 2015), linear layers and tables small, norms at rest."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
@@ -159,7 +175,14 @@ def initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, 0.0, 0.01)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, PatchEmbedding):
+            for learned in (module.class_token, module.teacher_token, module.positions):
+                if learned is not None:
+                    nn.init.trunc_normal_(learned, std=0.02)
 
 
 def _check_edges(model: Model) -> None:
@@ -177,6 +200,14 @@ def _check_edges(model: Model) -> None:
             if row.precision == "int8":
                 module.edge_list  # read now: while it is exported, its tensors have no values  # noqa: B018
         before = edges[-1] if edges is not None and row.emits == "uint8" else None
+
+
+def _class_of(spec: ModelSpec) -> type[Model]:
+    if isinstance(spec.input, TextInput):
+        from zoo.text.model import TextModel
+
+        return TextModel
+    return Model
 
 
 def _build_row(row: Block, reads: str) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo import kinds, listing, registry
 from zoo.naming import Name, UnknownName
-from zoo.spec import ModelSpec, SpecError
+from zoo.spec import ModelSpec, SpecError, TextInput
 from zoo.weights import published
 from zoo.weights.manifest import Entry
 
@@ -155,6 +155,10 @@ def with_classes(model: Model, num_classes: int) -> Model:
     from zoo.build import edit, upto
 
     *trunk, head = model.spec
+    if isinstance(model.spec.input, TextInput) and head.kind != "classifier":
+        from zoo.text.heads import with_outputs
+
+        return with_outputs(model, num_classes)
     if num_classes == 0:
         return upto(model, trunk[-1].name) if trunk and head.kind == "classifier" else model
     if head.kind != "classifier":

@@ -31,6 +31,29 @@ MODELS: dict[str, str] = {
     },
     "efficientnet_cifar": "zoo.models.efficientnet:cifar",
     "efficientnet_cifar_small": "zoo.models.efficientnet:cifar",
+    **{
+        f"{family}_{size}{distilled}_patch16_224": "zoo.models.vit:imagenet"
+        for family, distilled in (("vit", ""), ("deit", ""), ("deit", "_distilled"))
+        for size in ("tiny", "small", "base")
+    },
+    **{f"bert_{size}": "zoo.models.bert:transformers" for size in ("tiny", "mini", "small", "medium")},
+    **{
+        f"bert_{size}_{case}": "zoo.models.bert:transformers"
+        for size in ("base", "large")
+        for case in ("uncased", "cased")
+    },
+    "distilbert_base_uncased": "zoo.models.bert:transformers",
+    "distilbert_base_cased": "zoo.models.bert:transformers",
+    "roberta_base": "zoo.models.bert:transformers",
+    "roberta_large": "zoo.models.bert:transformers",
+    "distilroberta_base": "zoo.models.bert:transformers",
+    "all_minilm_l6_v2": "zoo.models.bert:transformers",
+    "all_minilm_l12_v2": "zoo.models.bert:transformers",
+    **{f"gpt2{size}": "zoo.models.gpt:transformers" for size in ("", "_medium", "_large", "_xl")},
+    "distilgpt2": "zoo.models.gpt:transformers",
+    **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
+    "qwen2_0_5b": "zoo.models.gpt:transformers",
+    "llama3_2_1b": "zoo.models.gpt:transformers",
 }
 
 # family or foreign spelling -> what it stands for
@@ -51,6 +74,23 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("global_pool", "float32"): "zoo.blocks.pool:GlobalPool",
     ("hidden", "float32"): "zoo.blocks.head:Hidden",
     ("classifier", "float32"): "zoo.blocks.head:Classifier",
+    ("patch_embedding", "float32"): "zoo.blocks.embedding:PatchEmbedding",
+    ("token_embedding", "float32"): "zoo.blocks.embedding:TokenEmbedding",
+    ("transformer_block", "float32"): "zoo.blocks.transformer:TransformerBlock",
+    ("token_norm", "float32"): "zoo.blocks.tokens:TokenNorm",
+    ("token_pool", "float32"): "zoo.blocks.tokens:TokenPool",
+    ("pooler", "float32"): "zoo.blocks.tokens:Pooler",
+    ("pair_classifier", "float32"): "zoo.blocks.tokens:PairClassifier",
+    ("token_head", "float32"): "zoo.blocks.tokens:TokenHead",
+    **{
+        (kind, precision): f"zoo.blocks.int8.{module}"
+        for precision in ("int8", "int8_dynamic")
+        for kind, module in (
+            ("token_embedding", "text:Int8TokenEmbedding"),
+            ("transformer_block", "transformer:Int8TransformerBlock"),
+            ("token_head", "text:Int8TokenHead"),
+        )
+    },
     ("conv_norm_act", "int8"): "zoo.blocks.int8.rows:Int8ConvNormAct",
     ("depthwise_separable", "int8"): "zoo.blocks.int8.rows:Int8DepthwiseSeparable",
     ("inverted_residual", "int8"): "zoo.blocks.int8.rows:Int8InvertedResidual",

@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-PRECISIONS = ("float32", "int8", "qat", "fused")  # qat: trained with the roundings of int8; fused: norms folded in
+# int8_dynamic: each token ranged as it comes; qat: trained with the roundings of int8; fused: norms folded in
+PRECISIONS = ("float32", "int8", "int8_dynamic", "qat", "fused")
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
 MAX_TEXT = 200  # characters of a spec's name and of its task
 MIN_CROP = 0.01
+MAX_VOCABULARY = 1_000_000
+MAX_TOKENS = 2**20
 MAX_INT = 2**53  # the largest that every reader of JSON keeps exactly
 
 Value = Any  # bool | int | float | str | Block | tuple[Value, ...]
@@ -132,12 +135,37 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
+class TextInput:
+    """What a language model takes: (batch, tokens) whole numbers below `vocabulary`, at most `length` tokens.
+
+    `padding` is the token that fills shorter texts up, `ends` are those that end a text.
+    """
+
+    vocabulary: int
+    length: int = 512
+    padding: int = 0
+    ends: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("vocabulary", self.vocabulary, MAX_VOCABULARY), ("length", self.length, MAX_TOKENS)):
+            _require(_is_int(value) and 1 <= value <= most, f"input {name} is from 1 to {most}, not {_short(value)}")
+        _require(isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {_short(self.ends)}")
+        for token in (self.padding, *self.ends):
+            proper = _is_int(token) and 0 <= token < self.vocabulary
+            _require(proper, f"input padding and ends are tokens below {self.vocabulary}, not {_short(token)}")
+
+
+INPUTS = (ImageInput, TextInput)
+Input = ImageInput | TextInput
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A whole network: its rows in order, what it takes, and what it is for."""
 
     name: str
     rows: tuple[Block, ...]
-    input: ImageInput = field(default_factory=ImageInput)
+    input: Input = field(default_factory=ImageInput)
     task: str = "image-classification"
 
     def __post_init__(self) -> None:
@@ -145,6 +173,7 @@ class ModelSpec:
             proper = isinstance(text, str) and text.isprintable() and 1 <= len(text) <= MAX_TEXT
             said = f"its name and task are printable strings of 1 to {MAX_TEXT} characters"
             _require(proper, f"{said}, and the {key} is {reprlib.repr(text)}")
+        _require(isinstance(self.input, INPUTS), f"its input is an ImageInput or a TextInput, not {_short(self.input)}")
         rows = isinstance(self.rows, (tuple, list)) and all(isinstance(row, Block) for row in self.rows)
         _require(rows, "its rows are Blocks in a tuple")
         object.__setattr__(self, "rows", tuple(self.rows))  # a list would make the spec unhashable
@@ -191,12 +220,13 @@ class ModelSpec:
     @staticmethod
     def from_json(data: Any) -> ModelSpec:
         _check_keys(data, "a spec", required={"name", "task", "input", "rows"})
-        _check_keys(data["input"], "a spec's input", required={f.name for f in fields(ImageInput)})
+        takes = TextInput if isinstance(data["input"], Mapping) and "vocabulary" in data["input"] else ImageInput
+        _check_keys(data["input"], "a spec's input", required={f.name for f in fields(takes)})
         _require(isinstance(data["rows"], list), "a spec's rows are a list")
         return ModelSpec(
             name=data["name"],
             task=data["task"],
-            input=ImageInput(**{key: _value_from_json(value, 0) for key, value in data["input"].items()}),
+            input=takes(**{key: _value_from_json(value, 0) for key, value in data["input"].items()}),
             rows=tuple(Block.from_json(row) for row in data["rows"]),
         )
 

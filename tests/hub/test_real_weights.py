@@ -25,7 +25,7 @@ CAT = Path(__file__).resolve().parents[2] / "docs" / "cat.jpg"
 def test_the_published_network_answers_as_the_real_one(tmp_path: Path) -> None:
     theirs = timm.create_model(NAME, pretrained=False).eval()
     real = convert(CHECKPOINT, "tf_efficientnet_lite0")
-    state = {name: real.state_dict()[key].reshape(shape) for key, (name, shape) in names_in(real.spec, "timm").items()}
+    state = {one.name: real.state_dict()[key].reshape(one.shape) for key, one in names_in(real.spec, "timm").items()}
     theirs.load_state_dict(state)
     timm.models._hub.save_for_hf(theirs, str(tmp_path / "timm"), safe_serialization=True)
     with hub(tmp_path, timeout=5) as server:

@@ -8,6 +8,7 @@ from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.pool import GlobalPool, MaxPool
 from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
+from zoo.blocks.tokens import PairClassifier, Pooler, TokenHead, TokenNorm, TokenPool
 from zoo.blocks.transformer import Mlp, TransformerBlock
 
 __all__ = [
@@ -22,8 +23,13 @@ __all__ = [
     "InvertedResidual",
     "MaxPool",
     "Mlp",
+    "PairClassifier",
     "PatchEmbedding",
+    "Pooler",
     "SqueezeExcite",
     "TokenEmbedding",
+    "TokenHead",
+    "TokenNorm",
+    "TokenPool",
     "TransformerBlock",
 ]

@@ -23,7 +23,7 @@ class Attention(nn.Module):
     `attention`: "full" (Vaswani et al., 2017); "sliding", over the `window` nearest tokens (Beltagy et al., 2020), or
     "linear", by a kernel (Katharopoulos et al., 2020), both in time that grows with N. `kv_heads` below `heads` share
     keys and values (Ainslie et al., 2023; 1: Shazeer, 2019); 0 is one for each. `positions`: "rotary" (Su et al., 2021)
-    with `rotary_base`, "relative" (Raffel et al., 2020; for "full"), or "none" where they are added before.
+    with `rotary_base` and `rotary_scaling` (`positions.slowed`), "relative" (Raffel et al., 2020; for "full"), or "none" where they are added before.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Attention(nn.Module):
         causal: bool = False,
         positions: str = "none",
         rotary_base: float = 10000.0,
+        rotary_scaling: tuple[float, ...] = (),
         qkv_bias: bool = True,
         out_bias: bool = True,
         dropout: float = 0.0,
@@ -47,7 +48,7 @@ class Attention(nn.Module):
         _check(dim, heads, head_dim, kv_heads, attention, window, positions)
         self.heads, self.head_dim, self.kv_heads = heads, head_dim, kv_heads
         self.attention, self.window, self.causal = attention, window, causal
-        self.positions, self.rotary_base = positions, rotary_base
+        self.positions, self.rotary_base, self.rotary_scaling = positions, rotary_base, tuple(rotary_scaling)
         self.dropout = dropout
         self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * head_dim, bias=qkv_bias)
         self.proj = nn.Linear(heads * head_dim, dim, bias=out_bias)
@@ -83,7 +84,7 @@ class Attention(nn.Module):
             if positions is None:
                 start = cache.length if cache is not None else 0
                 positions = torch.arange(start, start + tokens, device=qkv.device)
-            q, k = rotate(q, positions, self.rotary_base), rotate(k, positions, self.rotary_base)
+            q, k = (rotate(one, positions, self.rotary_base, self.rotary_scaling) for one in (q, k))
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.positions import interpolated
@@ -16,19 +17,20 @@ from zoo.blocks.transformer import make_norm
 class PatchEmbedding(nn.Module):
     """Patches as tokens, behind `prefix` learned ones, with learned positions (ViT: Dosovitskiy et al., 2021).
 
-    (B, in_channels, H, W) to (B, prefix + rows * columns, dim), of H // patch rows and W // patch columns. `grid` is
-    the rows and columns that the positions were learned for; those of another grid are interpolated. One prefix token
-    is for the class, a second for a teacher (DeiT: Touvron et al., 2021).
+    (B, in_channels, H, W) to (B, prefix + rows * columns, dim), of H // patch rows and W // patch columns. The
+    positions were learned for a grid of `rows` and `columns`; those of another are interpolated. One prefix token is
+    for the class, a second for a teacher (DeiT: Touvron et al., 2021).
     """
 
-    def __init__(self, *, in_channels: int, dim: int, patch: int, grid: tuple[int, int], prefix: int = 1) -> None:
+    def __init__(self, *, in_channels: int, dim: int, patch: int, rows: int, columns: int, prefix: int = 1) -> None:
         super().__init__()
-        if patch < 1 or min(grid) < 1 or prefix < 0:
-            raise ValueError(f"patch and grid are at least 1, and prefix 0, not {patch}, {grid} and {prefix}.")
-        self.patch, self.grid, self.prefix = patch, tuple(grid), prefix
+        if min(patch, rows, columns) < 1 or prefix not in (0, 1, 2):
+            raise ValueError(f"patch and grid are at least 1, prefix 0 to 2, not {patch}, {rows}x{columns}, {prefix}.")
+        self.patch, self.grid, self.prefix = patch, (rows, columns), prefix
         self.proj = nn.Conv2d(in_channels, dim, patch, stride=patch)
-        self.tokens = nn.Parameter(torch.zeros(1, prefix, dim))
-        self.positions = nn.Parameter(torch.zeros(1, prefix + grid[0] * grid[1], dim))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if prefix > 0 else None
+        self.teacher_token = nn.Parameter(torch.zeros(1, 1, dim)) if prefix > 1 else None
+        self.positions = nn.Parameter(torch.zeros(1, prefix + rows * columns, dim))
 
     def extra_repr(self) -> str:
         return f"patch={self.patch}, grid={self.grid}, prefix={self.prefix}"
@@ -38,18 +40,21 @@ class PatchEmbedding(nn.Module):
         if not rows or not columns:
             raise ValueError(f"A picture of {tuple(x.shape[2:])} pixels holds no patch of {self.patch}x{self.patch}.")
         patches = self.proj(x).flatten(2).transpose(1, 2)
-        stream = torch.cat([self.tokens.expand(len(x), -1, -1), patches], 1)
-        old = (self.grid[0], self.grid[1])
-        return stream + interpolated(self.positions, self.prefix, old, (rows, columns))
+        learned = [token for token in (self.class_token, self.teacher_token) if token is not None]
+        stream = torch.cat([*(token.expand(len(x), -1, -1) for token in learned), patches], 1)
+        return stream + interpolated(self.positions, self.prefix, self.grid, (rows, columns))
 
 
 class TokenEmbedding(nn.Module):
     """Token ids to vectors, with learned positions and segments where it has them, and a norm where asked for.
 
     (B, N) whole numbers to (B, N, dim) (BERT: Devlin et al., 2019; GPT-2: Radford et al., 2019). `max_positions` 0 is
-    for networks that turn queries and keys instead, `token_types` 0 for those without segments. The first position has
-    the number `first_position` (RoBERTa: Liu et al., 2019, has 2). `norm` is "layer", "rms" or "".
+    for networks that turn queries and keys instead, `token_types` 0 for those without segments. With a `padding_id`
+    tokens are numbered without padding, from the number behind it on (RoBERTa: Liu et al., 2019). `norm` is "layer",
+    "rms" or "".
     """
+
+    context = ("token_type_ids", "positions")
 
     def __init__(
         self,
@@ -58,18 +63,29 @@ class TokenEmbedding(nn.Module):
         dim: int,
         max_positions: int = 0,
         token_types: int = 0,
-        first_position: int = 0,
+        padding_id: int = -1,
         norm: str = "",
         eps: float = 1e-12,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.first_position = first_position
-        self.tokens = nn.Embedding(vocabulary, dim)
+        self.padding_id = padding_id
+        self.tokens = self.make_table(vocabulary, dim)
         self.positions = nn.Embedding(max_positions, dim) if max_positions else None
         self.types = nn.Embedding(token_types, dim) if token_types else None
         self.norm = make_norm(norm, dim, eps) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
+
+    def make_table(self, vocabulary: int, dim: int) -> nn.Module:
+        """What turns ids (B, N) to vectors (B, N, dim)."""
+        return nn.Embedding(vocabulary, dim)
+
+    def extra_repr(self) -> str:
+        return f"padding_id={self.padding_id}"
+
+    def project(self, x: Tensor) -> Tensor:
+        """What a head tied to this table gives: (..., dim) to a score for each token of the vocabulary."""
+        return F.linear(x, self.tokens.weight)
 
     def forward(
         self, input_ids: Tensor, *, token_type_ids: Tensor | None = None, positions: Tensor | None = None
@@ -79,10 +95,20 @@ class TokenEmbedding(nn.Module):
         if self.types is not None:
             x = x + (self.types.weight[0] if token_type_ids is None else self.types(token_type_ids))
         if self.positions is not None:
-            if positions is None:
-                positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-            last, room = int(positions.max()) + self.first_position, self.positions.num_embeddings
-            if last >= room:
-                raise ValueError(f"This network has positions for {room - self.first_position} tokens: cut the text.")
-            x = x + self.positions(positions + self.first_position)
+            x = x + self.positions(self._numbers(input_ids, positions))
         return self.dropout(self.norm(x))
+
+    def _numbers(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
+        """The rows of the table of positions."""
+        tokens, first = input_ids.shape[1], self.padding_id + 1
+        assert self.positions is not None
+        room = self.positions.num_embeddings - first
+        if positions is None and tokens <= room:
+            if first:
+                there = input_ids != self.padding_id
+                return there.cumsum(1) * there + self.padding_id
+            return torch.arange(tokens, device=input_ids.device)
+        last = tokens - 1 if positions is None else int(positions.max())
+        if positions is None or last >= room:
+            raise ValueError(f"This network has positions for {room} tokens, not for {last + 1}: cut the text.")
+        return positions + first

@@ -10,19 +10,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def rotate(x: Tensor, positions: Tensor, base: float) -> Tensor:
+def rotate(x: Tensor, positions: Tensor, base: float, scaling: tuple[float, ...] = ()) -> Tensor:
     """Rotary positions (Su et al., 2021), halves paired as Llama pairs them.
 
-    `x` (B, H, N, D); `positions` (N,) or (B, N), whole numbers. Angles are taken in float32.
+    `x` (B, H, N, D); `positions` (N,) or (B, N), whole numbers. Angles are taken in float32. `scaling` is as `slowed`
+    takes it.
     """
     half = x.shape[-1] // 2
-    inverse = base ** -(torch.arange(half, dtype=torch.float32, device=x.device) / half)
+    inverse = slowed(1.0 / base ** (torch.arange(half, dtype=torch.float32, device=x.device) / half), scaling)
     angles = positions.to(torch.float32)[..., None] * inverse
     cos, sin = (turn(angles).to(x.dtype) for turn in (torch.cos, torch.sin))
     if positions.dim() == 2:
         cos, sin = cos[:, None], sin[:, None]
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def slowed(frequencies: Tensor, scaling: tuple[float, ...]) -> Tensor:
+    """Rotary frequencies stretched for longer texts than those of training.
+
+    `scaling` is (): as they are; (factor,): all slower (Chen et al., 2023); or (factor, low, high, length): those that
+    turn fewer than `low` times in `length` tokens are slower, above `high` none, and in between in part (Llama 3.1,
+    2024).
+    """
+    if len(scaling) < 4:
+        return frequencies / scaling[0] if scaling else frequencies
+    factor, low, high, length = scaling
+    turns = length * frequencies / (2 * math.pi)
+    share = ((turns - low) / (high - low)).clamp(0, 1)
+    return frequencies * (share + (1 - share) / factor)
 
 
 class RelativeBias(nn.Module):

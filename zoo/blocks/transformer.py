@@ -66,6 +66,8 @@ class TransformerBlock(nn.Module):
     `Attention`'s.
     """
 
+    context = ("mask", "positions", "cache")
+
     def __init__(
         self,
         *,
@@ -79,6 +81,7 @@ class TransformerBlock(nn.Module):
         causal: bool = False,
         positions: str = "none",
         rotary_base: float = 10000.0,
+        rotary_scaling: tuple[float, ...] = (),
         norm: str = "layer",
         norm_first: bool = True,
         activation: str = "gelu",
@@ -90,7 +93,6 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.norm1 = make_norm(norm, dim, eps)
         self.attn = Attention(
             dim=dim,
             heads=heads,
@@ -101,12 +103,14 @@ class TransformerBlock(nn.Module):
             causal=causal,
             positions=positions,
             rotary_base=rotary_base,
+            rotary_scaling=rotary_scaling,
             qkv_bias=qkv_bias,
             out_bias=bias,
             dropout=dropout,
         )
-        self.norm2 = make_norm(norm, dim, eps)
         self.mlp = Mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)
+        self.norm1 = make_norm(norm, dim, eps)
+        self.norm2 = make_norm(norm, dim, eps)
         self.dropout = nn.Dropout(dropout)
 
     def extra_repr(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from zoo.build import Model, from_state
+from zoo.build import Model, describe, from_state, is_whole
 from zoo.compress import distill, int8, prune, sparsify
 from zoo.compress.decision import Decision
 from zoo.naming import parse_passes
@@ -53,7 +53,7 @@ def compress(
     What is left out has the default of the pass's own `plan`.
     Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
     """
-    if type(model) is not Model or not isinstance(passes, str):
+    if not is_whole(model) or not isinstance(passes, str):
         raise ValueError(
             f'compress takes a zoo model and a string like "pruned-int8", not {type(model).__name__} and {passes!r}.'
         )
@@ -107,8 +107,7 @@ def convert(model: Model, decision: Decision) -> Model:
     """The model that a decision makes of this one."""
     one = PASSES[decision.name]
     state = one.carry(model.state_dict(), model.spec, decision)
-    made = from_state(one.respec(model.spec, decision), state)
-    made.labels = model.labels
+    made = describe(from_state(one.respec(model.spec, decision), state), model)
     before = model.made.get("passes", [])
     if decision.name == "int8":  # of a network that was int8 before it was trained again, or in training
         before = [one for one in before if one.get("pass") not in ("int8", "qat")]

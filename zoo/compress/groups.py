@@ -42,6 +42,7 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
         for space, width in kinds.layer_widths(row).items():
             node = (row.name, space)
             parent[node], size[node] = node, width
+            frozen += [node] if space in kind.fixed else []
         for a, b in kind.ties(kinds.arguments(row)):
             join((row.name, a), (row.name, b))
         if kind.passes_channels:
@@ -67,6 +68,9 @@ def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
         if group.name not in widths:
             continue
         for row, space in group.members:
-            argument = kinds.KINDS[spec[row].kind].widths[space]
-            changes.setdefault(row, {})[argument] = widths[group.name]
+            kind, args = kinds.KINDS[spec[row].kind], kinds.arguments(spec[row])
+            argument, width = kind.widths[space], widths[group.name]
+            changes.setdefault(row, {})[argument] = width
+            if other := kind.follows.get(argument):
+                changes[row][other] = args[other] // args[argument] * width
     return spec.replace(rows=tuple(row.replace(**changes.get(row.name, {})) for row in spec))

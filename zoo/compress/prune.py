@@ -85,8 +85,8 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
 
 def _positions(axis: kinds.Axis, kept: list[int]) -> Tensor:
     """The entries of the axis that belong to the kept channels, in order."""
-    layout = torch.arange(axis.length).view(axis.outer, axis.size, axis.inner)
-    return layout[:, torch.tensor(kept)].flatten()
+    parts = torch.arange(axis.length).split([axis.size * entries for entries in axis.parts])
+    return torch.cat([part.view(axis.size, -1)[torch.tensor(kept)].flatten() for part in parts])
 
 
 def _round(group: Group, width: float, round_to: int | None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo.build import Model, from_state
+from zoo.build import Model, describe, from_state, is_whole
 from zoo.compress.bias import input_means
 from zoo.compress.data import as_batches
 from zoo.compress.quantize import ADVICE, Edges, carry, edges_of, ranged, respec, shared
@@ -30,7 +30,7 @@ def prepare_qat(
 
     Raises ValueError for a model in such training already, rows that there are not, and ranges that nobody knows.
     """
-    if type(model) is not Model:
+    if not is_whole(model):
         raise ValueError(f"prepare_qat takes a zoo model, not {type(model).__name__}.")
     spec = model.spec
     found = {row.precision for row in spec}
@@ -60,8 +60,8 @@ def prepare_qat(
         edges, means = ranged(model, rows, batches, observer), input_means(model, rows, batches)
         told = {"observer": observer, "examples": sum(map(len, batches))}
     edges = shared(spec, edges)
-    qat = from_state(respec(spec, edges, "qat"), carry(model.state_dict(), spec, edges, "qat", means))
-    qat.labels = model.labels
+    state = carry(model.state_dict(), spec, edges, "qat", means)
+    qat = describe(from_state(respec(spec, edges, "qat"), state), model)
     floats = [row.name for row in spec if row.name not in edges]
     qat.made = {**model.made, "passes": [*passes, {**told, "pass": "qat", "keep_float": floats}]}
     return qat

@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.build import Model, from_state
+from zoo.build import Model, describe, from_state
 from zoo.compress.decision import Decision
 from zoo.spec import ModelSpec
 
@@ -140,9 +140,7 @@ def unmasked(model: Model) -> Model:
     state = merge_masks(model.state_dict())
     if state.keys() == model.state_dict().keys():
         return model
-    plain = from_state(model.spec, state)
-    plain.labels, plain.made = model.labels, model.made
-    return plain
+    return describe(from_state(model.spec, state), model)
 
 
 def _check(sparsity: float, scope: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zoo.kinds.kind import Axis, Shape
 from zoo.kinds.rows import KINDS, arguments, layer_widths, state
-from zoo.spec import Block, ModelSpec, SpecError
+from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
 MAX_PARAMETERS = 20_000_000_000
 
@@ -25,12 +25,12 @@ def cost(spec: ModelSpec) -> Cost:
     return Cost(sum(c.macs for c in row_costs(spec)), sum(c.parameters for c in row_costs(spec)))
 
 
-def row_costs(spec: ModelSpec, size: tuple[int, int] | None = None) -> list[Cost]:
-    """The cost of every row, at the spec's own input size or another one. Raises SpecError where widths disagree."""
+def row_costs(spec: ModelSpec, size: tuple[int, ...] | None = None) -> list[Cost]:
+    """The cost of every row, at the spec's own input size, or another (height, width) or (tokens,). Raises SpecError where widths disagree."""
     return [Cost(macs, _row_parameters(row)) for row, (macs, _) in zip(spec, _run(spec, size), strict=True)]
 
 
-def row_shapes(spec: ModelSpec, size: tuple[int, int] | None = None) -> list[Shape]:
+def row_shapes(spec: ModelSpec, size: tuple[int, ...] | None = None) -> list[Shape]:
     """What comes out of every row, for one example; otherwise as `row_costs`."""
     return [shape for _, shape in _run(spec, size)]
 
@@ -44,22 +44,49 @@ def check(spec: ModelSpec) -> ModelSpec:
         wanted = KINDS[row.kind].taps
         if len(row.taps) != wanted:
             raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
-        if row.emits == "uint8" and row.precision in ("float32", "fused"):
-            raise SpecError(f"Row {row.name!r} is {row.precision}, so it cannot emit uint8.")
+        if row.precision not in KINDS[row.kind].precisions:
+            raise SpecError(f"Row {row.name!r}: there is no {row.kind} in {row.precision}.")
+        floats = row.precision not in ("int8", "qat") or KINDS[row.kind].floats
+        if row.emits == "uint8" and floats:
+            raise SpecError(f"Row {row.name!r} is a {row.kind} in {row.precision}, so it cannot emit uint8.")
+    _check_text(spec)
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
-        if before.emits == "uint8" and row.precision != before.precision:
+        if before.emits == "uint8" and (row.precision != before.precision or KINDS[row.kind].floats):
             raise SpecError(
                 f"Row {before.name!r} is {before.precision} and emits uint8, but {row.name!r} behind it is "
-                f"{row.precision}."
+                f"{row.precision}, a {row.kind}."
             )
     if spec.rows[-1].emits != "float32":
         raise SpecError(f"The last row, {spec.rows[-1].name!r}, must emit float32.")
     return spec
 
 
-def _run(spec: ModelSpec, size: tuple[int, int] | None) -> Iterator[tuple[int, Shape]]:
+def _check_text(spec: ModelSpec) -> None:
+    """Token ids go into the first row and nowhere else, and tied heads read its table."""
+    for place, row in enumerate(spec):
+        args = arguments(row)
+        if KINDS[row.kind].starts != (place == 0 and isinstance(spec.input, TextInput)):
+            raise SpecError(f"Row {row.name!r}: a {row.kind} is the first row of a language model, and only that.")
+        if tied := args.get("tied"):
+            table = next((r for r in spec.rows[:place] if r.name == tied and r.kind == "token_embedding"), None)
+            of_table = arguments(table) if table else {}
+            if (of_table.get("vocabulary"), of_table.get("dim")) != (args["outputs"], args["dim"]):
+                raise SpecError(f"Row {row.name!r} is tied to {tied!r}, which is no token_embedding of its widths.")
+            if args["bias"] or (table and table.precision != row.precision):
+                raise SpecError(f"Row {row.name!r} is tied, so it has no bias, and the precision of {tied!r}.")
+        if place == 0 and isinstance(spec.input, TextInput):
+            room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.input.length
+            if args["vocabulary"] != spec.input.vocabulary or room < spec.input.length:
+                raise SpecError(f"Row {row.name!r} has another vocabulary than the input, or fewer positions.")
+
+
+def _run(spec: ModelSpec, size: tuple[int, ...] | None) -> Iterator[tuple[int, Shape]]:
     """Multiply-accumulates of every row, and the shape behind it."""
-    shape: Shape = (spec.input.channels, *(size or spec.input.size))
+    shape: Shape
+    if isinstance(spec.input, TextInput):
+        shape = size or (spec.input.length,)
+    else:
+        shape = (spec.input.channels, *(size or spec.input.size))
     for row in spec:
         macs, shape = _row_macs(row, shape)
         yield macs, shape
@@ -69,11 +96,13 @@ def _row_macs(row: Block, shape: Shape) -> tuple[int, Shape]:
     args, widths, kind = arguments(row), layer_widths(row), KINDS[row.kind]
     if "in" in widths and widths["in"] != shape[0]:
         raise SpecError(f"Row {row.name!r} takes {widths['in']} channels, but {shape[0]} come in.")
-    if kind.ties(args) and (args["stride"] != 1 or widths["in"] != widths["out"]):
+    if kind.ties(args) and (args.get("stride", 1) != 1 or widths["in"] != widths["out"]):
         raise SpecError(f"Row {row.name!r}: a skip needs stride 1 and equal widths.")
     macs, entry = 0, shape
     if len(shape) != kind.rank:
         raise SpecError(f"Row {row.name!r}: {row.kind} cannot take an input of shape {shape}.")
+    if kind.work:
+        return kind.work(args, shape)
     for layer in kind.layers(args):
         if not layer.linear and not layer.pooled:
             shape = entry if layer.beside else shape

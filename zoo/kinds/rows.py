@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from zoo.kinds.convolutional import CONVOLUTIONAL
 from zoo.kinds.kind import Axis, Kind
+from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in CONVOLUTIONAL}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER)}
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -39,15 +41,18 @@ def layer_widths(block: Block) -> dict[str, int]:
 def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
     """Key (without the row's name) -> (dtype, axes) of everything in the row's state dict."""
     args, widths = arguments(block), layer_widths(block)
+    extras = KINDS[block.kind].extras(args)
     out: dict[str, tuple[str, tuple[Axis | int, ...]]] = {}
+    out.update({key: ("float32", shape) for key, shape in extras.items() if "." not in key})  # the block's own
     for layer in KINDS[block.kind].layers(args):
-        target = Axis(layer.target, widths[layer.target])
-        source: Axis | int = 1 if layer.depthwise else Axis(layer.source, widths[layer.source])
+        target = _axis(layer.target, widths, layer.target_parts)
+        source: Axis | int = 1 if layer.depthwise else _axis(layer.source, widths, layer.source_parts)
         window = () if layer.linear else (layer.kernel, layer.kernel)
-        if block.precision == "int8":
+        if block.precision in ("int8", "int8_dynamic"):
             out[f"{layer.int8_path}weight"] = ("int8", (target, source, *window))
             out[f"{layer.int8_path}scale"] = ("float32", (target,))
-            out[f"{layer.int8_path}bias"] = ("float32", (target,))
+            if not layer.table:
+                out[f"{layer.int8_path}bias"] = ("float32", (target,))
         elif block.precision in ("qat", "fused"):
             out[f"{layer.int8_path}weight"] = ("float32", (target, source, *window))
             out[f"{layer.int8_path}bias"] = ("float32", (target,))
@@ -58,13 +63,19 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
             out[f"{layer.path}bn.num_batches_tracked"] = ("int64", ())
         else:
             out[f"{layer.path}weight"] = ("float32", (target, source, *window))
-            out[f"{layer.path}bias"] = ("float32", (target,))
-    if block.precision in ("int8", "qat"):
-        edges = len(KINDS[block.kind].edges(args))
+            if layer.bias:
+                out[f"{layer.path}bias"] = ("float32", (target,))
+    out.update({key: ("float32", shape) for key, shape in extras.items()})
+    edges = len(KINDS[block.kind].edges(args))
+    if block.precision in ("int8", "qat") and edges:
         out["edges"] = ("float32", (edges, 2))
         if block.precision == "qat" and edges > 1:
             out["stretch"] = ("float32", (edges - 1,))
     return out
+
+
+def _axis(space: str, widths: Mapping[str, int], parts: tuple[int, ...]) -> Axis:
+    return Axis(space, widths[space], parts)
 
 
 def model_state(spec: ModelSpec) -> dict[str, tuple[str, tuple[int, ...]]]:

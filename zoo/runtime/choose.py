@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo.build import Model
+from zoo.build import Model, is_whole
 from zoo.fuse import fuse
 from zoo.measure import cpu_name, example, median_times
 from zoo.runtime.cache import Report, folder, model_key, silent, written_whole
@@ -34,7 +34,7 @@ def to_runtime(
     threads: measured once on this host, and remembered. What is exported is kept in `cache_dir`, by default in Hugging
     Face's cache, under a key of spec and weights. Raises MissingPackage, a ValueError, where a package is missing.
     """
-    if type(model) is not Model:
+    if not is_whole(model):
         raise ValueError(f"to_runtime takes a zoo model, not {type(model).__name__}.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.blocks.int8 import reference_execution
-from zoo.build import Model
+from zoo.build import Model, is_whole
 from zoo.runtime import engines
 from zoo.runtime.cache import written_whole
 from zoo.runtime.compiled import check_alike, saturates
@@ -30,7 +30,7 @@ def export(model: Model, file: str | os.PathLike[str], format: str | None = None
     network's. Raises ValueError for another format or a missing package, FileError for what cannot be written or
     answers otherwise.
     """
-    if type(model) is not Model:
+    if not is_whole(model):
         raise ValueError(f"export takes a zoo model, not {type(model).__name__}.")
     target = Path(file)
     if format is None:

@@ -33,6 +33,8 @@ from zoo.weights.header import (
     source_of,
 )
 from zoo.weights.keys import names_in
+from zoo.weights.stored import Stored
+from zoo.weights.text_folder import TOKENIZER
 from zoo.weights.truth import check_truth
 
 __all__ = ["FileError", "Header", "load", "read_header", "save", "save_file"]
@@ -53,7 +55,9 @@ def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | 
     Above `max_shard_size` bytes the weights are split over several files, with an index. Raises FileError as
     `save_file` does, before there is a folder where there was none.
     """
-    write_folder(folder, encoded(model, max_shard_size), model.spec, model.labels, model.made)
+    files = encoded(model, max_shard_size)
+    beside = {TOKENIZER: (model.tokenizer.encode(),)} if model.tokenizer else {}
+    write_folder(folder, {**files, **beside}, model.spec, model.labels, model.made)
 
 
 def write_folder(
@@ -120,7 +124,7 @@ def _load(path: Path) -> Model:
         raise
     except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise FileError(f"{path}: cannot be loaded: {error}") from error
-    model.labels, model.made = header.labels, header.made
+    model.labels, model.made, model.tokenizer = header.labels, header.made, header.tokenizer
     return model
 
 
@@ -131,7 +135,7 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
     """
     check_truth(model)
     arrays = _arrays(model.state_dict()) if not library else _timm_arrays(model)
-    about = (model.spec, model.labels, model.made, library)
+    about = (model.spec, model.labels, model.made, library, model.tokenizer)
     if max_shard_size is None or sum(array.nbytes for array in arrays.values()) <= max_shard_size:
         return {WEIGHTS: _file(arrays, *about)}
     shards: list[dict[str, Any]] = [{}]
@@ -149,10 +153,15 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
 
 
 def _file(
-    arrays: Mapping[str, Any], spec: ModelSpec, labels: tuple[str, ...], made: Mapping[str, Any], library: str
+    arrays: Mapping[str, Any],
+    spec: ModelSpec,
+    labels: tuple[str, ...],
+    made: Mapping[str, Any],
+    library: str,
+    tokenizer: str,
 ) -> Sequence[Any]:
     signatures: dict[str, Signature] = {key: (str(array.dtype), array.shape) for key, array in arrays.items()}
-    head, order = encode_header(signatures, spec, labels, made, library)
+    head, order = encode_header(signatures, spec, labels, made, library, tokenizer)
     return [head, *(arrays[key] for key in order)]
 
 
@@ -160,8 +169,8 @@ def _timm_arrays(model: Model) -> dict[str, Any]:
     """Under timm's names and in its shapes, none packed, since timm reads plain tensors."""
     state = model.state_dict()
     return {
-        name: state[key].detach().cpu().contiguous().numpy().reshape(shape)
-        for key, (name, shape) in names_in(model.spec, "timm").items()
+        one.name: state[key].detach().cpu().contiguous().numpy().reshape(one.shape)
+        for key, one in names_in(model.spec, "timm").items()
     }
 
 
@@ -182,14 +191,16 @@ def _tensors(path: Path, header: Header, files: Mapping[str, Any]) -> dict[str, 
     """`files` have each stored tensor's open file."""
     state = {}
     for key, (dtype, shape) in kinds.model_state(header.spec).items():
-        name = header.names.get(key, key)
-        if not name:  # a counter that timm left out
+        stored = header.stored.get(key, Stored.one(key, shape))
+        if not stored.parts:  # a counter that timm left out
             state[key] = torch.zeros(shape, dtype=getattr(torch, dtype))
-        elif name in header.tensors:
-            state[key] = files[name].get_tensor(name).reshape(shape)
+        elif stored.parts[0][0] in header.tensors:
+            parts = [files[name].get_tensor(name).to(getattr(torch, dtype)) for name, _ in stored.parts]
+            parts = [part.T.contiguous() for part in parts] if stored.transposed else parts
+            state[key] = parts[0].reshape(shape) if len(parts) == 1 else torch.cat(parts)
         else:
             mask, values = (
-                files[f"{name}.{part}"].get_tensor(f"{name}.{part}").numpy() for part in ("bitmask", "values")
+                files[f"{key}.{part}"].get_tensor(f"{key}.{part}").numpy() for part in ("bitmask", "values")
             )
             state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))
     return state

@@ -12,18 +12,21 @@ from typing import Any
 from zoo import kinds, registry
 from zoo.naming import did_you_mean
 from zoo.spec import ImageInput, ModelSpec, SpecError
-from zoo.weights import keys, manifest
+from zoo.weights import keys, manifest, text_folder
 from zoo.weights.header import (
     CONFIG,
+    HALVES,
     MAX_CONFIG,
     PREPROCESSOR,
     Contents,
     FileError,
     Header,
+    Signature,
     differences,
     first_few,
     read_header,
 )
+from zoo.weights.stored import Stored
 
 TORCHVISION_INPUT = ImageInput(interpolation="bilinear")
 TRANSFORMERS_RESNETS = {
@@ -34,6 +37,7 @@ TRANSFORMERS_RESNETS = {
     ("bottleneck", 3, 8, 36, 3): "resnet152",
 }
 HARMLESS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate"}  # of timm's arguments
+MAX_TOKENIZER = 48 * 1024 * 1024  # bytes
 COUNTER = "num_batches_tracked"  # of batch norm; not every file has it, and it is used in training alone
 
 
@@ -54,6 +58,8 @@ def _json(file: Path) -> dict[str, Any] | None:
 
 def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
     """The header of a file of timm or transformers, as if it were ours; raises FileError for what the zoo has not."""
+    if text_folder.is_text(config):
+        return _text_header(path, contents, config)
     try:
         library, arch = _recognized(path, config)
     except TypeError:
@@ -66,15 +72,38 @@ def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) ->
         raise FileError(f"{path}: is no {arch} of {library}: {error}") from None
     stored = keys.names_in(spec, library)
     types = {key: dtype for key, (dtype, _) in kinds.model_state(spec).items()}
-    expected = {name: (types[key], shape) for key, (name, shape) in stored.items()}
+    expected = {one.name: (types[key], one.shape) for key, one in stored.items()}
     absent = {name for name in expected if name.endswith(COUNTER) and name not in contents.tensors}
-    if lines := differences({name: expected[name] for name in expected if name not in absent}, contents.tensors):
+    if lines := differences({n: expected[n] for n in expected if n not in absent}, _widened(contents.tensors)):
         raise FileError(f"{path}: its tensors are not those of {arch} of {library}: {first_few(lines)}.")
-    names = {key: "" if name in absent else name for key, (name, _) in stored.items()}
+    stored = {key: Stored(()) if one.name in absent else one for key, one in stored.items()}
     source = {"library": library, "architecture": arch}
     facts = _facts(config)
     source |= {key: facts[key] for key in ("tag", "license") if isinstance(facts.get(key), str)}
-    return Header(spec, _labels(spec, config), {"source": source}, contents.tensors, names, contents.files)
+    return Header(spec, _labels(spec, config), {"source": source}, contents.tensors, stored, contents.files)
+
+
+def _text_header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
+    what = str(config["model_type"])
+    shapes = {name: shape for name, (_, shape) in contents.tensors.items()}
+    try:
+        spec, stored, unused = text_folder.read(path.parent, config, shapes)
+        spec = kinds.check(spec)
+        tokenizer = text_folder.tokenizer_of(path.parent, MAX_TOKENIZER)
+    except (OSError, SpecError, TypeError, ValueError, AttributeError, KeyError, ZeroDivisionError) as error:
+        raise FileError(f"{path}: is no {what} that the zoo can read: {error}") from None
+    expected = {name: ("float32", shape) for one in stored.values() for name, shape in one.parts}
+    found = {name: signature for name, signature in _widened(contents.tensors).items() if name not in unused}
+    if lines := differences(expected, found):
+        raise FileError(f"{path}: its tensors are not those that its config.json tells of: {first_few(lines)}.")
+    source = {"library": "transformers", "architecture": str((config.get("architectures") or [what])[0])[:100]}
+    labels = _labels(spec, config) if spec.rows[-1].kind in ("classifier", "token_head") else ()
+    return Header(spec, labels, {"source": source}, contents.tensors, stored, contents.files, tokenizer)
+
+
+def _widened(tensors: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Half precision is made float32 as it is read."""
+    return {name: ("float32" if dtype in HALVES else dtype, shape) for name, (dtype, shape) in tensors.items()}
 
 
 def _recognized(path: Path, config: Mapping[str, Any]) -> tuple[str, str]:
@@ -99,10 +128,11 @@ def _recognized(path: Path, config: Mapping[str, Any]) -> tuple[str, str]:
 def _check_settings(path: Path, config: Mapping[str, Any]) -> None:
     """timm's own arguments may change a network without changing a tensor; raises FileError for those that do."""
     settings = config.get("model_args") or {}
-    pools = {config.get("global_pool", "avg"), settings.pop("global_pool", "avg") if isinstance(settings, dict) else ""}
+    usual = "token" if registry.MODELS[config["architecture"]].startswith("zoo.models.vit") else "avg"
+    pools = {config.get("global_pool", usual), settings.pop("global_pool", usual) if isinstance(settings, dict) else ""}
     changed = sorted(set(settings) - HARMLESS) if isinstance(settings, dict) else ["model_args"]
-    if pools != {"avg"} or changed:
-        what = ", ".join(map(repr, changed[:5])) or f"global_pool {pools - {'avg'}}"
+    if pools != {usual} or changed:
+        what = ", ".join(map(repr, changed[:5])) or f"global_pool {pools - {usual}}"
         raise FileError(f"{path}: was made by timm with another {what[:100]}, which the zoo's network does not have.")
 
 
@@ -158,16 +188,16 @@ def image_input(usual: ImageInput, facts: Mapping[str, Any]) -> ImageInput:
 
 
 def _number_of_classes(usual: ModelSpec, contents: Contents, library: str) -> int:
-    name, shape = keys.names_in(usual, library)[f"{usual.rows[-1].name}.fc.weight"]
-    found = contents.tensors.get(name, ("", ()))[1]
-    if len(found) != len(shape):
-        raise FileError(f"{name}, its classifier, is missing")
+    head = keys.names_in(usual, library)[f"{usual.rows[-1].name}.fc.weight"]
+    found = contents.tensors.get(head.name, ("", ()))[1]
+    if len(found) != len(head.shape):
+        raise FileError(f"{head.name}, its classifier, is missing")
     return found[0]
 
 
 def _labels(spec: ModelSpec, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the classes: the configuration's own, or ImageNet's for a network of timm that was trained on it."""
-    facts, classes = _facts(config), spec.rows[-1].args["num_classes"]
+    facts, classes = _facts(config), kinds.layer_widths(spec.rows[-1])["out"]
     named = facts.get("id2label")
     own = [named.get(str(i)) for i in range(classes)] if isinstance(named, dict) else facts.get("label_names")
     if isinstance(own, list) and len(own) == classes and all(isinstance(x, str) and x.isprintable() for x in own):

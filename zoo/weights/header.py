@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from zoo import kinds
 from zoo.spec import ModelSpec
+from zoo.weights.stored import Stored
 
 WEIGHTS = "model.safetensors"  # in a folder of `save`
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"  # beside the weights; the latter is transformers'
@@ -24,9 +25,11 @@ INDEX = "model.safetensors.index.json"  # in its place where the weights are spl
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MAX_CONFIG = 4 * 1024 * 1024  # bytes
 MAX_SHARDS = 1000
-MAX_HEADER = 16 * 1024 * 1024  # bytes; 4,096 rows need less than ten million
+MAX_HEADER = 64 * 1024 * 1024  # bytes; 4,096 rows need less than ten million, a tokenizer as much again
 DTYPES = {"F32": "float32", "I8": "int8", "U8": "uint8", "I64": "int64"}
-SIZES = {"float32": 4, "int8": 1, "uint8": 1, "int64": 8}
+SIZES = {"float32": 4, "int8": 1, "uint8": 1, "int64": 8, "float16": 2, "bfloat16": 2, "bool": 1}
+HALVES = ("float16", "bfloat16")
+READ = {**DTYPES, "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}  # what files of other libraries hold besides
 PACKED = ("float32", "int8")  # what may lie in the file as bitmask + values
 
 SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
@@ -42,15 +45,17 @@ class FileError(ValueError):
 class Header:
     """What a file says of itself. `tensors` are as stored: a packed K appears as "K.bitmask" and "K.values".
 
-    `names` are the stored names of the spec's keys, where those are not their own, and `files` say where each lies.
+    `stored` says how the spec's keys are held, where those are not their own, and `files` where each tensor lies.
+    `tokenizer` is the text of a language model's tokenizer.json.
     """
 
     spec: ModelSpec
     labels: tuple[str, ...]
     made: Mapping[str, Any]
     tensors: Mapping[str, Signature]
-    names: Mapping[str, str]
+    stored: Mapping[str, Stored]
     files: Mapping[str, Path]
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     spec, labels, made, library = _read_metadata(path, contents.metadata)
     stored = _foreign_names(path, spec, library)
     _check_tensors(path, spec, contents.tensors, stored)
-    names = {key: name for key, (name, _) in stored.items()}
-    return Header(spec, labels, made, contents.tensors, names, contents.files)
+    tokenizer = contents.metadata.get("zoo.tokenizer", "")
+    return Header(spec, labels, made, contents.tensors, stored, contents.files, tokenizer)
 
 
 def read_contents(path: Path) -> Contents:
@@ -110,6 +115,7 @@ def encode_header(
     labels: tuple[str, ...],
     made: Mapping[str, Any],
     library: str = "",
+    tokenizer: str = "",
 ) -> tuple[bytes, list[str]]:
     """The bytes before the tensors' own, and the order these follow in: the widest dtype first, so all lie aligned.
 
@@ -127,6 +133,7 @@ def encode_header(
             "zoo.facts": json.dumps({"labels": list(labels)}),
             "zoo.made": notes,
             **({"zoo.names": library} if library else {}),
+            **({"zoo.tokenizer": tokenizer} if tokenizer else {}),
         }
     }
     codes = {name: code for code, name in DTYPES.items()}
@@ -219,19 +226,16 @@ def _read_tensors(path: Path, header: Mapping[str, Any], room: int) -> dict[str,
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise FileError(f"{path}: tensor {_short(key)} is not described by dtype, shape and data_offsets.")
         code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(code, str) or code not in DTYPES:
-            raise FileError(
-                f"{path}: tensor {_short(key)} is of dtype {_short(code)}; files hold {sorted(DTYPES)}. "
-                "`zoo convert` makes float32 of half precision."
-            )
+        if not isinstance(code, str) or code not in READ:
+            raise FileError(f"{path}: tensor {_short(key)} is of dtype {_short(code)}; files hold {sorted(READ)}.")
         if not _naturals(shape) or len(shape) > 8 or not _naturals(offsets) or len(offsets) != 2:
             raise FileError(
                 f"{path}: tensor {_short(key)} has shape {_short(shape)} and data_offsets {_short(offsets)}."
             )
-        tensors[key] = (DTYPES[code], tuple(shape))
+        tensors[key] = (READ[code], tuple(shape))
         if offsets[1] - offsets[0] != _bytes(*tensors[key]):
             raise FileError(f"{path}: {_short(key)} is {_words(tensors[key])}, which is not {_short(offsets)} long.")
-        if offsets[0] % SIZES[DTYPES[code]]:
+        if offsets[0] % SIZES[READ[code]]:
             raise FileError(f"{path}: tensor {_short(key)} is not aligned to its dtype; save the file again.")
         places.append((*offsets, key))
     end = 0
@@ -294,7 +298,7 @@ def _read_metadata(
     return spec, labels, _object(path, "zoo.made", metadata.get("zoo.made", "{}")), metadata.get("zoo.names", "")
 
 
-def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, Stored]:
     """Key -> name and shape in the file, where a dense network was written for another library to read it too."""
     from zoo.weights import keys
 
@@ -308,13 +312,14 @@ def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, tuple
         raise FileError(f"{path}: {error}") from None
 
 
-def _check_tensors(path: Path, spec: ModelSpec, tensors: Mapping[str, Signature], foreign: Mapping[str, Any]) -> None:
+def _check_tensors(
+    path: Path, spec: ModelSpec, tensors: Mapping[str, Signature], foreign: Mapping[str, Stored]
+) -> None:
     """The file's tensors are those of its spec, each plain or packed."""
     expected: dict[str, Signature] = {}
     for key, (dtype, shape) in kinds.model_state(spec).items():
         if key in foreign:
-            name, shape = foreign[key]
-            expected[name] = (dtype, shape)
+            expected[foreign[key].name] = (dtype, foreign[key].shape)
             continue
         mask, values = f"{key}.bitmask", f"{key}.values"
         if key in tensors or mask not in tensors or dtype not in PACKED or len(shape) < 2:

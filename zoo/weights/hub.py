@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import time
@@ -25,6 +26,7 @@ from zoo.weights.header import (
     one_line,
     shard_names,
 )
+from zoo.weights.text_folder import BESIDE, is_text
 
 SCHEMES = ("hf-hub:", "hf_hub:")
 ATTEMPTS = 3  # of a whole file; within each huggingface_hub goes on from where a connection broke
@@ -94,8 +96,9 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
     if config is not None:
         files = files.at(config.parent.name)
         small = config.stat().st_size <= MAX_CONFIG
-        if small and b'"model_type"' in config.read_bytes():  # transformers keeps how pictures are prepared apart
-            files.get(PREPROCESSOR, needed=False)
+        if small and b'"model_type"' in config.read_bytes():  # transformers keeps how inputs are prepared apart
+            for name in (BESIDE if _of_text(config) else (PREPROCESSOR,)):
+                files.get(name, needed=False)
     weights = files.get(WEIGHTS, needed=False, sha256=sha256)
     if weights is not None:
         return weights.parent
@@ -106,6 +109,14 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
     for name in shard_names(index):
         files.get(name)
     return index.parent
+
+
+def _of_text(config: Path) -> bool:
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and is_text(found)
 
 
 @dataclass(frozen=True)

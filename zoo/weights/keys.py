@@ -2,7 +2,7 @@
 
 An entry maps a module of ours to theirs. The left side is looked up as "row name.module" first (stem, head), then as
 "kind.module" (blocks that repeat). On the right, {stage} and {repeat} are the row name's own ("s3_2"), counted from
-0, {layer} is {stage} counted from 1, {row} the row's position in the spec and {block} the same without the stem. A
+0, {layer} is {stage} counted from 1, {index} the number of a row such as "h7", {row} the row's position in the spec and {block} the same without the stem. A
 family is a file of zoo/models/; a new one adds an entry, and no code changes.
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 from zoo import kinds, registry
 from zoo.spec import Block, ModelSpec
 from zoo.weights.header import FileError, differences, first_few
+from zoo.weights.stored import Stored
 
 Modules = Mapping[str, str]
 
@@ -68,7 +69,22 @@ _RESNET: Modules = {
     "classifier.fc": "fc",
 }
 
+_TIMM_VIT: Modules = {
+    "embed.class_token": "cls_token",
+    "embed.teacher_token": "dist_token",
+    "embed.positions": "pos_embed",
+    "embed.proj": "patch_embed.proj",
+    **{
+        f"transformer_block.{part}": f"blocks.{{index}}.{part}"
+        for part in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
+    },
+    "norm.norm": "norm",
+    "classifier.fc": "head",
+    "classifier.teacher": "head_dist",
+}
+
 TIMM: dict[str, Modules] = {
+    "vit": _TIMM_VIT,
     "mobilenetv1": _TIMM_MOBILE,
     "mobilenetv2": _TIMM_MOBILE,
     "mobilenetv3": _TIMM_MOBILE,
@@ -175,13 +191,13 @@ def from_efficientnet_pytorch(spec: ModelSpec, state: Mapping[str, Any]) -> dict
     return _translate(spec, state, EFFICIENTNET_PYTORCH, "efficientnet_pytorch")
 
 
-def names_in(spec: ModelSpec, library: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+def names_in(spec: ModelSpec, library: str) -> dict[str, Stored]:
     """Our key -> the library's and the tensor's shape there; raises FileError for a network that it cannot have."""
     modules, names = _modules(spec, LIBRARIES[library], library), {}
     for key, (_, shape) in kinds.model_state(spec).items():
         row, _, rest = key.partition(".")
         windowed = library == "timm" and f"{spec[row].kind}.{rest}".removesuffix(".weight") in _TIMM_WINDOWED
-        names[key] = (_their_key(spec, key, modules, library), (*shape, 1, 1) if windowed else shape)
+        names[key] = Stored.one(_their_key(spec, key, modules, library), (*shape, 1, 1) if windowed else shape)
     return names
 
 
@@ -248,6 +264,8 @@ def _their_key(spec: ModelSpec, key: str, modules: Modules, library: str) -> str
     name, _, rest = key.partition(".")
     module, _, leaf = rest.rpartition(".")
     row = spec[name]
+    if not module and key in modules:  # a parameter of the block itself
+        return modules[key]
     template = modules.get(f"{name}.{module}", modules.get(f"{row.kind}.{module}"))
     if template is None:
         raise FileError(f"The key map from {library} has no entry for {key!r} of {spec.name!r}.")
@@ -259,6 +277,8 @@ def _their_key(spec: ModelSpec, key: str, modules: Modules, library: str) -> str
 
 
 def _place(row: Block) -> dict[str, int]:
+    if numbers := re.fullmatch(r"h(\d{1,3})", row.name):
+        return {"index": int(numbers[1])}
     numbers = re.fullmatch(r"s(\d{1,3})_(\d{1,3})", row.name)
     if not numbers:
         return {}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import registry
+from zoo import kinds, registry
 from zoo.build import Model
 from zoo.spec import ModelSpec
 from zoo.weights.card import Figure, Publication, card
@@ -134,8 +134,8 @@ def _timm_config(model: Model) -> dict[str, Any]:
     """What timm reads of a config.json."""
     spec, names = model.spec, names_in(model.spec, "timm")
     head = spec.rows[-1]
-    classes, features = head.args["num_classes"], head.args["in_features"]
-    stem = next(iter(names.values()))[0]
+    classes, features = head.args["num_classes"], kinds.layer_widths(head)["in"]
+    stem = next(one.name for key, one in names.items() if key.endswith("weight"))
     config = {
         "input_size": [spec.input.channels, *spec.input.size],
         "interpolation": spec.input.interpolation,
@@ -144,7 +144,7 @@ def _timm_config(model: Model) -> dict[str, Any]:
         "std": list(spec.input.std),
         "num_classes": classes,
         "first_conv": stem.removesuffix(".weight"),
-        "classifier": names[f"{head.name}.fc.weight"][0].removesuffix(".weight"),
+        "classifier": names[f"{head.name}.fc.weight"].name.removesuffix(".weight"),
     }
     labels = {"label_names": list(model.labels)} if model.labels else {}
     return {"num_classes": classes, "num_features": features, **labels, "pretrained_cfg": {**config, **labels}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.nn as nn
 
-from zoo.build import Model, build
+from zoo.build import Model, build, is_whole
 from zoo.spec import SpecError
 from zoo.weights.header import FileError, Signature, differences, first_few
 
@@ -18,7 +18,7 @@ def check_truth(model: Model) -> None:
 
     Raises FileError naming the row that was edited. Weights may be on any device.
     """
-    if type(model) is not Model:
+    if not is_whole(model):
         raise FileError(
             f"Only a zoo model can be saved (from zoo.create, zoo.build or zoo.load), not a {type(model).__name__}; of "
             "a wrapper (DDP, torch.compile) save the model inside, of features the whole network, a timm or "

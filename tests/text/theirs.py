@@ -1,0 +1,75 @@
+"""transformers' networks, small and with weights that no default could stand in for, as folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+import transformers
+
+BERT = {"vocab_size": 99, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "intermediate_size": 96, "max_position_embeddings": 40}  # fmt: skip
+DISTILBERT = {"vocab_size": 99, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 96, "max_position_embeddings": 40}
+ROBERTA = {**BERT, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+GPT2 = {"vocab_size": 99, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4, "bos_token_id": 98,
+        "eos_token_id": 98}  # fmt: skip
+LLAMA = {"vocab_size": 99, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8,
+         "num_key_value_heads": 2, "intermediate_size": 96, "max_position_embeddings": 64, "eos_token_id": 98,
+         "bos_token_id": 97, "pad_token_id": None}  # fmt: skip
+LLAMA3_ROPE = {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+               "high_freq_factor": 4.0, "original_max_position_embeddings": 16}  # fmt: skip
+MISTRAL = {**LLAMA, "sliding_window": 5}
+
+# name -> (class, config class, settings)
+ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert": ("BertModel", "BertConfig", BERT),
+    "bert_classifier": ("BertForSequenceClassification", "BertConfig", {**BERT, "num_labels": 3}),
+    "bert_tokens": ("BertForTokenClassification", "BertConfig", {**BERT, "num_labels": 5}),
+    "bert_answers": ("BertForQuestionAnswering", "BertConfig", BERT),
+    "bert_masked": ("BertForMaskedLM", "BertConfig", BERT),
+    "bert_pretraining": ("BertForPreTraining", "BertConfig", BERT),
+    "distilbert": ("DistilBertModel", "DistilBertConfig", DISTILBERT),
+    "distilbert_classifier": (
+        "DistilBertForSequenceClassification",
+        "DistilBertConfig",
+        {**DISTILBERT, "num_labels": 2},
+    ),
+    "distilbert_tokens": ("DistilBertForTokenClassification", "DistilBertConfig", {**DISTILBERT, "num_labels": 4}),
+    "distilbert_answers": ("DistilBertForQuestionAnswering", "DistilBertConfig", DISTILBERT),
+    "roberta": ("RobertaModel", "RobertaConfig", ROBERTA),
+    "roberta_classifier": ("RobertaForSequenceClassification", "RobertaConfig", {**ROBERTA, "num_labels": 3}),
+    "roberta_tokens": ("RobertaForTokenClassification", "RobertaConfig", {**ROBERTA, "num_labels": 5}),
+    "roberta_answers": ("RobertaForQuestionAnswering", "RobertaConfig", ROBERTA),
+}
+DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),
+    "llama": ("LlamaForCausalLM", "LlamaConfig", {**LLAMA, "tie_word_embeddings": False}),
+    "smollm2": ("LlamaForCausalLM", "LlamaConfig", {**LLAMA, "tie_word_embeddings": True, "rms_norm_eps": 1e-5}),
+    "llama3": ("LlamaForCausalLM", "LlamaConfig", {**LLAMA, "rope_parameters": LLAMA3_ROPE, "head_dim": 16}),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**LLAMA, "tie_word_embeddings": True}),
+    "mistral": ("MistralForCausalLM", "MistralConfig", MISTRAL),
+}
+
+
+def livelier(model: nn.Module) -> nn.Module:
+    """No parameter at a value that a mistake could hide behind."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def make(name: str) -> Any:
+    made, config, settings = {**ENCODERS, **DECODERS}[name]
+    torch.manual_seed(0)
+    return livelier(getattr(transformers, made)(getattr(transformers, config)(**settings)))
+
+
+def saved(name: str, folder: Path) -> Any:
+    """The network, after it was written to `folder`."""
+    theirs = make(name)
+    theirs.save_pretrained(folder)
+    return theirs

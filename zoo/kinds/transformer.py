@@ -1,0 +1,227 @@
+"""The kinds of Transformers. Their stream of tokens keeps its width: norms average over it, so it cannot narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zoo.kinds.kind import MAX_CHANNELS, Arg, Kind, Layer, Shape
+
+ATTENTIONS = ("full", "sliding", "linear")
+POSITIONS = ("none", "rotary", "relative")
+NORMS = ("layer", "rms")
+MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
+POOLS = ("first", "mean")
+BUCKETS = 32  # of relative positions
+
+_MOST_VOCABULARY = 1_000_000
+_MOST_TOKENS = 2**20
+_DIM = Arg(int, low=1, high=MAX_CHANNELS)
+_HEADS = Arg(int, low=1, high=1024)
+_EPS = Arg(float, 1e-6, low=0.0, high=1.0)
+_NORM = Arg(str, "layer", choices=NORMS)
+_DROPOUT = Arg(float, 0.0, low=0.0, high=0.95)
+_FLOATS = ("float32", "int8", "int8_dynamic")
+
+
+def _norm(path: str, norm: str, dim: int) -> dict[str, tuple[int, ...]]:
+    leaves = {"": (), "rms": ("weight",), "layer": ("weight", "bias")}[norm]
+    return {f"{path}{leaf}": (dim,) for leaf in leaves}
+
+
+def _patch_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    tokens = ("class_token", "teacher_token")[: args["prefix"]]
+    positions = (1, args["prefix"] + args["rows"] * args["columns"], args["dim"])
+    return {**dict.fromkeys(tokens, (1, 1, args["dim"])), "positions": positions}
+
+
+def _patch_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
+    patches = (shape[1] // args["patch"]) * (shape[2] // args["patch"])
+    macs = patches * args["dim"] * args["in_channels"] * args["patch"] ** 2
+    return macs, (args["dim"], args["prefix"] + patches)
+
+
+def _embedding_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    extras = {}
+    if args["max_positions"]:
+        extras["positions.weight"] = (args["max_positions"], args["dim"])
+    if args["token_types"]:
+        extras["types.weight"] = (args["token_types"], args["dim"])
+    return {**extras, **_norm("norm.", args["norm"], args["dim"])}
+
+
+def _block_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    width, queries = args["head_dim"], args["heads"] // args["kv_heads"] * args["head_dim"]
+    common: dict[str, Any] = {"linear": True, "norm": False}
+    bias = args["bias"]
+    gate = (Layer("mlp.gate.", "in", "mlp", bias=bias, **common),) if args["gated"] else ()
+    return (
+        Layer("attn.qkv.", "in", "heads", bias=args["qkv_bias"], target_parts=(queries, width, width), **common),
+        Layer("attn.proj.", "heads", "out", bias=bias, source_parts=(queries,), **common),
+        Layer("mlp.fc1.", "in", "mlp", bias=bias, **common),
+        *gate,
+        Layer("mlp.fc2.", "mlp", "out", bias=bias, **common),
+    )
+
+
+def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    norms = {**_norm("norm1.", args["norm"], args["dim"]), **_norm("norm2.", args["norm"], args["dim"])}
+    relative = {"attn.bias.weight": (BUCKETS, args["heads"])} if args["positions"] == "relative" else {}
+    return {**norms, **relative}
+
+
+def _block_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
+    dim, tokens = shape
+    width = args["heads"] * args["head_dim"]
+    weights = dim * (width + 2 * args["kv_heads"] * args["head_dim"]) + width * dim
+    weights += dim * args["mlp_dim"] * (3 if args["gated"] else 2)
+    window = args["window"] * (1 if args["causal"] else 2) + (0 if args["causal"] else 1)
+    reach = {"full": tokens, "sliding": min(tokens, window), "linear": args["head_dim"]}[args["attention"]]
+    return tokens * (weights + 2 * reach * width), shape
+
+
+def _head_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
+    return () if args["tied"] else (Layer("fc.", "in", "out", linear=True, norm=False, bias=args["bias"]),)
+
+
+TRANSFORMER: tuple[Kind, ...] = (
+    Kind(
+        "patch_embedding",
+        {
+            "in_channels": _DIM,
+            "dim": _DIM,
+            "patch": Arg(int, low=1, high=256),
+            "rows": Arg(int, low=1, high=1024),
+            "columns": Arg(int, low=1, high=1024),
+            "prefix": Arg(int, 1, low=0, high=2),
+        },
+        lambda args: (Layer("proj.", "in", "out", args["patch"], norm=False),),
+        widths={"in": "in_channels", "out": "dim"},
+        extras=_patch_extras,
+        fixed=("out",),
+        work=_patch_work,
+        edges=lambda args: (),
+        precisions=("float32",),
+    ),
+    Kind(
+        "token_embedding",
+        {
+            "vocabulary": Arg(int, low=1, high=_MOST_VOCABULARY),
+            "dim": _DIM,
+            "max_positions": Arg(int, 0, low=0, high=_MOST_TOKENS),
+            "token_types": Arg(int, 0, low=0, high=1024),
+            "padding_id": Arg(int, -1, low=-1, high=_MOST_VOCABULARY),
+            "norm": Arg(str, "", choices=("", *NORMS)),
+            "eps": _EPS,
+            "dropout": _DROPOUT,
+        },
+        lambda args: (Layer("tokens.", "out", "vocabulary", linear=True, norm=False, bias=False, table=True),),
+        widths={"vocabulary": "vocabulary", "out": "dim"},
+        extras=_embedding_extras,
+        fixed=("vocabulary", "out"),
+        rank=1,
+        work=lambda args, shape: (0, (args["dim"], shape[0])),
+        edges=lambda args: (),
+        precisions=_FLOATS,
+        starts=True,
+    ),
+    Kind(
+        "transformer_block",
+        {
+            "dim": _DIM,
+            "heads": _HEADS,
+            "head_dim": Arg(int, low=1, high=4096),
+            "kv_heads": _HEADS,
+            "mlp_dim": Arg(int, low=1, high=4 * MAX_CHANNELS),
+            "attention": Arg(str, "full", choices=ATTENTIONS),
+            "window": Arg(int, 0, low=0, high=_MOST_TOKENS),
+            "causal": Arg(bool, False),
+            "positions": Arg(str, "none", choices=POSITIONS),
+            "rotary_base": Arg(float, 10000.0, low=1.0, high=1e12),
+            "rotary_scaling": Arg(tuple, (), low=1.0, high=float(_MOST_TOKENS)),
+            "norm": _NORM,
+            "norm_first": Arg(bool, True),
+            "activation": Arg(str, "gelu", choices=MLP_ACTIVATIONS),
+            "gated": Arg(bool, False),
+            "qkv_bias": Arg(bool, True),
+            "bias": Arg(bool, True),
+            "eps": _EPS,
+            "dropout": _DROPOUT,
+        },
+        _block_layers,
+        widths={"in": "dim", "out": "dim", "heads": "kv_heads", "mlp": "mlp_dim"},
+        ties=lambda args: (("in", "out"),),
+        extras=_block_extras,
+        fixed=("in", "out"),
+        follows={"kv_heads": "heads"},
+        rank=2,
+        work=_block_work,
+        edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
+        precisions=_FLOATS,
+    ),
+    Kind(
+        "token_norm",
+        {"dim": _DIM, "norm": _NORM, "eps": _EPS},
+        lambda args: (),
+        widths={"in": "dim", "out": "dim"},
+        ties=lambda args: (("in", "out"),),
+        extras=lambda args: _norm("norm.", args["norm"], args["dim"]),
+        fixed=("in", "out"),
+        rank=2,
+        work=lambda args, shape: (0, shape),
+        edges=lambda args: (),
+        precisions=("float32",),
+    ),
+    Kind(
+        "token_pool",
+        {
+            "pool": Arg(str, "first", choices=POOLS),
+            "normalize": Arg(bool, False),
+        },
+        lambda args: (),
+        passes_channels=True,
+        rank=2,
+        work=lambda args, shape: (0, shape[:1]),
+        edges=lambda args: (),
+        precisions=("float32",),
+    ),
+    Kind(
+        "pooler",
+        {"dim": _DIM, "activation": Arg(str, "tanh", choices=("tanh", "relu", "gelu"))},
+        lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
+        widths={"in": "dim", "out": "dim"},
+        fixed=("in", "out"),
+        rank=2,
+        work=lambda args, shape: (args["dim"] ** 2, shape[:1]),
+        edges=lambda args: (),
+        precisions=("float32",),
+    ),
+    Kind(
+        "pair_classifier",
+        {"dim": _DIM, "num_classes": Arg(int, low=1, high=MAX_CHANNELS)},
+        lambda args: tuple(Layer(path, "in", "out", linear=True, norm=False) for path in ("fc.", "teacher.")),
+        widths={"in": "dim", "out": "num_classes"},
+        fixed=("in", "out"),
+        rank=2,
+        work=lambda args, shape: (2 * args["dim"] * args["num_classes"], (args["num_classes"],)),
+        edges=lambda args: (),
+        precisions=("float32",),
+    ),
+    Kind(
+        "token_head",
+        {
+            "dim": _DIM,
+            "outputs": Arg(int, low=1, high=_MOST_VOCABULARY),
+            "bias": Arg(bool, True),
+            "dropout": _DROPOUT,
+            "tied": Arg(str, ""),
+        },
+        _head_layers,
+        widths={"in": "dim", "out": "outputs"},
+        fixed=("in", "out"),
+        rank=2,
+        work=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
+        edges=lambda args: ("in",),
+        precisions=_FLOATS,
+    ),
+)

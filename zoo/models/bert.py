@@ -1,0 +1,128 @@
+"""BERT (Devlin et al., 2019) and its kin: DistilBERT (Sanh et al., 2019), RoBERTa (Liu et al., 2019), MiniLM (Wang et
+al., 2020), as transformers has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zoo.spec import Block, ModelSpec, TextInput
+
+UNCASED, CASED, BYTES = 30522, 28996, 50265  # words of BERT's two vocabularies and of RoBERTa's
+
+# name -> (vocabulary, width, blocks); heads are 64 wide, the MLP has 4 times the width
+BERT = {
+    "bert_tiny": (UNCASED, 128, 2),
+    "bert_mini": (UNCASED, 256, 4),
+    "bert_small": (UNCASED, 512, 4),
+    "bert_medium": (UNCASED, 512, 8),
+    "bert_base_uncased": (UNCASED, 768, 12),
+    "bert_base_cased": (CASED, 768, 12),
+    "bert_large_uncased": (UNCASED, 1024, 24),
+    "bert_large_cased": (CASED, 1024, 24),
+}
+DISTILBERT = {"distilbert_base_uncased": (UNCASED, 768, 6), "distilbert_base_cased": (CASED, 768, 6)}
+ROBERTA = {
+    "roberta_base": (BYTES, 768, 12),
+    "roberta_large": (BYTES, 1024, 24),
+    "distilroberta_base": (BYTES, 768, 6),
+}
+# name -> blocks; sentence embeddings, 384 wide in 12 heads
+MINILM = {"all_minilm_l6_v2": 6, "all_minilm_l12_v2": 12}
+
+TASKS = {
+    "none": "feature-extraction",
+    "pooler": "feature-extraction",
+    "sentence": "sentence-similarity",
+    "classifier": "text-classification",
+    "tokens": "token-classification",
+    "answers": "question-answering",
+}
+
+
+def transformers(name: str, num_classes: int = 0) -> ModelSpec:
+    """An encoder by its name; with `num_classes` it classifies texts."""
+    if name in MINILM:
+        body: dict[str, Any] = {"vocabulary": UNCASED, "dim": 384, "layers": MINILM[name], "heads": 12}
+        usual = "sentence"
+    elif name in DISTILBERT:
+        vocabulary, dim, layers = DISTILBERT[name]
+        body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64, "token_types": 0}
+        usual = "none"
+    elif name in ROBERTA:
+        vocabulary, dim, layers = ROBERTA[name]
+        body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64}
+        body |= {"token_types": 1, "max_positions": 514, "padding_id": 1, "eps": 1e-5}
+        usual = "pooler"
+    else:
+        vocabulary, dim, layers = BERT[name]
+        body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64}
+        usual = "pooler"
+    pooled = "relu" if name in DISTILBERT else "tanh"
+    return encoder(name, **body, tail="classifier" if num_classes else usual, outputs=num_classes, pooled=pooled)
+
+
+def encoder(
+    name: str,
+    *,
+    vocabulary: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    mlp_dim: int = 0,
+    max_positions: int = 512,
+    token_types: int = 2,
+    padding_id: int = -1,
+    activation: str = "gelu",
+    eps: float = 1e-12,
+    tail: str = "pooler",
+    outputs: int = 0,
+    pooled: str = "tanh",
+    length: int = 0,
+) -> ModelSpec:
+    """Embeddings, post-norm blocks, and the `tail`, one of `TASKS`, with so many `outputs`.
+
+    `pooled` is the activation of the layer before a classifier; `length` the most tokens, as many as there are
+    positions by default.
+    """
+    block = {"dim": dim, "heads": heads, "head_dim": dim // heads, "kv_heads": heads, "mlp_dim": mlp_dim or 4 * dim}
+    rows = [
+        Block(
+            "token_embedding",
+            "embed",
+            vocabulary=vocabulary,
+            dim=dim,
+            max_positions=max_positions,
+            token_types=token_types,
+            padding_id=padding_id,
+            norm="layer",
+            eps=eps,
+        ),
+        *(
+            Block("transformer_block", f"h{i}", norm_first=False, activation=activation, eps=eps, **block)
+            for i in range(layers)
+        ),
+        *tail_rows(tail, dim, outputs, pooled),
+    ]
+    return ModelSpec(
+        name=name,
+        rows=tuple(rows),
+        input=TextInput(vocabulary, length or max_positions - padding_id - 1, padding=max(padding_id, 0)),
+        task=TASKS[tail],
+    )
+
+
+def tail_rows(tail: str, dim: int, outputs: int, pooled: str = "tanh") -> tuple[Block, ...]:
+    """What stands behind the blocks of an encoder."""
+    pooler = Block("pooler", "pooler", dim=dim, activation=pooled)
+    match tail:
+        case "none":
+            return ()
+        case "pooler":
+            return (pooler,)
+        case "sentence":
+            return (Block("token_pool", "sentence", pool="mean", normalize=True),)
+        case "classifier":
+            return pooler, Block("classifier", "classifier", in_features=dim, num_classes=outputs)
+        case "tokens" | "answers":
+            return (Block("token_head", "classifier", dim=dim, outputs=outputs),)
+    raise ValueError(f"Unknown tail {tail!r}; choose one of {list(TASKS)}.")

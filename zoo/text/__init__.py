@@ -1,0 +1,1 @@
+"""Language models: the call with masks and caches, tokenizers, generation."""

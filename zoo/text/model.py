@@ -1,0 +1,161 @@
+"""A network that takes token ids: masks and caches go to the rows that want them, and what comes out has names.
+
+Shapes: B batch, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from zoo.blocks.kv_cache import KVCache
+from zoo.build import Model
+from zoo.spec import Block, SpecError, TextInput
+
+if TYPE_CHECKING:
+    from zoo.text.tokenizer import TextPreprocess
+
+HEADS = ("classifier", "token_head")
+
+
+@dataclass
+class TextOutput:
+    """What a language model answers, as far as its rows have it.
+
+    `last_hidden_state` (B, N, D); `pooler_output` (B, D); `sentence_embedding` (B, D); `logits` (B, classes), or (B, N,
+    outputs) for every token: the next one's scores in a decoder, starts and ends of answers in their last axis.
+    """
+
+    last_hidden_state: Tensor
+    pooler_output: Tensor | None = None
+    sentence_embedding: Tensor | None = None
+    logits: Tensor | None = None
+
+    @property
+    def start_logits(self) -> Tensor:
+        """(B, N) scores of where an answer starts."""
+        return self._of_answer(0)
+
+    @property
+    def end_logits(self) -> Tensor:
+        """(B, N) scores of where an answer ends."""
+        return self._of_answer(1)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def _of_answer(self, side: int) -> Tensor:
+        if self.logits is None or self.logits.dim() != 3 or self.logits.shape[2] != 2:
+            raise AttributeError("Only a network that answers questions has starts and ends.")
+        return self.logits[..., side]
+
+
+torch.export.register_dataclass(TextOutput, serialized_type_name="zoo.TextOutput")
+
+
+class TextModel(Model):
+    """A network whose first row takes token ids."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        last: bool = False,
+        taps: Iterable[str] = (),
+    ) -> Any:
+        """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
+
+        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all tokens so far.
+        `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
+        has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
+        """
+        self._check_ids(input_ids, attention_mask, token_type_ids)
+        taps = tuple(taps)
+        if unknown := set(taps) - {"input", *self._modules}:
+            raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
+        if cache is not None and positions is None:
+            positions = torch.arange(cache.length, cache.length + input_ids.shape[1], device=input_ids.device)
+        context = {"mask": attention_mask, "token_type_ids": token_type_ids, "positions": positions, "last": last}
+        kept: dict[str, Tensor] = {"input": input_ids}
+        out = TextOutput(input_ids)
+        x: Tensor = input_ids
+        for row, module in zip(self.spec.rows, self._modules.values(), strict=True):
+            x = module(x, **self._wanted(row, module, context, cache))  # type: ignore[misc]
+            _file(out, row, x)
+            if row.name in taps:
+                kept[row.name] = x
+        return (out, {name: kept[name] for name in taps}) if taps else out
+
+    def _wanted(self, row: Block, module: Any, context: dict[str, Any], cache: KVCache | None) -> dict[str, Any]:
+        """The keywords of `context` that the row declares."""
+        named = getattr(module, "context", ())
+        wanted = {key: context[key] for key in named if context.get(key) is not None}
+        if "cache" in named and cache is not None:
+            wanted["cache"] = cache[row.name]
+        if "table" in named and (tied := row.args.get("tied")):
+            wanted["table"] = self._modules[tied]
+        return wanted
+
+    def check_input(self, x: Any) -> None:
+        """Raise ValueError for what `forward` does not take."""
+        self._check_ids(x, None, None)
+
+    def _check_ids(self, ids: Any, mask: Any, types: Any) -> None:
+        whole = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32) and ids.dim() == 2
+        if not whole or ids.shape[1] == 0:
+            found = f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(
+                f"{self.spec.name} takes token ids, int64 of shape (batch, tokens), not {found}; "
+                "zoo.preprocess(model) makes them of text."
+            )
+        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2 or len(mask) != len(ids)):
+            raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
+        if types is not None and (not isinstance(types, Tensor) or types.shape != ids.shape):
+            raise ValueError(f"token_type_ids have the shape of the ids, {tuple(ids.shape)}.")
+        if torch.compiler.is_compiling() or not ids.numel() or ids.is_meta:
+            return
+        assert isinstance(self.spec.input, TextInput)
+        low, high = torch.aminmax(ids)
+        if low < 0 or high >= self.spec.input.vocabulary:
+            raise ValueError(
+                f"{self.spec.name} knows tokens 0 to {self.spec.input.vocabulary - 1}, not {int(low)} to {int(high)}: "
+                "is the tokenizer another network's?"
+            )
+
+    @property
+    def preprocess(self) -> TextPreprocess:
+        """From text to `input_ids` and their like; raises ValueError where the tokenizer is not known."""
+        from zoo.text.tokenizer import TextPreprocess
+
+        return TextPreprocess.of(self)
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
+        """More tokens behind those of a prompt: `zoo.text.generate.generate`."""
+        from zoo.text.generate import generate
+
+        return generate(self, input_ids, attention_mask, **options)
+
+
+def _file(out: TextOutput, row: Block, x: Tensor) -> None:
+    """Put what a row gives where it belongs."""
+    if row.kind in HEADS:
+        out.logits = x
+    elif row.kind == "pooler":
+        out.pooler_output = x
+    elif row.kind == "token_pool":
+        out.sentence_embedding = x
+    elif x.dim() == 3:
+        out.last_hidden_state = x
+    else:
+        raise SpecError(f"Row {row.name!r}: a {row.kind} has no place in a language model.")
