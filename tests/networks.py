@@ -22,6 +22,7 @@ def lively(spec: ModelSpec) -> Model:
 
 def randomize(model: Network) -> Network:
     """Statistics and affine parameters that no default value could stand in for; in eval mode."""
+    transformer = any(isinstance(module, (nn.LayerNorm, nn.RMSNorm)) for module in model.modules())
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, 0.0, 0.3)
@@ -33,8 +34,8 @@ def randomize(model: Network) -> Network:
             if getattr(module, "bias", None) is not None:
                 nn.init.normal_(module.bias, 0.0, 0.3)
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.3 if module.in_features < 256 else 0.1)
-            if module.bias is not None:
+            nn.init.normal_(module.weight, 0.0, 0.05 if transformer else 0.3)
+            if transformer and module.bias is not None:
                 nn.init.normal_(module.bias, 0.0, 0.1)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, 0.0, 0.5)

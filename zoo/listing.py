@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo import host, kinds, registry, tables
 from zoo.naming import Name, UnknownName, did_you_mean, parse, parse_passes
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, TextInput
 from zoo.weights import manifest, published
 from zoo.weights.manifest import Entry, Metric
 from zoo.weights.published import Published
@@ -24,7 +24,8 @@ class Info:
 
     `alias` is what was asked for, where that was another spelling. `execution` says what torch runs an int8 network in
     on this host. `parameters` are learnt values, counted on the
-    float form, `nonzero` those that are not zero; `macs` multiply-accumulates for one picture of `input_size`.
+    float form, `nonzero` those that are not zero; `macs` multiply-accumulates for one picture of `input_size`, (height,
+    width), or one text of `input_size`, (tokens,), which may be longer.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Info:
     nonzero: int | None
     macs: int
     bytes: int | None
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     execution: str
     metric: Metric | None
     recipe: str
@@ -48,15 +49,16 @@ class Info:
 
     def rows(self) -> list[tuple[str, str]]:
         """(heading, text) of everything known."""
+        pictures = len(self.input_size) == 2
         zeros = self.nonzero is not None and self.nonzero < self.parameters
         facts = {
             "name": f"{self.name} ({self.alias})" if self.alias else self.name,
             "for": self.purpose,
             "variant": self.variant,
             "parameters": f"{self.parameters:,}" + (f", {self.nonzero:,} of them not zero" if zeros else ""),
-            "MACs": f"{self.macs:,} a picture",
+            "MACs": f"{self.macs:,} a {'picture' if pictures else f'text of {self.input_size[0]} tokens'}",
             "file": f"{self.bytes:,} bytes ({tables.size(self.bytes)})" if self.bytes is not None else "",
-            "input": "x".join(map(str, self.input_size)) + " pixels",
+            "input": "x".join(map(str, self.input_size)) + " pixels" if pictures else "text",
             "runs in": self.execution,
             "measured": _measured(self.metric) if self.metric else "",
             "data": f"{self.metric.encoding}, sha256 {self.metric.sha256}" if self.metric else "",
@@ -186,8 +188,10 @@ def is_path(name: str | os.PathLike[str]) -> bool:
 
 
 def purpose(spec: ModelSpec) -> str:
-    """What can be said of a spec's purpose from itself: "10 classes, 32x32"."""
+    """What can be said of a spec's purpose from itself: "10 classes, 32x32", "text-generation, up to 1,024 tokens"."""
     classes = spec.rows[-1].args.get("num_classes")
+    if isinstance(spec.input, TextInput):
+        return f"{f'{classes} classes' if classes else spec.task}, up to {spec.input.length:,} tokens"
     return (f"{classes} classes, " if classes else "") + "x".join(map(str, spec.input.size))
 
 
@@ -323,7 +327,7 @@ def _info(
         nonzero=entry.nonzero if entry else None,
         macs=cost.macs,
         bytes=entry.bytes if entry else size,
-        input_size=spec.input.size,
+        input_size=kinds.usual_size(spec),
         execution=_execution(spec, made),
         metric=entry.metric if entry else None,
         recipe=entry.recipe if entry else "",

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from zoo.spec import ImageInput, ModelSpec
+from zoo.spec import ImageInput, ModelSpec, TextInput
 
 if TYPE_CHECKING:
     from zoo.build import Model
@@ -77,8 +77,8 @@ class Preprocess:
         return picture.resize(new, _FILTERS[self.input.interpolation])
 
 
-def preprocess(model_or_spec: Model | ModelSpec) -> Preprocess:
-    """A function from a picture to a network's input.
+def preprocess(model_or_spec: Model | ModelSpec) -> Any:
+    """A function from a picture to a network's input; of a language model from text (`zoo.text.tokenizer`).
 
     It takes a PIL image, a path, a uint8 array (H, W, 3), or a list of them, and gives floats (B, 3, H, W) on the CPU.
     Photographs are turned upright, other modes become RGB. It raises ImageError for what is no picture or damaged,
@@ -87,6 +87,10 @@ def preprocess(model_or_spec: Model | ModelSpec) -> Preprocess:
     spec = getattr(model_or_spec, "spec", model_or_spec)
     if not isinstance(spec, ModelSpec):
         raise ValueError(f"preprocess takes a model or a ModelSpec, not {type(model_or_spec).__name__}.")
+    if isinstance(spec.input, TextInput):
+        from zoo.text.tokenizer import TextPreprocess
+
+        return TextPreprocess(spec, getattr(model_or_spec, "tokenizer", ""))
     if spec.input.channels not in (1, 3):
         raise ValueError(f"{spec.name} takes {spec.input.channels} channels; pictures have 1 or 3.")
     return Preprocess(spec.input)

@@ -82,15 +82,12 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("pooler", "float32"): "zoo.blocks.tokens:Pooler",
     ("pair_classifier", "float32"): "zoo.blocks.tokens:PairClassifier",
     ("token_head", "float32"): "zoo.blocks.tokens:TokenHead",
-    **{
-        (kind, precision): f"zoo.blocks.int8.{module}"
-        for precision in ("int8", "int8_dynamic")
-        for kind, module in (
-            ("token_embedding", "text:Int8TokenEmbedding"),
-            ("transformer_block", "transformer:Int8TransformerBlock"),
-            ("token_head", "text:Int8TokenHead"),
-        )
-    },
+    ("token_embedding", "int8"): "zoo.blocks.int8.text:Int8TokenEmbedding",
+    ("transformer_block", "int8"): "zoo.blocks.int8.transformer:Int8TransformerBlock",
+    ("token_head", "int8"): "zoo.blocks.int8.text:Int8TokenHead",
+    ("token_embedding", "int8_dynamic"): "zoo.blocks.int8.text:Int8TokenEmbedding",
+    ("transformer_block", "int8_dynamic"): "zoo.blocks.int8.transformer:DynamicTransformerBlock",
+    ("token_head", "int8_dynamic"): "zoo.blocks.int8.text:DynamicTokenHead",
     ("conv_norm_act", "int8"): "zoo.blocks.int8.rows:Int8ConvNormAct",
     ("depthwise_separable", "int8"): "zoo.blocks.int8.rows:Int8DepthwiseSeparable",
     ("inverted_residual", "int8"): "zoo.blocks.int8.rows:Int8InvertedResidual",

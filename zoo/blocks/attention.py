@@ -5,6 +5,8 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -25,6 +27,8 @@ class Attention(nn.Module):
     keys and values (Ainslie et al., 2023; 1: Shazeer, 2019); 0 is one for each. `positions`: "rotary" (Su et al., 2021)
     with `rotary_base` and `rotary_scaling` (`positions.slowed`), "relative" (Raffel et al., 2020; for "full"), or "none" where they are added before.
     """
+
+    make_linear: Callable[..., nn.Module] = nn.Linear
 
     def __init__(
         self,
@@ -50,8 +54,8 @@ class Attention(nn.Module):
         self.attention, self.window, self.causal = attention, window, causal
         self.positions, self.rotary_base, self.rotary_scaling = positions, rotary_base, tuple(rotary_scaling)
         self.dropout = dropout
-        self.qkv = nn.Linear(dim, (heads + 2 * kv_heads) * head_dim, bias=qkv_bias)
-        self.proj = nn.Linear(heads * head_dim, dim, bias=out_bias)
+        self.qkv = self.make_linear(dim, (heads + 2 * kv_heads) * head_dim, bias=qkv_bias)
+        self.proj = self.make_linear(heads * head_dim, dim, bias=out_bias)
         self.bias = RelativeBias(heads=heads, causal=causal) if positions == "relative" else None
 
     def extra_repr(self) -> str:

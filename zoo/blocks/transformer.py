@@ -5,6 +5,8 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,6 +41,9 @@ def activate(x: Tensor, activation: str) -> Tensor:
 class Mlp(nn.Module):
     """Linear, activation, linear; `gated` multiplies the activation of one linear with another (Shazeer, 2020)."""
 
+    make_linear: Callable[..., nn.Module] = nn.Linear
+    fuses = False  # whether fc1 takes the activation along, where it is not gated
+
     def __init__(
         self, *, dim: int, mlp_dim: int, activation: str = "gelu", gated: bool = False, bias: bool = True
     ) -> None:
@@ -46,9 +51,10 @@ class Mlp(nn.Module):
         if activation not in MLP_ACTIVATIONS:
             raise ValueError(f"Unknown activation {activation!r}; choose one of {MLP_ACTIVATIONS}.")
         self.activation = activation
-        self.fc1 = nn.Linear(dim, mlp_dim, bias=bias)
-        self.gate = nn.Linear(dim, mlp_dim, bias=bias) if gated else None
-        self.fc2 = nn.Linear(mlp_dim, dim, bias=bias)
+        behind = {"activation": activation} if self.fuses and not gated else {}
+        self.fc1 = self.make_linear(dim, mlp_dim, bias=bias, **behind)
+        self.gate = self.make_linear(dim, mlp_dim, bias=bias) if gated else None
+        self.fc2 = self.make_linear(mlp_dim, dim, bias=bias)
 
     def extra_repr(self) -> str:
         return f"activation={self.activation}"
@@ -67,6 +73,8 @@ class TransformerBlock(nn.Module):
     """
 
     context = ("mask", "positions", "cache")
+    make_attention: type[Attention] = Attention
+    make_mlp: type[Mlp] = Mlp
 
     def __init__(
         self,
@@ -93,7 +101,7 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_first = norm_first
-        self.attn = Attention(
+        self.attn = self.make_attention(
             dim=dim,
             heads=heads,
             head_dim=head_dim,
@@ -108,7 +116,7 @@ class TransformerBlock(nn.Module):
             out_bias=bias,
             dropout=dropout,
         )
-        self.mlp = Mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)
+        self.mlp = self.make_mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)
         self.norm1 = make_norm(norm, dim, eps)
         self.norm2 = make_norm(norm, dim, eps)
         self.dropout = nn.Dropout(dropout)

@@ -64,7 +64,7 @@ def _print_published(networks: list) -> None:  # type: ignore[type-arg]
 
     table = _table("name", "input", "params", "MACs", "licence")
     for one in networks:
-        size = "x".join(map(str, one.input_size))
+        size = _size(one.input_size)
         table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs), one.licence or "-")
     console = out()
     heading = " (fetched when first created; -int8 and -sparse are made of them)"
@@ -78,11 +78,15 @@ def _print_fresh(networks: list) -> None:  # type: ignore[type-arg]
 
     table = _table("name", "input", "params", "MACs")
     for one in networks:
-        size = "x".join(map(str, one.input_size))
+        size = _size(one.input_size)
         table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs))
     console = out()
     console.print(Text.assemble(("Architectures", "bold"), " (fresh weights: zoo.create(name, weights=None))"))
     console.print(table)
+
+
+def _size(input_size: tuple[int, ...]) -> str:
+    return "x".join(map(str, input_size)) if len(input_size) == 2 else "text"
 
 
 def _table(*headers: str) -> Table:

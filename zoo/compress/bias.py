@@ -14,10 +14,11 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.build import Model
+from zoo.compress.data import Batch, answer
 from zoo.spec import Block
 
 
-def input_means(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) -> dict[str, list[float]]:
+def input_means(model: Model, rows: Sequence[Block], batches: Sequence[Batch]) -> dict[str, list[float]]:
     """ "row.layer." -> the mean of each input channel of that layer over all batches and positions."""
     watched = copy.deepcopy(model).eval()
     sums: dict[str, Tensor] = {}
@@ -25,7 +26,7 @@ def input_means(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) 
 
     def watch(key: str) -> None:
         def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            by_channel = inputs[0].detach().transpose(0, 1).flatten(1)
+            by_channel = inputs[0].detach().transpose(0, 1 if inputs[0].dim() == 4 else -1).flatten(1)
             sums[key] = sums.get(key, 0.0) + by_channel.sum(1, dtype=torch.float64).cpu()
             counts[key] = counts.get(key, 0) + by_channel.shape[1]
 
@@ -33,10 +34,11 @@ def input_means(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) 
 
     for row in rows:
         for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row)):
-            watch(f"{row.name}.{layer.path}")
+            if not layer.table:
+                watch(f"{row.name}.{layer.path}")
     with torch.inference_mode():
         for batch in batches:
-            watched(batch)
+            answer(watched, batch)
     return {key: (sums[key] / counts[key]).tolist() for key in sums}
 
 

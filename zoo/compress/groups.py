@@ -13,12 +13,16 @@ Node = tuple[str, str]  # (row, channel space)
 
 @dataclass(frozen=True)
 class Group:
-    """Channel spaces that share one set of channels. A frozen one (input, classes, tapped) keeps its width."""
+    """Channel spaces that share one set of channels. A frozen one (input, classes, tapped) keeps its width.
+
+    Heads go one by one: each is many entries wide.
+    """
 
     name: str
     size: int
     members: tuple[Node, ...]
     frozen: bool
+    step: int  # widths are multiples of it, unless one is asked for
 
 
 def channel_groups(spec: ModelSpec) -> list[Group]:
@@ -57,8 +61,19 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
     for node in parent:
         members.setdefault(find(node), []).append(node)
     return [
-        Group(".".join(nodes[0]), size[nodes[0]], tuple(nodes), root in frozen_roots) for root, nodes in members.items()
+        Group(".".join(nodes[0]), size[nodes[0]], tuple(nodes), root in frozen_roots, _step(spec, nodes, size))
+        for root, nodes in members.items()
     ]
+
+
+def _step(spec: ModelSpec, nodes: list[Node], size: Mapping[Node, int]) -> int:
+    for row, space in nodes:
+        if row == "input":
+            continue
+        layers = kinds.KINDS[spec[row].kind].layers(kinds.arguments(spec[row]))
+        if any(layer.target == space and sum(layer.target_parts) > 1 for layer in layers):
+            return 1
+    return 8 if size[nodes[0]] >= 64 else 4
 
 
 def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.build import Model
-from zoo.compress.data import as_labelled_batches
+from zoo.compress.data import answer, as_labelled_batches
 from zoo.compress.groups import Group, Node
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor")
@@ -52,22 +52,50 @@ def _parts(
     if row is None:
         return []
     parts = []
-    for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row)):
+    layers = kinds.KINDS[row.kind].layers(kinds.arguments(row))
+    for layer in layers:
         if layer.target != space:
             continue
         prefix = f"{row_name}.{layer.path}"
         if criterion in ("l1", "l2"):
             weight = state[f"{prefix}conv.weight" if layer.norm else f"{prefix}weight"].double().flatten(1)
-            parts.append(weight.abs().sum(1) if criterion == "l1" else weight.square().sum(1).sqrt())
+            sums = weight.abs().sum(1) if criterion == "l1" else weight.square().sum(1)
+            sums = _by_channel(sums, layer.target_parts)
+            parts.append(sums if criterion == "l1" else sums.sqrt())
             parts[-1] = parts[-1] / parts[-1].mean().clamp_min(1e-30)
         elif criterion == "bn_scale":
             if layer.norm:
                 parts.append(state[f"{prefix}bn.weight"].double().abs())
         else:
             keys = ("bn.weight", "bn.bias") if layer.norm else ("weight", "bias")
+            reader = next((one for one in layers if one.source == space and one.linear), None)
+            if reader is not None:  # what is lost with a channel is what its reader makes of it
+                key = f"{row_name}.{reader.path}weight"
+                change = (state[key] * gradients[key]).double().sum(0)
+                parts.append(_by_channel(change, reader.source_parts).square())
+                break
             changes = [(state[prefix + k] * gradients[prefix + k]).double() for k in keys]
             parts.append(torch.stack([c.reshape(len(c), -1).sum(1) for c in changes]).sum(0).square())
     return parts
+
+
+def _by_channel(values: Tensor, parts: tuple[int, ...]) -> Tensor:
+    """One value for each entry of an axis to their sum for each channel (`kinds.Axis`)."""
+    size = len(values) // sum(parts)
+    return torch.stack([one.view(size, -1).sum(1) for one in values.split([size * n for n in parts])]).sum(0)
+
+
+def _loss(model: Model, logits: Tensor, labels: Tensor) -> Tensor:
+    """Of classes; of the next token, where the labels are a language model's own texts (-100: not counted)."""
+    if model.spec.task == "text-generation":
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    if kinds.KINDS[model.spec.rows[-1].kind].widths.get("out") not in ("num_classes", "outputs"):
+        raise ValueError(f'{model.spec.name} has no classes to go wrong in: use importance="l2", or give it a head.')
+    if logits.dim() == 3:
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"Labels are 0 to {logits.shape[1] - 1}, not {labels.min()} to {labels.max()}.")
+    return F.cross_entropy(logits, labels)
 
 
 def _gradients(model: Model, data: Any) -> dict[str, Tensor]:
@@ -79,10 +107,7 @@ def _gradients(model: Model, data: Any) -> dict[str, Tensor]:
     totals = {name: torch.zeros_like(p) for name, p in parameters.items()}
     with torch.enable_grad():
         for inputs, labels in batches:
-            logits = model(inputs)
-            if labels.min() < 0 or labels.max() >= logits.shape[1]:
-                raise ValueError(f"Labels are 0 to {logits.shape[1] - 1}, not {labels.min()} to {labels.max()}.")
-            loss = F.cross_entropy(logits, labels)
+            loss = _loss(model, answer(model, inputs), labels)
             for name, gradient in zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True):
                 totals[name] += gradient / len(batches)
     return totals

@@ -9,16 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo import kinds
 from zoo.blocks.int8.onednn import REDUCED
 from zoo.build import Model, learned_edges
 from zoo.compress import quantize
 from zoo.compress.bias import input_means
-from zoo.compress.data import as_batches
+from zoo.compress.data import as_batches, count
 from zoo.compress.decision import Decision
 from zoo.compress.observers import OBSERVERS
 from zoo.compress.quantize import ADVICE
 from zoo.compress.sensitivity import row_errors, within_drop
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, TextInput
 
 
 def plan(
@@ -31,6 +32,7 @@ def plan(
     max_drop: float | None = None,
     labelled: Any = None,
     reduce_range: bool = False,
+    dynamic: bool | None = None,
 ) -> Decision:
     """Range every edge over the calibration inputs `data`; rows named in `keep_float` stay float32.
 
@@ -39,16 +41,21 @@ def plan(
     With `reduce_range` weights have 7 bits, so that products do not saturate on x86 without VNNI.
     With `correct_bias`, biases take back the mean shift that rounding the weights makes on the calibration inputs.
 
+    With `dynamic`, Transformers' products take codes of which each token has its own scale: that needs no data, and is
+    how language models are made int8 where there is none.
+
     A network in quantization-aware training needs no data, and takes none: its edges are those it has learned.
     """
     if any(row.precision == "qat" for row in model.spec):
         return _trained(model, data)
     _check(model, observer, keep_float, max_drop, labelled)
+    kept = [] if isinstance(keep_float, int) else list(keep_float)
+    if dynamic or (dynamic is None and data is None and isinstance(model.spec.input, TextInput)):
+        return _dynamic(model, data, kept, reduce_range)
     if data is None:
         raise ValueError(f"{ADVICE}.")
     batches = as_batches(data, ADVICE)
-    kept = [] if isinstance(keep_float, int) else list(keep_float)
-    rows = [row for row in model.spec if row.name not in kept]
+    rows = [row for row in model.spec if row.name not in kept and "int8" in kinds.KINDS[row.kind].precisions]
     edges = quantize.ranged(model, rows, batches, observer)
     means = input_means(model, rows, batches) if correct_bias else {}
     told: dict[str, Any] = {}
@@ -65,7 +72,7 @@ def plan(
     edges = quantize.shared(model.spec, {name: of_row for name, of_row in edges.items() if name not in kept})
     recipe = {
         "observer": observer,
-        "examples": sum(len(batch) for batch in batches),
+        "examples": sum(map(count, batches)),
         "keep_float": [row.name for row in model.spec if row.name in kept],
         "correct_bias": correct_bias,
     }
@@ -75,13 +82,32 @@ def plan(
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
     if any(row.precision == "qat" for row in spec):  # who reads codes was settled before the training
         return spec.replace(rows=tuple(r.replace(precision="int8") if r.precision == "qat" else r for r in spec))
-    return quantize.respec(spec, decision.choices["edges"], "int8")
+    return quantize.respec(spec, decision.choices["edges"], _precision(decision))
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """Weights folded and rounded; zeros stay zeros."""
     widest = REDUCED if decision.recipe.get("reduce_range") else 127
-    return quantize.carry(state, spec, decision.choices["edges"], "int8", decision.choices["means"], widest)
+    choices = decision.choices
+    return quantize.carry(state, spec, choices["edges"], _precision(decision), choices["means"], widest)
+
+
+def _precision(decision: Decision) -> str:
+    return "int8_dynamic" if decision.recipe.get("dynamic") else "int8"
+
+
+def _dynamic(model: Model, data: Any, kept: list[str], reduce_range: bool) -> Decision:
+    if data is not None:
+        raise ValueError("Dynamic int8 ranges every token as it comes: it takes no calibration=.")
+    edges: quantize.Edges = {
+        row.name: []
+        for row in model.spec
+        if row.name not in kept and "int8_dynamic" in kinds.KINDS[row.kind].precisions
+    }
+    if not edges:
+        raise ValueError(f"{model.spec.name} has no rows that range their inputs as they come; {ADVICE}.")
+    recipe = {"dynamic": True, "keep_float": [row.name for row in model.spec if row.name in kept]}
+    return Decision("int8", {"edges": edges, "means": {}}, {**recipe, **({"reduce_range": True} if reduce_range else {})})
 
 
 def _trained(model: Model, data: Any) -> Decision:
@@ -96,6 +122,8 @@ def _check(model: Model, observer: str, keep_float: int | tuple[str, ...], max_d
     spec = model.spec
     if observer not in OBSERVERS:
         raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
+    if isinstance(spec.input, TextInput) and (max_drop is not None or (isinstance(keep_float, int) and keep_float)):
+        raise ValueError("Of a language model, say by name which rows stay: keep_float=('h0', ...).")
     if isinstance(keep_float, int):
         if isinstance(keep_float, bool) or not 0 <= keep_float <= len(spec.rows):
             raise ValueError(f"keep_float is row names, or how many of the {len(spec.rows)} rows, not {keep_float!r}.")

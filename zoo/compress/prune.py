@@ -35,7 +35,7 @@ def plan(
 
     One of three targets: `ratio`, the share of channels to drop in every group; or the share of `macs` or of
     `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups
-    narrower than 64), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of
+    narrower than 64; heads of attention go one by one), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of
     reach.
     """
     targets = {"ratio": ratio, "macs": macs, "parameters": parameters}
@@ -90,7 +90,7 @@ def _positions(axis: kinds.Axis, kept: list[int]) -> Tensor:
 
 
 def _round(group: Group, width: float, round_to: int | None) -> int:
-    step = round_to or (8 if group.size >= 64 else 4)
+    step = group.step if group.step == 1 else round_to or group.step
     return min(group.size, max(step, round(width / step) * step))
 
 

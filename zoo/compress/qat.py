@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo import kinds
 from zoo.build import Model, describe, from_state, is_whole
 from zoo.compress.bias import input_means
 from zoo.compress.data import as_batches
@@ -38,6 +39,11 @@ def prepare_qat(
         raise ValueError(f'{spec.name} is in quantization-aware training already; compress(model, "int8") ends it.')
     if "fused" in found:
         raise ValueError(f"{spec.name} is fused for inference: train the network it was made of.")
+    if without := [row.name for row in spec if kinds.state(row) and "qat" not in kinds.KINDS[row.kind].precisions]:
+        raise ValueError(
+            f"There is no quantization-aware training for {spec[without[0]].kind} (row {without[0]!r}): it is for "
+            "convolutional networks."
+        )
     unknown = set(keep_float) - {row.name for row in spec}
     if unknown:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")

@@ -12,6 +12,7 @@ from zoo import kinds
 from zoo.blocks.int8.arithmetic import quantize_weight
 from zoo.build import Model
 from zoo.compress.bias import correction
+from zoo.compress.data import Batch, answer
 from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
 from zoo.spec import Block, ModelSpec
 
@@ -21,7 +22,7 @@ Edges = dict[str, list[list[float]]]  # row -> scale and zero point of each of i
 Means = Mapping[str, list[float]]  # "row.layer." -> the mean of each input channel
 
 
-def ranged(model: Model, rows: Sequence[Block], batches: Sequence[Tensor], observer: str) -> Edges:
+def ranged(model: Model, rows: Sequence[Block], batches: Sequence[Batch], observer: str) -> Edges:
     """Every edge of `rows` as it was ranged over the batches."""
     if observer not in OBSERVERS:
         raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
@@ -40,22 +41,26 @@ def shared(spec: ModelSpec, edges: Edges) -> Edges:
     """The edges, with one tensor between two of the rows having one edge: that of the row that makes it."""
     out = {name: [list(edge) for edge in of_row] for name, of_row in edges.items()}
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
-        if before.name in out and row.name in out:
+        if before.name in out and row.name in out and not (_floats(before) or _floats(row)):
             out[row.name][0] = out[before.name][-1]
     return out
 
 
 def respec(spec: ModelSpec, edges: Edges, precision: str) -> ModelSpec:
     """The spec with the rows that have edges in that precision, and codes between neighbours among them."""
-    following = [row.name for row in spec.rows[1:]] + [""]
+    following = [None if _floats(row) else row.name for row in spec.rows[1:]] + [None]
     return spec.replace(
         rows=tuple(
-            row.replace(precision=precision, emits="uint8" if after in edges else "float32")
+            row.replace(precision=precision, emits="uint8" if after in edges and not _floats(row) else "float32")
             if row.name in edges
             else row
             for row, after in zip(spec.rows, following, strict=True)
         )
     )
+
+
+def _floats(row: Block) -> bool:
+    return kinds.KINDS[row.kind].floats
 
 
 def carry(
@@ -75,14 +80,18 @@ def carry(
         if row.name not in edges:
             out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
             continue
-        for prefix, weight, bias in _real_layers(state, row, means, widest):
-            if precision == "int8":
+        for layer, weight, bias in _real_layers(state, row, means, widest):
+            prefix = f"{row.name}.{layer.int8_path}"
+            if precision in ("int8", "int8_dynamic"):
                 out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight, widest)
             else:
                 out[f"{prefix}weight"] = weight
-            out[f"{prefix}bias"] = bias
+            if not layer.table:
+                out[f"{prefix}bias"] = bias
+        extras = kinds.KINDS[row.kind].extras(kinds.arguments(row))
+        out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in extras})
         device = next(iter(state.values())).device
-        if precision == "fused":
+        if precision in ("fused", "int8_dynamic") or not edges[row.name]:
             continue
         out[f"{row.name}.edges"] = torch.tensor(edges[row.name], dtype=torch.float32, device=device)
         if precision == "qat" and len(edges[row.name]) > 1:
@@ -92,14 +101,14 @@ def carry(
 
 def _real_layers(
     state: Mapping[str, Tensor], row: Block, means: Means, widest: int
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(key up to the tensor's name, float weight, float bias) of each of the row's layers, batch norm folded."""
+) -> Iterator[tuple[kinds.Layer, Tensor, Tensor]]:
+    """(layer, float weight, float bias) of each of the row's layers, batch norm folded."""
     args = kinds.arguments(row)
     for layer in kinds.KINDS[row.kind].layers(args):
         prefix = f"{row.name}.{layer.int8_path}"
         if row.precision == "float32":
             path = f"{row.name}.{layer.path}"
-            weight, bias = _folded(state, path, layer.norm, args.get("eps", 0.0))
+            weight, bias = _folded(state, path, layer, args.get("eps", 0.0))
             codes, scale = quantize_weight(weight, widest)
             rounded = codes.double() * _by_channel(scale.double(), weight)
             bias = (bias.double() + correction(weight, rounded, layer, means, path)).float()
@@ -108,12 +117,13 @@ def _real_layers(
             weight, bias = codes.float() * _by_channel(scale, codes), state[f"{prefix}bias"].clone()
         else:
             weight, bias = state[f"{prefix}weight"].clone(), state[f"{prefix}bias"].clone()
-        yield prefix, weight, bias
+        yield layer, weight, bias
 
 
-def _folded(state: Mapping[str, Tensor], prefix: str, norm: bool, eps: float) -> tuple[Tensor, Tensor]:
-    if not norm:
-        return state[f"{prefix}weight"].float().clone(), state[f"{prefix}bias"]
+def _folded(state: Mapping[str, Tensor], prefix: str, layer: kinds.Layer, eps: float) -> tuple[Tensor, Tensor]:
+    if not layer.norm:
+        weight = state[f"{prefix}weight"].float().clone()
+        return weight, state[f"{prefix}bias"] if layer.bias else weight.new_zeros(len(weight))
     weight = state[f"{prefix}conv.weight"]
     gamma, beta, mean, var = (state[f"{prefix}bn.{p}"] for p in ("weight", "bias", "running_mean", "running_var"))
     factor = gamma.double() / (var.double() + eps).sqrt()
@@ -125,7 +135,7 @@ def _by_channel(factor: Tensor, weight: Tensor) -> Tensor:
     return factor.view(-1, *[1] * (weight.dim() - 1))
 
 
-def _observe(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) -> dict[tuple[str, str], Histogram]:
+def _observe(model: Model, rows: Sequence[Block], batches: Sequence[Batch]) -> dict[tuple[str, str], Histogram]:
     """(row, edge) -> what flowed there, by forward hooks on a copy."""
     watched = copy.deepcopy(model).eval()
     histograms = {(row.name, edge): Histogram() for row in rows for edge in edges_of(row)}
@@ -134,8 +144,9 @@ def _observe(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) -> 
     def watch(key: tuple[str, str]) -> None:
         row_name, edge = key
         module = watched.get_submodule(row_name)
-        if edge == "in":
-            module.register_forward_pre_hook(lambda m, x: getattr(histograms[key], look["method"])(x[0]))
+        if edge == "in" or edge.startswith("<"):
+            part = module if edge == "in" else module.get_submodule(edge[1:])
+            part.register_forward_pre_hook(lambda m, x: getattr(histograms[key], look["method"])(x[0]))
         else:
             part = module if edge == "out" else module.get_submodule(edge)
             part.register_forward_hook(lambda m, x, y: getattr(histograms[key], look["method"])(y))
@@ -145,5 +156,5 @@ def _observe(model: Model, rows: Sequence[Block], batches: Sequence[Tensor]) -> 
     with torch.inference_mode():
         for look["method"] in ("widen", "count"):
             for batch in batches:
-                watched(batch)
+                answer(watched, batch)
     return histograms

@@ -9,11 +9,12 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from zoo import kinds
 from zoo.build import Model, from_state
 from zoo.compress.bias import input_means
 from zoo.compress.data import as_batches, as_labelled_batches
 from zoo.compress.quantize import ADVICE, Edges, Means, carry, ranged, respec, shared
-from zoo.spec import Block
+from zoo.spec import Block, TextInput
 
 MOST = 256  # inputs that errors are taken on
 
@@ -26,9 +27,12 @@ def sensitivity(model: Model, calibration: Any, *, observer: str = "mse") -> dic
     """
     if any(row.precision != "float32" for row in model.spec):
         raise ValueError(f"{model.spec.name} is not float32: the sensitivity of rows is asked of the float network.")
+    if isinstance(model.spec.input, TextInput):
+        raise ValueError("The sensitivity of rows is measured on pictures, not on language models.")
     batches = as_batches(calibration, ADVICE)
-    edges = ranged(model, model.spec.rows, batches, observer)
-    return row_errors(model, edges, input_means(model, model.spec.rows, batches), batches)
+    rows = [row for row in model.spec if "int8" in kinds.KINDS[row.kind].precisions]
+    edges = ranged(model, rows, batches, observer)
+    return row_errors(model, edges, input_means(model, rows, batches), batches)
 
 
 def row_errors(model: Model, edges: Edges, means: Means, batches: Sequence[Tensor]) -> dict[str, float]:

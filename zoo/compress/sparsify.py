@@ -12,6 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from zoo import kinds
 from zoo.build import Model, describe, from_state
 from zoo.compress.decision import Decision
 from zoo.spec import ModelSpec
@@ -45,7 +46,9 @@ class Sparsifier:
             raise ValueError(f"Masks are renewed every so many steps, at least 1, not {every!r}.")
         self.sparsity, self.scope = sparsity, scope
         self.begin, self.end, self.every = begin, end, every
-        self.weights = _prunable(dict(model.named_parameters()))
+        tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
+        named = {n: p for n, p in model.named_parameters() if all(p is not table for table in tables)}
+        self.weights = _prunable(named)
         if not self.weights:
             raise ValueError("The model has no float weights of convolutions or linear layers to make sparse.")
         self.masks: dict[str, Tensor] = {}
@@ -119,8 +122,19 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """The state with the smallest weights at zero; weights already zero stay so, and count."""
-    masks = magnitude_masks(_prunable(state), decision.choices["sparsity"], decision.choices["scope"])
+    weights = {key: state[key] for key in state if key in _layer_weights(spec)}
+    masks = magnitude_masks(_prunable(weights), decision.choices["sparsity"], decision.choices["scope"])
     return {key: t.masked_fill(~masks[key], 0.0) if key in masks else t.clone() for key, t in state.items()}
+
+
+def _layer_weights(spec: ModelSpec) -> set[str]:
+    """The keys of weights that multiply: of no table of words or positions, which are looked up."""
+    return {
+        f"{row.name}.{layer.path}{'conv.' if layer.norm else ''}weight"
+        for row in spec
+        for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row))
+        if not layer.table
+    }
 
 
 def merge_masks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -151,7 +165,8 @@ def _check(sparsity: float, scope: str) -> None:
 
 
 def _prunable(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: p for name, p in parameters.items() if p.ndim >= 2 and p.is_floating_point()}
+    weights = {name: p for name, p in parameters.items() if name.rpartition(".")[2] == "weight"}
+    return {name: p for name, p in weights.items() if p.ndim >= 2 and p.is_floating_point()}
 
 
 def _largest(magnitudes: Tensor, sparsity: float) -> Tensor:

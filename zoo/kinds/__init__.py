@@ -4,7 +4,7 @@ A kind declares its layers once. From them come the state dict's keys and shapes
 spaces that must narrow together, and the multiply-accumulates.
 """
 
-from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes
+from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes, usual_size
 from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape
 from zoo.kinds.rows import KINDS, arguments, layer_widths, model_state, state
 from zoo.kinds.trunk import Level, levels
@@ -32,4 +32,5 @@ __all__ = [
     "row_costs",
     "row_shapes",
     "state",
+    "usual_size",
 ]

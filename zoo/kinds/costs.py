@@ -10,6 +10,7 @@ from zoo.kinds.rows import KINDS, arguments, layer_widths, state
 from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
 MAX_PARAMETERS = 20_000_000_000
+USUAL_TOKENS = 128  # of the texts that costs are told for
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,17 @@ class Cost:
 
 
 def cost(spec: ModelSpec) -> Cost:
-    """What the network costs at its own input size."""
+    """What the network costs for one example of `usual_size`."""
     return Cost(sum(c.macs for c in row_costs(spec)), sum(c.parameters for c in row_costs(spec)))
 
 
+def usual_size(spec: ModelSpec) -> tuple[int, ...]:
+    """(height, width) of the network's own pictures, or for texts (tokens,), `USUAL_TOKENS` at most."""
+    return (min(spec.input.length, USUAL_TOKENS),) if isinstance(spec.input, TextInput) else spec.input.size
+
+
 def row_costs(spec: ModelSpec, size: tuple[int, ...] | None = None) -> list[Cost]:
-    """The cost of every row, at the spec's own input size, or another (height, width) or (tokens,). Raises SpecError where widths disagree."""
+    """The cost of every row, at `usual_size`, or another (height, width) or (tokens,). Raises SpecError where widths disagree."""
     return [Cost(macs, _row_parameters(row)) for row, (macs, _) in zip(spec, _run(spec, size), strict=True)]
 
 
@@ -82,11 +88,9 @@ def _check_text(spec: ModelSpec) -> None:
 
 def _run(spec: ModelSpec, size: tuple[int, ...] | None) -> Iterator[tuple[int, Shape]]:
     """Multiply-accumulates of every row, and the shape behind it."""
-    shape: Shape
-    if isinstance(spec.input, TextInput):
-        shape = size or (spec.input.length,)
-    else:
-        shape = (spec.input.channels, *(size or spec.input.size))
+    shape: Shape = size or usual_size(spec)
+    if not isinstance(spec.input, TextInput):
+        shape = (spec.input.channels, *shape)
     for row in spec:
         macs, shape = _row_macs(row, shape)
         yield macs, shape

@@ -5,9 +5,9 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from torch import Tensor
 from zoo.blocks.kv_cache import KVCache
 from zoo.build import Model
 from zoo.spec import Block, SpecError, TextInput
-
-if TYPE_CHECKING:
-    from zoo.text.tokenizer import TextPreprocess
 
 HEADS = ("classifier", "token_head")
 
@@ -34,6 +31,12 @@ class TextOutput:
     pooler_output: Tensor | None = None
     sentence_embedding: Tensor | None = None
     logits: Tensor | None = None
+
+    @property
+    def answer(self) -> Tensor:
+        """The last of these that there is."""
+        found = (self.logits, self.sentence_embedding, self.pooler_output, self.last_hidden_state)
+        return next(one for one in found if one is not None)
 
     @property
     def start_logits(self) -> Tensor:
@@ -80,7 +83,7 @@ class TextModel(Model):
         `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
         has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
         """
-        self._check_ids(input_ids, attention_mask, token_type_ids)
+        self.check_ids(input_ids, attention_mask, token_type_ids)
         taps = tuple(taps)
         if unknown := set(taps) - {"input", *self._modules}:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
@@ -109,9 +112,10 @@ class TextModel(Model):
 
     def check_input(self, x: Any) -> None:
         """Raise ValueError for what `forward` does not take."""
-        self._check_ids(x, None, None)
+        self.check_ids(x)
 
-    def _check_ids(self, ids: Any, mask: Any, types: Any) -> None:
+    def check_ids(self, ids: Any, mask: Any = None, types: Any = None) -> None:
+        """Raise ValueError for ids, a mask or types that `forward` does not take."""
         whole = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32) and ids.dim() == 2
         if not whole or ids.shape[1] == 0:
             found = f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
@@ -133,18 +137,59 @@ class TextModel(Model):
                 "is the tokenizer another network's?"
             )
 
-    @property
-    def preprocess(self) -> TextPreprocess:
-        """From text to `input_ids` and their like; raises ValueError where the tokenizer is not known."""
-        from zoo.text.tokenizer import TextPreprocess
-
-        return TextPreprocess.of(self)
-
-    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **options: Any) -> Any:
-        """More tokens behind those of a prompt: `zoo.text.generate.generate`."""
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        max_new_tokens: int = 20,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop_tokens: Collection[int] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        """The prompts and what follows them: `zoo.text.generate.generate`."""
         from zoo.text.generate import generate
 
-        return generate(self, input_ids, attention_mask, **options)
+        return generate(
+            self,
+            input_ids,
+            attention_mask,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop_tokens=stop_tokens,
+            seed=seed,
+        )
+
+    def stream(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        max_new_tokens: int = 20,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop_tokens: Collection[int] | None = None,
+        seed: int | None = None,
+    ) -> Iterator[Tensor]:
+        """What follows the prompts, token by token: `zoo.text.generate.stream`."""
+        from zoo.text.generate import stream
+
+        return stream(
+            self,
+            input_ids,
+            attention_mask,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop_tokens=stop_tokens,
+            seed=seed,
+        )
 
 
 def _file(out: TextOutput, row: Block, x: Tensor) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import kinds
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, TextInput
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ def card(
 ) -> str:
     """Markdown with the Hub's front matter. Sizes are counted from the spec; of accuracy only what was measured."""
     cost = kinds.cost(spec)
-    height, width = spec.input.size
-    classes = f"{len(labels)} classes" if labels else f"{kinds.row_shapes(spec)[-1][0]} outputs"
+    size, text = kinds.usual_size(spec), isinstance(spec.input, TextInput)
+    takes = f"texts of up to {spec.input.length:,} tokens" if text else f"pictures of {size[0]}x{size[1]}"
+    one_of = f"text of {size[0]} tokens" if text else "picture"
+    classes = f"{len(labels)} classes" if labels else f"{kinds.row_shapes(spec)[-1][0]:,} outputs"
     precisions = " and ".join(sorted({row.precision for row in spec}))
     lines = [
         "---",
@@ -48,16 +50,16 @@ def card(
         "",
         f"# {publication.repo.partition('/')[2] if publication else spec.name}",
         "",
-        f"{spec.name} for {spec.task}: {classes}, pictures of {height}x{width}.",
+        f"{spec.name} for {spec.task}: {classes}, {takes}.",
         "",
         "| | |",
         "|---|---|",
-        f"| multiply-accumulates for one picture | {cost.macs:,} |",
+        f"| multiply-accumulates for one {one_of} | {cost.macs:,} |",
         f"| parameters | {cost.parameters:,} |",
         f"| precision | {precisions} |",
     ]
     figures = publication.figures if publication else ()
-    lines += [f"| {one.name}, {one.data}, {one.examples:,} pictures | {one.value:.2f}% |" for one in figures]
+    lines += [f"| {one.name}, {one.data}, {one.examples:,} {'texts' if text else 'pictures'} | {one.value:.2f}% |" for one in figures]
     lines += ["", "```python", "import zoo", ""]
     if publication is None:
         lines += ['model = zoo.load("path/of/this/folder")', "```"]

@@ -72,6 +72,10 @@ def activate(x: Tensor, activation: str) -> Tensor:
             return F.hardswish(x)
         case "swish":
             return F.silu(x)
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
     raise ValueError(f"Unknown activation {activation!r}.")
 
 

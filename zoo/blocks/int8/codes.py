@@ -19,6 +19,11 @@ def whole_codes(x: Tensor, target: Edge) -> Tensor:
     return _lowest_bytes(torch.add(x.new_full((), _WHOLE + target.zero), x, alpha=1.0 / target.scale))
 
 
+def scaled_codes(x: Tensor, scale: Tensor, zero: int) -> Tensor:
+    """The codes of `x / scale` around `zero`; float32 `x` stays."""
+    return _lowest_bytes(torch.addcdiv(x.new_full((), _WHOLE + zero), x, scale))
+
+
 def _lowest_bytes(sums: Tensor) -> Tensor:
     """The sum has rounded, and a code is its float's lowest byte.
 

@@ -226,7 +226,7 @@ class Int8Layer(Int8Module):
 
 def fits(model: nn.Module) -> bool:
     """Whether all int8 weights of the model are narrow enough for this host's integer operators."""
-    weights = [module.weight for module in model.modules() if type(module) is Int8Layer]
+    weights = [m.weight for m in model.modules() if isinstance(m, Int8Layer) and m.weight.dtype == torch.int8]
     return all(int(weight.abs().max()) <= onednn.widest_weight() for weight in weights)
 
 

@@ -22,6 +22,7 @@ POST_OPS: dict[str, tuple[str, list[float]]] = {
     "hard_swish": ("hardswish", []),
     "swish": ("swish", []),
 }
+GELUS = {"gelu": "none", "gelu_tanh": "tanh"}  # what only linear layers have behind them -> the form it takes there
 AFTER_ADD = ("none", "relu")  # what may follow the fused add
 
 WHOLE, REDUCED = 127, 63  # the widest weights of 8 and of 7 bits
@@ -119,14 +120,15 @@ def linear(
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     x_scale, x_zero = source
     y_scale, y_zero, dtype = _written(target)
-    post_op, scalars = POST_OPS[activation]
+    form = GELUS.get(activation, "")
+    post_op, scalars = ("gelu", []) if form else POST_OPS[activation]
 
     def product(x: Tensor) -> Tensor:
-        return run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, "")
+        return run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, form)
 
     def convolution(x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
-        y = run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, "")
+        y = run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, form)
         return y.permute(0, 3, 1, 2)
 
     return convolution if on_map else product
@@ -196,6 +198,17 @@ def _trial(activation: str, zero: int, window: Window, widest: int) -> bool:
             codes = arithmetic.quantize(arithmetic.activate(added, after), target)
             agree &= _agree(packed.bind_add(target, skip_edge, after)(x, x.clone()), codes)
     return bool(agree)
+
+
+@functools.cache
+def has_post_op(activation: str) -> bool:
+    """Whether an activation can follow a matrix product here, rightly."""
+    if activation not in GELUS:
+        return activation in POST_OPS
+    try:
+        return widest_weight() > 0 and _linear_trial(activation, widest_weight())
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return False
 
 
 def _linear_trial(activation: str, widest: int) -> bool:

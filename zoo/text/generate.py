@@ -1,0 +1,146 @@
+"""More text behind a prompt: one token at a time, the keys and values of those before kept.
+
+Shapes: B prompts, N their tokens, V the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zoo.blocks.kv_cache import KVCache
+from zoo.spec import TextInput
+
+if TYPE_CHECKING:
+    from zoo.text.model import TextModel
+
+
+def generate(
+    model: TextModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop_tokens: Collection[int] | None = None,
+    seed: int | None = None,
+) -> Tensor:
+    """(B, N) prompts and what the model says behind them, (B, N + at most max_new_tokens).
+
+    Prompts of unequal length have an `attention_mask`, 0 at padding, which may stand at either end; the result has it
+    in front. Otherwise as `stream`. A row that has ended is filled up with the padding token.
+    """
+    ids, mask = _aligned(model, input_ids, attention_mask)
+    new = list(
+        stream(
+            model,
+            ids,
+            mask,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop_tokens=stop_tokens,
+            seed=seed,
+        )
+    )
+    return torch.cat([ids, torch.stack(new, 1)], 1) if new else ids
+
+
+def stream(
+    model: TextModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    max_new_tokens: int = 20,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    stop_tokens: Collection[int] | None = None,
+    seed: int | None = None,
+) -> Iterator[Tensor]:
+    """The next token of every prompt, (B,), one step after another.
+
+    `temperature` 0 takes the likeliest; above, tokens are drawn by chance, the likelier the lower it is, among the
+    `top_k` likeliest (0: all), of these the fewest whose probabilities reach `top_p` (Holtzman et al., 2020). `seed`
+    repeats a drawing. It ends behind `max_new_tokens`, where every row has given one of `stop_tokens` (those that end
+    a text, by default), or where the network has no more positions. Raises ValueError for a network that continues no
+    texts, and for prompts that leave no room.
+    """
+    _check(model, max_new_tokens, temperature, top_k, top_p)
+    assert isinstance(model.spec.input, TextInput)
+    ids, mask = _aligned(model, input_ids, attention_mask)
+    room = model.spec.input.length - ids.shape[1]
+    if room < 1:
+        raise ValueError(f"{model.spec.name} takes {model.spec.input.length} tokens, and the prompt has {ids.shape[1]}.")
+    stops = torch.tensor(sorted(model.spec.input.ends if stop_tokens is None else stop_tokens), device=ids.device)
+    generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
+    ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    cache, fresh = KVCache(), ids
+    places = None if mask is None else (mask.cumsum(1) - 1).clamp_min(0)
+    with torch.inference_mode():
+        for _ in range(min(max_new_tokens, room)):
+            logits = model(fresh, mask, positions=places, cache=cache, last=True).logits[:, -1]
+            token = _chosen(logits, temperature, top_k, top_p, generator)
+            token = token.masked_fill(ended, model.spec.input.padding)
+            yield token
+            ended |= torch.isin(token, stops)
+            if ended.all():
+                return
+            fresh = token[:, None]
+            if mask is not None and places is not None:
+                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+                places = places[:, -1:] + 1
+
+
+def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """(B, V) scores to those that tokens are drawn by: the others are -inf."""
+    logits = logits.float() / temperature
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1:
+        ranked, order = logits.sort(descending=False)
+        below = ranked.softmax(-1).cumsum(-1) <= 1 - top_p
+        below[:, -1] = False
+        logits = logits.masked_fill(below.scatter(1, order, below), -torch.inf)
+    return logits
+
+
+def _chosen(
+    logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None
+) -> Tensor:
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities = filtered(logits, temperature, top_k, top_p).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
+
+
+def _aligned(model: TextModel, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Prompts that all end at the last place; no mask where nothing is padded."""
+    model.check_ids(ids, mask)
+    if mask is None or bool(mask.all()):
+        return ids, None
+    if mask.shape != ids.shape or not bool(mask.any(1).all()):
+        raise ValueError(f"attention_mask is {tuple(ids.shape)}, as the prompts are, and keeps a token of each.")
+    order = mask.bool().long().argsort(dim=1, stable=True)  # padding first, the rest as it was
+    kept = mask.gather(1, order)
+    return ids.gather(1, order), kept
+
+
+def _check(model: TextModel, max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    if model.spec.task != "text-generation":
+        raise ValueError(f"{model.spec.name} is for {model.spec.task}, it continues no texts; gpt2 does.")
+    for name, value, proper, valid in (
+        ("max_new_tokens", max_new_tokens, isinstance(max_new_tokens, int) and max_new_tokens >= 0, "0 or more"),
+        ("temperature", temperature, temperature >= 0, "0 or more"),
+        ("top_k", top_k, isinstance(top_k, int) and top_k >= 0, "0 or more"),
+        ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
+    ):
+        if not proper:
+            raise ValueError(f"{name} is {valid}, not {value!r}.")
