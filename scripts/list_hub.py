@@ -1,8 +1,8 @@
-"""Write zoo/weights/hub.toml: which of timm's published weights are of architectures that the zoo has.
+"""Write zoo/weights/hub.toml: which published weights, of timm and of transformers, are of architectures of the zoo.
 
     python scripts/list_hub.py
 
-Read from the installed timm, without network. timm's default weights of an architecture come first. Revisions and
+timm's are read from the installed timm, without network; transformers' stand here. timm's default weights of an architecture come first. Revisions and
 hashes that stand in the file already are kept.
 """
 
@@ -24,11 +24,48 @@ HEADING = (
     f"# Written by scripts/list_hub.py from timm {timm.__version__}; `revision` and `sha256` may be added by hand.\n"
 )
 KEPT = ("revision", "sha256")
+APACHE, MIT = "apache-2.0", "mit"
+SANH = "by Hugging Face (Sanh et al., 2019)"
+# name -> repository, licence; of the distilled ones also their architecture and who taught them
+TRANSFORMERS: dict[str, tuple[str, ...]] = {
+    "bert_base_uncased": ("google-bert/bert-base-uncased", APACHE),
+    "bert_base_cased": ("google-bert/bert-base-cased", APACHE),
+    "bert_large_uncased": ("google-bert/bert-large-uncased", APACHE),
+    "bert_large_cased": ("google-bert/bert-large-cased", APACHE),
+    "distilbert_base_uncased": ("distilbert/distilbert-base-uncased", APACHE),
+    "distilbert_base_cased": ("distilbert/distilbert-base-cased", APACHE),
+    "roberta_base": ("FacebookAI/roberta-base", MIT),
+    "roberta_large": ("FacebookAI/roberta-large", MIT),
+    "distilroberta_base": ("distilbert/distilroberta-base", APACHE),
+    "all_minilm_l6_v2": ("sentence-transformers/all-MiniLM-L6-v2", APACHE),
+    "all_minilm_l12_v2": ("sentence-transformers/all-MiniLM-L12-v2", APACHE),
+    "gpt2": ("openai-community/gpt2", MIT),
+    "gpt2_medium": ("openai-community/gpt2-medium", MIT),
+    "gpt2_large": ("openai-community/gpt2-large", MIT),
+    "gpt2_xl": ("openai-community/gpt2-xl", MIT),
+    "distilgpt2": ("distilbert/distilgpt2", APACHE),
+    "smollm2_135m": ("HuggingFaceTB/SmolLM2-135M", APACHE),
+    "smollm2_360m": ("HuggingFaceTB/SmolLM2-360M", APACHE),
+    "smollm2_1_7b": ("HuggingFaceTB/SmolLM2-1.7B", APACHE),
+    "qwen2_0_5b": ("Qwen/Qwen2-0.5B", APACHE),
+    "llama3_2_1b": ("meta-llama/Llama-3.2-1B", "llama3.2"),
+    "bert_base_uncased-distilled": (
+        "distilbert/distilbert-base-uncased", APACHE, "distilbert_base_uncased", f"bert_base_uncased, {SANH}"
+    ),
+    "bert_base_cased-distilled": (
+        "distilbert/distilbert-base-cased", APACHE, "distilbert_base_cased", f"bert_base_cased, {SANH}"
+    ),
+    "roberta_base-distilled": ("distilbert/distilroberta-base", APACHE, "distilroberta_base", f"roberta_base, {SANH}"),
+    "gpt2-distilled": ("distilbert/distilgpt2", APACHE, "distilgpt2", f"gpt2, {SANH}"),
+}  # fmt: skip
 
 
 def main() -> None:
     before = tomllib.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
     tables = dict(_published())
+    for name, (repo, licence, *distilled) in TRANSFORMERS.items():
+        tables[name] = {"repo": repo, "classes": 0, "licence": licence}
+        tables[name] |= dict(zip(("arch", "teacher"), distilled, strict=False))
     for name, table in tables.items():
         table |= {key: value for key, value in before.get(name, {}).items() if key in KEPT}
     text = HEADING + "".join(f'\n["{name}"]\n{_lines(table)}' for name, table in tables.items())

@@ -12,6 +12,24 @@ from zoo import registry
 from zoo.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec, TextInput
 
+_TRANSFORMERS = ("zoo.models.vit", "zoo.models.bert", "zoo.models.gpt")
+CONVOLUTIONAL = tuple(name for name, of in registry.MODELS.items() if not of.startswith(_TRANSFORMERS))
+TRANSFORMERS = tuple(name for name, of in registry.MODELS.items() if of.startswith(_TRANSFORMERS))
+PICTURES = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, ImageInput))
+# One of each structure; the others differ in their widths and depths.
+EACH_TRANSFORMER = (
+    "vit_tiny_patch16_224",
+    "deit_tiny_distilled_patch16_224",
+    "bert_base_uncased",
+    "distilbert_base_uncased",
+    "roberta_base",
+    "all_minilm_l6_v2",
+    "gpt2",
+    "smollm2_135m",
+    "qwen2_0_5b",
+    "llama3_2_1b",
+)
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -71,6 +89,21 @@ def inputs(model: Model, count: int = 4) -> tuple[torch.Tensor, ...]:
     mask = torch.ones_like(ids)
     mask[0, -5:] = 0
     return ids.masked_fill(mask == 0, 1), mask
+
+
+def calibration_of(model: Model) -> object:
+    """What int8 is ranged on, as users give it."""
+    given = inputs(model, 16)
+    return given[0] if len(given) == 1 else {"input_ids": given[0], "attention_mask": given[1]}
+
+
+def answer(model: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The main output for `inputs`; of texts where there is no padding, since nobody reads what stands there."""
+    y = model(*given)
+    if isinstance(y, torch.Tensor):
+        return y
+    found = y.answer
+    return found if found.dim() == 2 or len(given) == 1 else found * given[1][..., None]
 
 
 def pictures(model: Model, count: int = 16) -> torch.Tensor:

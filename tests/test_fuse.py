@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from networks import gated, lively, pictures, small
+from networks import CONVOLUTIONAL, gated, lively, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import packed
 from zoo.compress import compress
@@ -21,7 +21,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("name", [*registry.MODELS, "gated"])
+@pytest.mark.parametrize("name", [*CONVOLUTIONAL, "gated"])
 def test_it_answers_as_the_dense_network(name: str, there: bool, monkeypatch) -> None:
     if not there:
         monkeypatch.setattr(packed, "available", lambda: False)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.naming import Name
+from zoo.spec import ModelSpec, TextInput
 from zoo.weights.lock import locked
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from zoo.build import Model
-    from zoo.spec import ModelSpec
     from zoo.weights.header import Header
 
 VERSION = 1  # of what follows: another one makes everything anew
@@ -52,8 +52,8 @@ def derive(
 ) -> Derived:
     """The dense network in the file `source`, after the passes of `name`; from the cache where it was made before.
 
-    `calibration` are preprocessed inputs, as `zoo.compress` takes them; by default `PICTURES` photographs that ship.
-    How often the result answers these as the dense network does stands in its `made` under "derived", and is said in a
+    `calibration` are preprocessed inputs, as `zoo.compress` takes them; by default `PICTURES` photographs that
+    ship; a language model needs none, since its tokens are ranged as they come. How often the result answers these as the dense network does stands in its `made` under "derived", and is said in a
     warning where weights were left out without training. `origin` says there where the source is from.
     """
     from zoo.compress.data import as_batches
@@ -61,9 +61,9 @@ def derive(
     from zoo.weights.header import read_header, source_of
 
     header = read_header(source)
-    batches = as_batches(
-        _photographs(header.spec) if calibration is None else calibration, "calibration= takes preprocessed inputs"
-    )
+    if calibration is None and not isinstance(header.spec.input, TextInput):
+        calibration = _photographs(header.spec)
+    batches = [] if calibration is None else as_batches(calibration, "calibration= takes preprocessed inputs")
     file = _place(name, header, batches, cache_dir)
     model = _made_before(file)
     if model is None:
@@ -78,15 +78,17 @@ def derive(
     return Derived(model, file)
 
 
-def _make(name: Name, dense: Model, batches: list[Tensor], file: Path) -> None:
+def _make(name: Name, dense: Model, batches: list[Any], file: Path) -> None:
     from zoo.compress import compress
     from zoo.weights.file import save_file
 
     options: dict[str, Any] = {"sparsity": SPARSITY} if "sparse" in name.passes else {}
-    if "int8" in name.passes:
+    if "int8" in name.passes and batches:
         options["calibration"] = batches
-    model = compress(dense, name.variant, **options)
-    facts = {"from": name.dense, "pictures": sum(map(len, batches)), "agreement": _agreement(model, dense, batches)}
+    model = compress(dense, name.variant.removeprefix("distilled-"), **options)
+    facts: dict[str, Any] = {"from": name.dense}
+    if not isinstance(dense.spec.input, TextInput):
+        facts |= {"pictures": sum(map(len, batches)), "agreement": _agreement(model, dense, batches)}
     model.made = {**model.made, "derived": facts}
     save_file(model, file)
 
@@ -98,14 +100,15 @@ def _photographs(spec: ModelSpec) -> Tensor:
     return preprocess(spec)(list(calibration_pictures()[:PICTURES]))
 
 
-def _place(name: Name, header: Header, batches: list[Tensor], cache_dir: str | Path | None) -> Path:
+def _place(name: Name, header: Header, batches: list[Any], cache_dir: str | Path | None) -> Path:
     """One file for each source, recipe, version and calibration set."""
     from zoo.weights.hub import cache_folder, file_sha256
 
     pictures = hashlib.sha256()
     for batch in batches:
-        pictures.update(f"{batch.dtype} {tuple(batch.shape)}".encode())
-        pictures.update(batch.detach().cpu().contiguous().numpy().tobytes())
+        for part in batch.values() if isinstance(batch, Mapping) else (batch,):
+            pictures.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            pictures.update(part.detach().cpu().contiguous().numpy().tobytes())
     weights = [file_sha256(file) for file in sorted(set(header.files.values()))]
     facts = [header.spec.dumps(), header.labels]
     key = json.dumps([VERSION, name.variant, SPARSITY, weights, facts, pictures.hexdigest()])
@@ -124,7 +127,7 @@ def _made_before(file: Path) -> Model | None:
         return None
 
 
-def _agreement(model: Model, dense: Model, batches: list[Tensor]) -> float:
+def _agreement(model: Model, dense: Model, batches: list[Any]) -> float:
     """Percent of the inputs that both answer alike."""
     import torch
 
@@ -136,9 +139,12 @@ def _agreement(model: Model, dense: Model, batches: list[Tensor]) -> float:
 def _warn(name: Name, facts: Mapping[str, Any]) -> None:
     untuned = [one for one in name.passes if one in ("pruned", "sparse")]
     if untuned:
+        measured = ""
+        if "agreement" in facts:
+            measured = f": it answers {facts['agreement']:.1f}% of {facts['pictures']} calibration pictures"
+            measured += f" as {name.dense} does"
         warnings.warn(
-            f"{name} was {' and '.join(untuned)} without training: it answers {facts['agreement']:.1f}% of "
-            f"{facts['pictures']} calibration pictures as {name.dense} does. Train it before use.",
+            f"{name} was {' and '.join(untuned)} without training{measured}. Train it before use.",
             UserWarning,
             stacklevel=5,
         )

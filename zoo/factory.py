@@ -216,11 +216,12 @@ def _derived(name: Name, source: _Source, *, fresh: bool = False) -> Derived:
     from zoo.weights.folder import find_file
 
     check_tuned(name, source.allow_untuned)
-    folder = _fetch(replace(name, passes=()), source, fresh=fresh)
+    start = replace(name, passes=tuple(one for one in name.passes if one == "distilled"))
+    folder = _fetch(start, source, fresh=fresh)
     return derive(
         name,
         find_file(folder),
-        origin=_origin(replace(name, passes=()), folder),
+        origin=_origin(start, folder),
         calibration=source.calibration,
         cache_dir=source.cache_dir,
         report=_report,

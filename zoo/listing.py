@@ -154,7 +154,8 @@ def find(text: str) -> tuple[Name, Entry | None]:
         return full, entries[str(full)]
     if hub_tags and (not full.tag or full.tag in hub_tags):
         full = Name(name.arch, full.tag or hub_tags[0], name.passes)
-        if "distilled" in full.passes and str(full) not in published.published():
+        trained = str(Name(full.arch, full.tag, ("distilled",)))
+        if "distilled" in full.passes and not {str(full), trained} & set(published.published()):
             raise UnknownName(_nobody_trained(full))
         return full, None
     if not name.tag and not name.passes:
@@ -291,14 +292,18 @@ def _info_of_path(place: str | os.PathLike[str]) -> Info:
 
 
 def _info_of_published(name: Name, asked: str, known: Published) -> Info:
-    spec = registry.spec(name.arch, known.classes)
+    own = published.published().get(str(name), known)
+    if "distilled" in name.passes:
+        own = published.published().get(str(Name(name.arch, name.tag, ("distilled",))), own)
+    spec = registry.spec(own.arch or name.arch, own.classes or None)
     exists = str(name) in published.published()
     how = "published on the Hub" if exists else "made here, once, from weights on the Hub"
     return replace(
         _info(str(name), asked, spec, purpose=f"{how}: {purpose(spec)}", shipped=False),
         variant=name.variant,
-        licence=known.licence,
-        source=f"hf-hub:{known.repo}" + (f"@{known.revision}" if known.revision else ""),
+        licence=own.licence,
+        teacher=own.teacher,
+        source=f"hf-hub:{own.repo}" + (f"@{own.revision}" if own.revision else ""),
     )
 
 

@@ -56,8 +56,25 @@ MODELS: dict[str, str] = {
     "llama3_2_1b": "zoo.models.gpt:transformers",
 }
 
+# Repositories of the Hub that are called otherwise than by hyphens in our names.
+_HUB_SPELLINGS = {
+    "all-MiniLM-L6-v2": "all_minilm_l6_v2",
+    "all-MiniLM-L12-v2": "all_minilm_l12_v2",
+    "SmolLM2-135M": "smollm2_135m",
+    "SmolLM2-360M": "smollm2_360m",
+    "SmolLM2-1.7B": "smollm2_1_7b",
+    "Qwen2-0.5B": "qwen2_0_5b",
+    "Llama-3.2-1B": "llama3_2_1b",
+}
+
 # family or foreign spelling -> what it stands for
 ALIASES: dict[str, str] = {
+    **{
+        arch.replace("_", "-"): arch
+        for arch, target in MODELS.items()
+        if target.startswith(("zoo.models.bert:", "zoo.models.gpt:")) and "_" in arch
+    },
+    **_HUB_SPELLINGS,
     "mobilenet": "mobilenetv2_cifar.cifar10",
     "resnet": "resnet20.cifar10",
     "efficientnet": "efficientnet_cifar.cifar10",

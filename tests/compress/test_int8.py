@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from networks import gated, pictures, small
+from networks import CONVOLUTIONAL, gated, pictures, small
 from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
@@ -45,7 +45,7 @@ def rows_agree(model, x: torch.Tensor) -> None:
             x = fast
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
 @pytest.mark.parametrize("reduce_range", [False, True])
 def test_executions_agree_row_by_row(name: str, reduce_range: bool) -> None:
     """Weights of 7 bits run in integers on every x86; of 8, where products do not saturate."""

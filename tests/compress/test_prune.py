@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import gated, lively, pictures, small
+from networks import CONVOLUTIONAL, gated, lively, pictures, small
 from reduced import reduced
 from zoo import kinds, registry
 from zoo.build import Model, build
@@ -18,7 +18,7 @@ from zoo.compress.decision import Decision
 from zoo.compress.groups import channel_groups, narrowed
 from zoo.compress.importance import CRITERIA
 
-SUBJECTS = [*registry.MODELS, "gated"]
+SUBJECTS = [*CONVOLUTIONAL, "gated"]
 
 
 def subject(name: str) -> Model:

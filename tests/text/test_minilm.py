@@ -78,3 +78,34 @@ def test_the_tokenizer_goes_with_the_file(model: TextModel, tmp_path: Path) -> N
 def test_pairs_have_types(model: TextModel) -> None:
     found = zoo.preprocess(model)([("one", "two words"), ("three", "four")])
     assert found["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 0]]
+
+
+def test_by_its_name_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dense network and its int8 form, which is made once, are fetched with all that belongs to them."""
+    from hub_server import hub
+    from zoo.weights import published
+
+    files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    with hub(tmp_path, timeout=5) as server:
+        server.add_repo(published.published()["all_minilm_l6_v2"].repo, files)
+        model, int8 = zoo.create("all-MiniLM-L6-v2"), zoo.create("all-MiniLM-L6-v2-int8")
+        again = zoo.create("all_minilm_l6_v2-int8")
+    texts = zoo.preprocess(int8)(SENTENCES[:4])
+    with torch.inference_mode():
+        expected, found = model(**texts).sentence_embedding, int8(**texts).sentence_embedding
+        assert torch.nn.functional.cosine_similarity(expected, found).min() > 0.98
+        assert torch.equal(again(**texts).sentence_embedding, found)
+    assert {row.precision for row in int8.spec} == {"int8_dynamic", "float32"}
+
+
+@torch.inference_mode()
+def test_static_int8_is_near_and_small(model: TextModel, folder: Path, tmp_path: Path) -> None:
+    texts = zoo.preprocess(model)(SENTENCES[:4])
+    int8 = zoo.compress(model, "int8", calibration=texts)
+    expected, found = model(**texts).sentence_embedding, int8(**texts).sentence_embedding
+    assert torch.nn.functional.cosine_similarity(expected, found).min() > 0.98
+    zoo.save(int8, tmp_path)
+    small, large = (tmp_path / "model.safetensors").stat().st_size, (folder / "model.safetensors").stat().st_size
+    assert small <= 0.27 * large + len(model.tokenizer)
+    again = zoo.load(tmp_path)
+    assert torch.equal(again(**texts).sentence_embedding, found)

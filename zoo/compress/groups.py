@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo import kinds
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, TextInput
 
 Node = tuple[str, str]  # (row, channel space)
 
@@ -39,7 +39,8 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
         parent[find(b)] = find(a)
 
     before: Node = ("input", "out")
-    parent[before], size[before] = before, spec.input.channels
+    words = isinstance(spec.input, TextInput)
+    parent[before], size[before] = before, spec.input.vocabulary if words else spec.input.channels
     frozen = [before]
     for row in spec:
         kind = kinds.KINDS[row.kind]
@@ -51,7 +52,7 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
             join((row.name, a), (row.name, b))
         if kind.passes_channels:
             continue
-        join(before, (row.name, "in"))
+        join(before, (row.name, "vocabulary" if kind.starts else "in"))
         before = (row.name, "out")
         frozen += [(tap, "out") for tap in row.taps if (tap, "out") in parent]
     frozen.append(before)

@@ -13,7 +13,11 @@ PATH = Path(__file__).with_name("hub.toml")
 
 @dataclass(frozen=True)
 class Published:
-    """One network on the Hub. `revision`, a commit, and `sha256`, its weight file's, are empty where not pinned."""
+    """One network on the Hub. `revision`, a commit, and `sha256`, its weight file's, are empty where not pinned.
+
+    `arch` is the network's own architecture where that is another than the name's: a distilled one's. `teacher` is what
+    it was distilled from, and by whom.
+    """
 
     name: str
     repo: str
@@ -21,6 +25,8 @@ class Published:
     licence: str
     revision: str = ""
     sha256: str = ""
+    arch: str = ""
+    teacher: str = ""
 
 
 def published() -> Mapping[str, Published]:
