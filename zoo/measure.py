@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo import factory, listing
+from zoo import factory, kinds, listing
+from zoo.spec import TextInput
 from zoo.weights.file import load
 
 if TYPE_CHECKING:
@@ -91,7 +92,13 @@ def print_peak(name: str, runtime: str, batch: str, size: str) -> None:
 
 
 def example(model: Model, batch: int, size: int | None = None) -> Tensor:
-    """Random inputs (batch, channels, height, width), channels last as `preprocess` makes them."""
+    """Random inputs (batch, channels, height, width), channels last as `preprocess` makes them.
+
+    Of a language model token ids (batch, size), 128 of them by default.
+    """
+    if isinstance(model.spec.input, TextInput):
+        tokens = size or kinds.usual_size(model.spec)[0]
+        return torch.randint(0, model.spec.input.vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
     shape = (batch, model.spec.input.channels, *(model.spec.input.size if size is None else (size, size)))
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.contiguous(memory_format=torch.channels_last)

@@ -41,7 +41,7 @@ class PatchEmbedding(nn.Module):
             raise ValueError(f"A picture of {tuple(x.shape[2:])} pixels holds no patch of {self.patch}x{self.patch}.")
         patches = self.proj(x).flatten(2).transpose(1, 2)
         learned = [token for token in (self.class_token, self.teacher_token) if token is not None]
-        stream = torch.cat([*(token.expand(len(x), -1, -1) for token in learned), patches], 1)
+        stream = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in learned), patches], 1)
         return stream + interpolated(self.positions, self.prefix, self.grid, (rows, columns))
 
 

@@ -48,12 +48,13 @@ def onnx_file(
     cache_dir: str | os.PathLike[str] | None,
     report: Report = silent,
 ) -> Path:
-    """The model's export for pictures of `size`, made where it is not there yet."""
-    file = folder(cache_dir) / f"{model.spec.name}-{key}-{size[0]}x{size[1]}.onnx"
+    """The model's export for pictures of `size`, () for texts of any, made where it is not there yet."""
+    at = "x".join(map(str, size))
+    file = folder(cache_dir) / f"{model.spec.name}-{key}{at and '-'}{at}.onnx"
     if not file.exists():
         with locked(file):
             if not file.exists():
-                report(f"exporting {model.spec.name} at {size[0]}x{size[1]}, once")
+                report(f"exporting {model.spec.name}{f' at {at}' if at else ''}, once")
                 with written_whole(file) as part:
                     write_onnx(model, part, size)
     return file

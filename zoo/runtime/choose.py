@@ -14,8 +14,9 @@ from zoo.build import Model, is_whole
 from zoo.fuse import fuse
 from zoo.measure import cpu_name, example, median_times
 from zoo.runtime.cache import Report, folder, model_key, silent, written_whole
-from zoo.runtime.compiled import RuntimeModel
+from zoo.runtime.compiled import RuntimeModel, TextRuntimeModel
 from zoo.runtime.needs import installed, need
+from zoo.spec import TextInput
 from zoo.weights.lock import locked
 
 RUNTIMES = ("torch", "openvino", "onnxruntime")
@@ -55,7 +56,8 @@ def check_runtime(runtime: str) -> None:
 def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
     if runtime == "torch":
         return fuse(model)
-    return RuntimeModel(model, runtime, cache_dir=cache_dir, report=report)
+    kind = TextRuntimeModel if isinstance(model.spec.input, TextInput) else RuntimeModel
+    return kind(model, runtime, cache_dir=cache_dir, report=report)
 
 
 def _fastest(model: Model, cache_dir: Any, report: Report) -> str:

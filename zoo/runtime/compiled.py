@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from zoo.blocks.int8.layer import fits
 from zoo.build import Model
 from zoo.runtime.cache import Report, model_key, onnx_file, silent
 from zoo.runtime.engines import ENGINES, Engine
+from zoo.runtime.text import answer_of, names
 from zoo.spec import ModelSpec
+from zoo.text.model import TextOutput
 from zoo.weights.header import FileError
 
 MAX_ENGINES = 8  # input shapes and numbers of threads kept ready
@@ -58,7 +61,7 @@ class RuntimeModel(nn.Module):
         if x.device.type != "cpu" or not x.numel():
             return model(x)
         array = x.detach().float().contiguous().numpy()
-        y = torch.from_numpy(self._engine(array.shape)(array))
+        y = torch.from_numpy(self._engine(array.shape)(array)[0])
         if not self._compared:
             with torch.inference_mode():
                 check_alike(y, model(x), self.spec, self.runtime)
@@ -86,7 +89,7 @@ class RuntimeModel(nn.Module):
         for last in (False, True):
             file = onnx_file(self._source[0], self._key, shape[2:], self._cache_dir, self._report)
             try:
-                return ENGINES[self.runtime](file, shape, threads, exact=self.exact)
+                return ENGINES[self.runtime](file, shape or None, threads, exact=self.exact)
             except Exception as error:
                 file.unlink(missing_ok=True)  # cut off or damaged: it is made once more
                 if last:
@@ -94,9 +97,39 @@ class RuntimeModel(nn.Module):
         raise AssertionError
 
 
+class TextRuntimeModel(RuntimeModel):
+    """The same for a language model: one engine serves every batch and length. It keeps no cache, so it continues no
+    texts."""
+
+    def forward(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> Any:
+        """(B, N) token ids to a `TextOutput`."""
+        model: Any = self._source[0]
+        model.check_ids(input_ids, attention_mask, token_type_ids)
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.to(torch.int64)
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        if input_ids.device.type != "cpu" or not input_ids.numel():
+            return model(input_ids, mask, types)
+        inputs, outputs = self._named
+        given = [one.long().contiguous() for one in (input_ids, mask, types)[: len(inputs)]]
+        found = tuple(map(torch.from_numpy, self._engine(())(*(one.numpy() for one in given))))
+        if not self._compared:
+            with torch.inference_mode():
+                expected = model(*given)
+                check_alike(answer_of(found, outputs, mask), answer_of(tuple(expected[n] for n in outputs), outputs, mask),
+                            self.spec, self.runtime)  # fmt: skip
+            self._compared = True
+        return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
+
+    @cached_property
+    def _named(self) -> tuple[list[str], list[str]]:
+        return names(self._source[0])
+
+
 def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> None:
     """Raise FileError unless what `by` answers is what the network does, but for roundings."""
-    if any(row.precision == "int8" for row in spec):
+    if any(row.precision.startswith("int8") for row in spec):
         measured = float(torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min())
         right = measured >= ALIKE
     else:

@@ -1,4 +1,4 @@
-"""The runtimes themselves: an ONNX file to a function of arrays, for one input shape and number of threads.
+"""The runtimes themselves: an ONNX file to a function of arrays, for one input shape (None: any) and number of threads.
 
 `exact` asks for arithmetic that cannot saturate: on x86 without VNNI sums of two products of uint8 and int8 do, in 16
 bits and silently, unless weights have 7 bits.
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Engine = Callable[[Array], Array]
+Engine = Callable[..., tuple[Array, ...]]  # arrays in, arrays out
 
 
 @functools.cache
@@ -27,10 +27,11 @@ def core() -> Any:
     return ov.Core()
 
 
-def openvino(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> Engine:
+def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
     """OpenVINO, in float32 where it is not int8; `exact` is its float execution of the rounded values."""
     model = core().read_model(str(file))
-    model.reshape(list(shape))
+    if shape is not None:
+        model.reshape(list(shape))
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -41,17 +42,17 @@ def openvino(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> 
     compiled = core().compile_model(model, "CPU", settings)
     local = threading.local()
 
-    def run(x: Array) -> Array:
+    def run(*arrays: Array) -> tuple[Array, ...]:
         request = getattr(local, "request", None)
         if request is None:
             request = local.request = compiled.create_infer_request()
-        answers = request.infer({0: x}, share_inputs=True, share_outputs=True)
-        return np.array(answers[0])
+        answers = request.infer(dict(enumerate(arrays)), share_inputs=True, share_outputs=True)
+        return tuple(np.array(one) for one in answers.values())
 
     return run
 
 
-def onnxruntime(file: Path, shape: Sequence[int], threads: int, *, exact: bool) -> Engine:
+def onnxruntime(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
     """ONNX Runtime; `exact` is its products of uint8 and uint8."""
     import onnxruntime as ort
 
@@ -61,10 +62,10 @@ def onnxruntime(file: Path, shape: Sequence[int], threads: int, *, exact: bool) 
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    (entry,) = (one.name for one in session.get_inputs())
+    entries = [one.name for one in session.get_inputs()]
 
-    def run(x: Array) -> Array:
-        return session.run(None, {entry: x})[0]
+    def run(*arrays: Array) -> tuple[Array, ...]:
+        return tuple(session.run(None, dict(zip(entries, arrays, strict=True))))
 
     return run
 

@@ -5,28 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.blocks.int8 import reference_execution
 from zoo.build import Model, is_whole
-from zoo.runtime import engines
+from zoo.kinds import usual_size
+from zoo.runtime import engines, text
 from zoo.runtime.cache import written_whole
 from zoo.runtime.compiled import check_alike, saturates
 from zoo.runtime.needs import need
 from zoo.runtime.onnx import write_onnx
+from zoo.spec import TextInput
 from zoo.weights.header import FileError
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "executorch": ".pte"}
 
 
 def export(model: Model, file: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
-    """Write the network for pictures of its own size (`model.spec.input.size`) and any batch to `file`.
+    """Write the network for pictures of its own size (`model.spec.input.size`) and any batch to `file`; a language
+    model for any batch and number of tokens, its tensors named as its call and its answer name them.
 
     `format`, by default as the file's suffix says: "onnx" (.onnx; int8 as QuantizeLinear and DequantizeLinear),
     "openvino" (.xml, and .bin beside it), "pt2" (torch.export, in plain float operators), or "executorch" (.pte, for
-    XNNPACK, one picture at a time). The file is read back by its own runtime, and its answers are compared with the
+    XNNPACK, one picture at a time, or one text of 128 tokens). The file is read back by its own runtime, and its answers are compared with the
     network's. Raises ValueError for another format or a missing package, FileError for what cannot be written or
     answers otherwise.
     """
@@ -52,7 +56,7 @@ def export(model: Model, file: str | os.PathLike[str], format: str | None = None
 def _onnx(model: Model, file: Path) -> None:
     need("onnx", "onnxscript", "onnxruntime")
     with written_whole(file) as part:
-        write_onnx(model, part, model.spec.input.size)
+        write_onnx(model, part, usual_size(model.spec))
         _check(model, _engine(engines.onnxruntime, model, part), "onnxruntime")
 
 
@@ -63,7 +67,7 @@ def _openvino(model: Model, file: Path) -> None:
     with written_whole(file.with_suffix(".bin")) as part:
         source, xml = part.with_suffix(".onnx"), part.with_suffix(".xml")
         try:
-            write_onnx(model, source, model.spec.input.size)
+            write_onnx(model, source, usual_size(model.spec))
             ov.save_model(ov.convert_model(str(source)), str(xml), compress_to_fp16=False)
             _check(model, _engine(engines.openvino, model, xml), "openvino")
             os.replace(xml, file)
@@ -74,7 +78,7 @@ def _openvino(model: Model, file: Path) -> None:
 
 def _pt2(model: Model, file: Path) -> None:
     with written_whole(file) as part:
-        torch.export.save(_exported(model, 2, {0: torch.export.Dim("batch")}), part)
+        torch.export.save(_exported(model, 2, free=True), part)
         _check(model, torch.export.load(part).module(), "torch.export")
 
 
@@ -84,39 +88,59 @@ def _executorch(model: Model, file: Path) -> None:
     from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    lowered = to_edge_transform_and_lower(_exported(model, 1, None), partitioner=[XnnpackPartitioner()])
+    lowered = to_edge_transform_and_lower(_exported(model, 1, free=False), partitioner=[XnnpackPartitioner()])
     with written_whole(file) as part:
         part.write_bytes(lowered.to_executorch().buffer)
         method = Runtime.get().load_program(part).load_method("forward")
 
-        def run(x: Tensor) -> Tensor:
-            return torch.cat([method.execute([one[None].contiguous()])[0].clone() for one in x])
+        def run(*given: Tensor) -> tuple[Tensor, ...]:
+            each = [method.execute([one[None].contiguous() for one in parts]) for parts in zip(*given, strict=True)]
+            return tuple(torch.cat([one.clone() for one in same]) for same in zip(*each, strict=True))
 
         _check(model, run, "executorch")
 
 
-def _exported(model: Model, batch: int, dynamic: dict[int, object] | None) -> torch.export.ExportedProgram:
-    x = torch.zeros(batch, model.spec.input.channels, *model.spec.input.size)
-    for row, module in zip(model.spec.rows, model.children(), strict=True):
-        if row.precision == "int8":
+def _exported(model: Model, batch: int, free: bool) -> torch.export.ExportedProgram:
+    """In plain operators; where it is `free`, for any batch, and of texts any number of tokens."""
+    for module in model.children():
+        if hasattr(module, "edge_list"):
             module.edge_list  # noqa: B018  # read while the tensors have values
+    whole: torch.nn.Module = model
+    shapes: Any = {"x": {0: torch.export.Dim("batch")}}
+    if isinstance(model.spec.input, TextInput):
+        whole = named = text.NamedTensors(model)
+        shapes = named.dynamic_shapes()
     with reference_execution(), torch.inference_mode(False), torch.no_grad():
-        return torch.export.export(model, (x,), dynamic_shapes={"x": dynamic} if dynamic else None)
+        return torch.export.export(whole, _example(model, batch), dynamic_shapes=shapes if free else None)
 
 
-def _engine(make: Callable[..., engines.Engine], model: Model, file: Path) -> Callable[[Tensor], Tensor]:
-    shape = (2, model.spec.input.channels, *model.spec.input.size)
+def _example(model: Model, batch: int) -> tuple[Tensor, ...]:
+    if isinstance(model.spec.input, TextInput):
+        return tuple(one.clone() for one in text.example(model, batch))
+    shape = (batch, model.spec.input.channels, *model.spec.input.size)
+    return (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+
+
+def _engine(make: Callable[..., engines.Engine], model: Model, file: Path) -> Callable[..., Any]:
+    shape = None if isinstance(model.spec.input, TextInput) else (2, model.spec.input.channels, *model.spec.input.size)
     run = make(file, shape, torch.get_num_threads(), exact=saturates(model))
-    return lambda x: torch.from_numpy(run(x.contiguous().numpy()))
+    return lambda *x: tuple(map(torch.from_numpy, run(*(one.contiguous().numpy() for one in x))))
 
 
-def _check(model: Model, run: Callable[[Tensor], Tensor], by: str) -> None:
-    shape = (2, model.spec.input.channels, *model.spec.input.size)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = model(x)
+def _check(model: Model, run: Callable[..., Any], by: str) -> None:
+    """`run` takes what the network takes, and gives its answer, or a tuple of what it gives."""
+    given = _example(model, 2)
     with torch.no_grad():
-        check_alike(run(x), expected, model.spec, by)
+        found = run(*given)
+    found = found if isinstance(found, tuple) else (found,)
+    with torch.inference_mode():
+        expected = model(*given)
+    if isinstance(model.spec.input, TextInput):
+        outputs, mask = text.names(model)[1], given[1]
+        one, other = (text.answer_of(x, outputs, mask) for x in (found, tuple(expected[name] for name in outputs)))
+        check_alike(one, other, model.spec, by)
+    else:
+        check_alike(found[0], expected, model.spec, by)
 
 
 WRITERS: dict[str, Callable[[Model, Path], None]] = {

@@ -21,27 +21,39 @@ from zoo.blocks.int8 import qdq
 from zoo.blocks.int8.arithmetic import Edge, Size
 from zoo.blocks.int8.execution import qdq_execution
 from zoo.build import Model
+from zoo.runtime import text
 from zoo.runtime.needs import need
+from zoo.spec import TextInput
 
 OPSET = 18
 INPUT, OUTPUT = "input", "output"
 
 
 def write_onnx(model: Model, file: Path, size: Size) -> None:
-    """Write `model` for pictures of `size` (height, width) to `file`: (batch, channels, *size) to its output."""
+    """Write `model` to `file`: for pictures of `size` (height, width), (batch, channels, *size) to its output.
+
+    Of a language model `size` is left aside: batch and number of tokens are free, its tensors have the names of its
+    call and of its answer.
+    """
     need("onnx", "onnxscript")
     import onnx
 
-    ready = _settled(model)
-    x = torch.zeros(2, model.spec.input.channels, *size)
+    with torch.inference_mode(False), torch.no_grad():
+        ready: torch.nn.Module = _settled(model)
+    if isinstance(model.spec.input, TextInput):
+        ready = text.NamedTensors(ready)  # type: ignore[arg-type]
+        given, shapes, inputs, outputs = text.example(model, 2), ready.dynamic_shapes(), ready.inputs, ready.outputs
+    else:
+        given, shapes = (torch.zeros(2, model.spec.input.channels, *size),), ({0: torch.export.Dim("batch")},)
+        inputs, outputs = [INPUT], [OUTPUT]
     with qdq_execution(), torch.inference_mode(False), torch.no_grad(), _quiet():
         program = torch.onnx.export(
             ready,
-            (x,),
+            tuple(one.clone() for one in given),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
+            dynamic_shapes=shapes,
+            input_names=inputs,
+            output_names=outputs,
             opset_version=OPSET,
             verbose=False,
         )
@@ -64,8 +76,12 @@ def _settled(model: Model) -> Model:
         return lambda *x: x[0]
 
     for row, module in zip(model.spec.rows, ready.children(), strict=True):
-        if row.precision == "int8":
-            module.wire(settle, (1, 1))  # type: ignore[operator]
+        if row.precision == "int8" and hasattr(module, "wire"):
+            module.wire(settle, (1, 1))
+        elif row.precision == "int8" and hasattr(module, "products"):
+            for layer, source in module.products():
+                settle(layer, (1, 1), source)
+        if hasattr(module, "edge_list"):
             module.edge_list  # noqa: B018  # read while the tensors have values
     return ready
 

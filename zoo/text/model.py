@@ -123,7 +123,7 @@ class TextModel(Model):
                 f"{self.spec.name} takes token ids, int64 of shape (batch, tokens), not {found}; "
                 "zoo.preprocess(model) makes them of text."
             )
-        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2 or len(mask) != len(ids)):
+        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != ids.shape[0]):
             raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
         if types is not None and (not isinstance(types, Tensor) or types.shape != ids.shape):
             raise ValueError(f"token_type_ids have the shape of the ids, {tuple(ids.shape)}.")

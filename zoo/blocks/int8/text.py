@@ -61,3 +61,6 @@ class Int8TokenHead(StaticEdges, DynamicTokenHead):
     @property
     def source(self) -> Edge | None:
         return self.edge_list[0]
+
+    def products(self) -> list[tuple[TokenLinear, Edge]]:
+        return [] if self.fc is None else [(self.fc, self.edge_list[0])]

@@ -25,6 +25,8 @@ FEW = 32  # tokens up to which a convolution is quicker than a product where the
 class TokenLinear(Int8Layer):
     """A linear layer on every token: (..., C) to (..., O). `activation` follows it."""
 
+    has_bias = True
+
     def __init__(self, in_features: int, out_features: int, *, activation: str = "none") -> None:
         super().__init__(in_features, out_features, linear=True, activation=activation)
 
@@ -104,12 +106,17 @@ class TokenLinear(Int8Layer):
                 )
             return arithmetic.activate(multiply_by_token(x, self.weight, self.scale, self.bias), self.activation)
         codes = x if x.dtype == torch.uint8 else numerics.quantize(x, source)
+        if numerics is not arithmetic and not self.has_bias:
+            weight = numerics.dequantize_weight(self.weight, self.scale)
+            return F.linear(numerics.dequantize(codes, source), weight)
         y = arithmetic.activate(numerics.multiply(codes, source, self.weight, self.scale, self.bias), self.activation)
         return y if target is None else numerics.quantize(y, target)
 
 
 class TokenTable(TokenLinear):
     """A table of vectors, each with its own scale: ids (B, N) to floats (B, N, D), and products with all of it."""
+
+    has_bias = False
 
     def __init__(self, vocabulary: int, dim: int) -> None:
         super().__init__(dim, vocabulary)
@@ -151,6 +158,10 @@ class StaticEdges(Int8Module):
         if self._read_edges is None:
             self._read_edges = tuple(Edge(scale, int(zero)) for scale, zero in self.edges.tolist())
         return self._read_edges
+
+    def products(self) -> list[tuple[TokenLinear, Edge]]:
+        """The layers that read codes, and on which edge."""
+        raise TypeError(f"{type(self).__name__} does not say what it multiplies.")
 
 
 def token_scale(x: Tensor) -> Tensor:

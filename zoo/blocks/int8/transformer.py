@@ -82,3 +82,9 @@ class Int8TransformerBlock(StaticEdges, DynamicTransformerBlock):
 
     def _sources(self) -> tuple[Edge | None, ...]:
         return self.edge_list
+
+    def products(self) -> list[tuple[TokenLinear, Edge]]:
+        attn, mlp = self.attn, self.mlp
+        into_qkv, into_proj, into_fc1, into_fc2 = self.edge_list
+        layers: list[Any] = [(attn.qkv, into_qkv), (attn.proj, into_proj), (mlp.fc1, into_fc1), (mlp.fc2, into_fc2)]
+        return layers + ([(mlp.gate, into_fc1)] if mlp.gate is not None else [])

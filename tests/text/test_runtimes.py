@@ -1,0 +1,85 @@
+"""Language models in other runtimes and as files: the same call, the same answers, any batch and any length."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from networks import calibration_of, inputs, small
+from zoo.build import Model
+from zoo.compress import compress
+from zoo.text.model import TextOutput
+
+RUNTIMES = ("openvino", "onnxruntime")
+NAMES = ("bert_base_uncased", "all_minilm_l6_v2", "roberta_base", "gpt2", "smollm2_135m")
+FORMS = ("dense", "static", "dynamic")
+
+
+def made(name: str, form: str) -> Model:
+    model = small(name)
+    if form == "dense":
+        return model
+    options: dict[str, Any] = {"calibration": calibration_of(model)} if form == "static" else {"dynamic": True}
+    return compress(model, "int8", reduce_range=True, **options)
+
+
+def near(found: Tensor, expected: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min())
+
+
+def assert_alike(found: TextOutput, expected: TextOutput, mask: Tensor, form: str) -> None:
+    assert set(found) == set(expected)
+    for name in found:
+        one, other = found[name], expected[name]
+        if one.dim() == 3:
+            one, other = one * mask[..., None], other * mask[..., None]
+        if form == "dense":
+            assert (one - other).abs().max() <= 1e-4 * other.abs().max(), name
+        else:
+            assert near(one, other) > 0.98, name
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_call_and_answers(name: str, form: str, runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip(runtime)
+    model = made(name, form)
+    fast = zoo.to_runtime(model, runtime, cache_dir=tmp_path)
+    ids, mask = inputs(model)
+    short, ones = ids[1:2, :7], torch.ones(1, 7, dtype=torch.long)
+    with torch.inference_mode():
+        assert_alike(fast(ids, mask), model(ids, mask), mask, form)
+        assert_alike(fast(short), model(short), ones, form)
+    assert len(list((tmp_path / "zoo" / "runtime").glob("*.onnx"))) == 1
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("form", ["dense", "static"])
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"])
+def test_vit_in_runtimes(name: str, form: str, runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip(runtime)
+    model = made(name, form)
+    (x,) = inputs(model)
+    with torch.inference_mode():
+        found, expected = zoo.to_runtime(model, runtime, cache_dir=tmp_path)(x), model(x)
+    assert near(found, expected) > (0.98 if form == "static" else 0.99999)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2"])
+@pytest.mark.parametrize("form", FORMS)
+def test_files_are_checked_before_they_count(form: str, suffix: str, tmp_path: Path) -> None:
+    model = made("all_minilm_l6_v2", form)
+    assert zoo.export(model, tmp_path / f"m{suffix}").stat().st_size > 1000
+
+
+def test_wrong_input_is_refused_before_the_runtime_sees_it(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    fast = zoo.to_runtime(small("bert_base_uncased"), "onnxruntime", cache_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"zoo\.preprocess"):
+        fast(torch.zeros(1, 3))

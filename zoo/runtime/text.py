@@ -1,0 +1,66 @@
+"""A language model as a runtime sees it: named tensors in, named tensors out, batch and number of tokens free.
+
+Shapes: B texts, N tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.build import Model
+from zoo.kinds import usual_size
+from zoo.spec import TextInput
+from zoo.text.model import TextOutput
+
+
+class NamedTensors(nn.Module):
+    """The model between tuples of tensors, in the order of `inputs` and `outputs`."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs, self.outputs = names(model)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        found = self.model(*given)
+        return tuple(found[name] for name in self.outputs)
+
+    def dynamic_shapes(self) -> tuple[tuple[dict[int, Any], ...]]:
+        """For torch.export: any batch, any number of tokens that the network takes."""
+        assert isinstance(self.model.spec.input, TextInput)
+        free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=self.model.spec.input.length)}
+        return (tuple(free for _ in self.inputs),)
+
+
+def names(model: Model) -> tuple[list[str], list[str]]:
+    """What goes in and what comes out, in order."""
+    inputs = ["input_ids", "attention_mask"]
+    if model.spec.rows[0].args.get("token_types", 0) > 1:
+        inputs.append("token_type_ids")
+    with torch.inference_mode():
+        outputs = list(model(torch.zeros(1, 2, dtype=torch.long)))
+    return inputs, outputs
+
+
+def example(model: Model, batch: int, tokens: int = 0) -> tuple[Tensor, ...]:
+    """(ids, mask and types) of `tokens`, by default as many as costs are told for; the first text is padded."""
+    assert isinstance(model.spec.input, TextInput)
+    tokens = tokens or usual_size(model.spec)[0]
+    generator = torch.Generator().manual_seed(0)
+    low = model.spec.input.padding + 1 if model.spec.input.padding + 1 < model.spec.input.vocabulary else 0
+    ids = torch.randint(low, model.spec.input.vocabulary, (batch, tokens), generator=generator)
+    mask = torch.ones_like(ids)
+    if batch > 1:
+        mask[0, -(tokens // 4) :] = 0
+    found = (ids.masked_fill(mask == 0, model.spec.input.padding), mask, torch.zeros_like(ids))
+    return found[: len(names(model)[0])]
+
+
+def answer_of(outputs: tuple[Any, ...], named: list[str], mask: Tensor) -> Tensor:
+    """The main output, zero where there is padding, since nobody reads what stands there."""
+    found = TextOutput(**{"last_hidden_state": outputs[0], **dict(zip(named, outputs, strict=True))}).answer
+    return found * mask[..., None] if found.dim() == 3 else found
