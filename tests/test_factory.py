@@ -7,6 +7,7 @@ import torch
 
 import toy_shipped
 import zoo
+from networks import PICTURES
 from toy_shipped import DENSE, VARIANTS
 from zoo import registry
 from zoo.weights import manifest
@@ -36,11 +37,21 @@ def test_what_ships_can_be_created(name: str) -> None:
     assert model.spec.name == manifest.entries()[name].spec_name
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
+@pytest.mark.parametrize("name", PICTURES)
 def test_fresh_weights_and_other_classes(name: str) -> None:
     assert zoo.create(name, weights=None, num_classes=7, device="meta")(
         torch.empty(2, 3, 64, 64, device="meta")
     ).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.MODELS if name not in PICTURES])
+def test_fresh_language_models_and_other_classes(name: str) -> None:
+    if registry.spec(name).task == "text-generation":
+        with pytest.raises(ValueError, match="takes no num_classes"):
+            zoo.create(name, weights=None, num_classes=7, device="meta")
+        return
+    model = zoo.create(name, weights=None, num_classes=7, device="meta")
+    assert model(torch.zeros(2, 9, dtype=torch.long, device="meta")).logits.shape == (2, 7)
 
 
 def test_a_spec_is_a_name_too() -> None:

@@ -9,7 +9,6 @@ import torch
 
 import zoo
 from networks import CONVOLUTIONAL, gated, lively, pictures, small
-from zoo import registry
 from zoo.blocks.int8 import packed
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat

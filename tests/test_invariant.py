@@ -48,7 +48,8 @@ def make(subject: str, variant: str) -> Model:
     if variant == "fused":
         return zoo.fuse(model)
     calibration = calibration_of(model) if "int8" in variant else None
-    return compress(model, variant, calibration=calibration, macs=0.6 if "pruned" in variant else None)
+    share = 0.85 if subject in EACH_TRANSFORMER else 0.6
+    return compress(model, variant, calibration=calibration, macs=share if "pruned" in variant else None)
 
 
 def signature(state: dict[str, torch.Tensor]) -> dict[str, tuple[str, tuple[int, ...]]]:

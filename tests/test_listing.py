@@ -32,14 +32,16 @@ def test_list_filters(toys: Path) -> None:
     assert zoo.list_models(variant="pruned-int8") == [f"{DENSE}-pruned-int8"]
     assert zoo.list_models(variant="dense", shipped=True) == [DENSE]
     assert not any("cifar10" in name for name in zoo.list_models(shipped=False))
-    assert zoo.list_models(task="image-classification") == zoo.list_models()
+    assert "mobilenetv2_100.ra_in1k" in zoo.list_models(task="image-classification")
+    assert "gpt2" in zoo.list_models(task="text-generation")
+    assert "gpt2" not in zoo.list_models(task="image-classification")
     assert zoo.list_models("nothing*") == []
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "image-clasification"}, "the tasks are image-classification"),
+        ({"task": "image-clasification"}, "the tasks are feature-extraction, image-classification"),
         ({"variant": "int4"}, "Unknown pass 'int4'. Did you mean 'int8'"),
         ({"variant": "int8-pruned"}, "write 'pruned-int8'"),
         ({"pattern": 3}, "pattern is a string"),

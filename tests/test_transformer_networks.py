@@ -49,8 +49,7 @@ def test_vit_and_deit(name: str, prefix: int) -> None:
     tokens = {"class_token": state["cls_token"]}
     tokens |= {"teacher_token": state["dist_token"]} if prefix == 2 else {}
     embedding.load_state_dict(
-        {**tokens, "positions": state["pos_embed"]}
-        | renamed(state, "patch_embed.", {"proj": "proj"})
+        {**tokens, "positions": state["pos_embed"]} | renamed(state, "patch_embed.", {"proj": "proj"})
     )
     blocks = [TransformerBlock(dim=192, heads=3, mlp_dim=768).eval() for _ in range(2)]
     for i, block in enumerate(blocks):

@@ -11,10 +11,9 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
-from zoo.blocks.embedding import PatchEmbedding
 from zoo.blocks.flat import FlatCalls
-from zoo.registry import BLOCKS, fetch
-from zoo.spec import Block, ImageInput, ModelSpec, SpecError, TextInput
+from zoo.registry import BLOCKS, CALLS, fetch
+from zoo.spec import Block, ImageInput, ModelSpec, SpecError
 
 
 class Model(nn.Module):
@@ -179,10 +178,9 @@ def initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, 0.0, 0.02)
-        elif isinstance(module, PatchEmbedding):
-            for learned in (module.class_token, module.teacher_token, module.positions):
-                if learned is not None:
-                    nn.init.trunc_normal_(learned, std=0.02)
+        for name, learned in module.named_parameters(recurse=False):
+            if learned.dim() == 3 and "." not in name:  # tokens and positions of their own
+                nn.init.trunc_normal_(learned, std=0.02)
 
 
 def _check_edges(model: Model) -> None:
@@ -203,17 +201,14 @@ def _check_edges(model: Model) -> None:
 
 
 def _class_of(spec: ModelSpec) -> type[Model]:
-    if isinstance(spec.input, TextInput):
-        from zoo.text.model import TextModel
-
-        return TextModel
-    return Model
+    target = CALLS.get(type(spec.input).__name__)
+    return Model if target is None else fetch(target)
 
 
 def _build_row(row: Block, reads: str) -> nn.Module:
     make = fetch(BLOCKS[row.kind, row.precision])
     args = kinds.arguments(row)
-    if row.precision == "float32":
+    if row.precision == "float32" or kinds.KINDS[row.kind].floats:
         return make(**args)
     module = make(**args, emits=row.emits)
     if row.precision == "qat":

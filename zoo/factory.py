@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.derive import Derived
     from zoo.features import Features
 
+CLASSIFIERS = ("classifier", "pair_classifier")
 LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
 
 
@@ -160,8 +161,8 @@ def with_classes(model: Model, num_classes: int) -> Model:
 
         return with_outputs(model, num_classes)
     if num_classes == 0:
-        return upto(model, trunk[-1].name) if trunk and head.kind == "classifier" else model
-    if head.kind != "classifier":
+        return upto(model, trunk[-1].name) if trunk and head.kind in CLASSIFIERS else model
+    if head.kind not in CLASSIFIERS:
         raise ValueError(f"{model.spec.name} ends in a {head.kind}, not in a classifier, so it takes no num_classes.")
     return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
 

@@ -98,7 +98,9 @@ def example(model: Model, batch: int, size: int | None = None) -> Tensor:
     """
     if isinstance(model.spec.input, TextInput):
         tokens = size or kinds.usual_size(model.spec)[0]
-        return torch.randint(0, model.spec.input.vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
+        return torch.randint(
+            0, model.spec.input.vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0)
+        )
     shape = (batch, model.spec.input.channels, *(model.spec.input.size if size is None else (size, size)))
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     return x.contiguous(memory_format=torch.channels_last)

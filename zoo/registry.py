@@ -80,6 +80,16 @@ ALIASES: dict[str, str] = {
     "efficientnet": "efficientnet_cifar.cifar10",
 }
 
+# what a network takes -> the class of its call, where that is not `zoo.build.Model`
+CALLS: dict[str, str] = {"TextInput": "zoo.text.model:TextModel"}
+
+# transformers' kinds of network -> what makes a spec of their sizes
+SIZED: dict[str, str] = {
+    "encoder": "zoo.models.bert:encoder",
+    "gpt2": "zoo.models.gpt:gpt2_type",
+    "llama": "zoo.models.gpt:llama_type",
+}
+
 # kind -> the module that runs it, by precision
 BLOCKS: dict[tuple[str, str], str] = {
     ("conv_norm_act", "float32"): "zoo.blocks.conv:ConvNormAct",

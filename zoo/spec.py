@@ -149,7 +149,9 @@ class TextInput:
     def __post_init__(self) -> None:
         for name, value, most in (("vocabulary", self.vocabulary, MAX_VOCABULARY), ("length", self.length, MAX_TOKENS)):
             _require(_is_int(value) and 1 <= value <= most, f"input {name} is from 1 to {most}, not {_short(value)}")
-        _require(isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {_short(self.ends)}")
+        _require(
+            isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {_short(self.ends)}"
+        )
         for token in (self.padding, *self.ends):
             proper = _is_int(token) and 0 <= token < self.vocabulary
             _require(proper, f"input padding and ends are tokens below {self.vocabulary}, not {_short(token)}")

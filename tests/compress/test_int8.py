@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import zoo
 from networks import CONVOLUTIONAL, gated, pictures, small
-from zoo import registry
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
 from zoo.blocks.int8.codes import gated_codes

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from networks import CONVOLUTIONAL, gated, pictures, small
-from zoo import listing, registry
+from zoo import listing
 from zoo.blocks.int8 import reference_execution
 from zoo.blocks.int8.arithmetic import Edge, dequantize, quantize, quantize_weight
 from zoo.blocks.qat.layer import QatLayer

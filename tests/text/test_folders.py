@@ -13,6 +13,7 @@ from torch import Tensor
 pytest.importorskip("transformers")
 
 import theirs as library
+
 import zoo
 from zoo.blocks.kv_cache import KVCache
 from zoo.weights.header import FileError

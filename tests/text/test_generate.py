@@ -11,6 +11,7 @@ import torch
 pytest.importorskip("transformers")
 
 import theirs as library
+
 import zoo
 from zoo.text.generate import filtered
 
@@ -73,7 +74,9 @@ def test_streaming_gives_the_same_tokens(tmp_path: Path) -> None:
     assert torch.equal(torch.stack(steps, 1), ours.generate(ids, max_new_tokens=8, stop_tokens=())[:, 5:])
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(0.7, 0, 1.0), (1.3, 5, 1.0), (1.0, 0, 0.6), (0.8, 7, 0.9)])
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"), [(0.7, 0, 1.0), (1.3, 5, 1.0), (1.0, 0, 0.6), (0.8, 7, 0.9)]
+)
 def test_chances_are_those_of_transformers(temperature: float, top_k: int, top_p: float) -> None:
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 

@@ -100,6 +100,10 @@ class TokenHead(nn.Module):
         super().__init__()
         self.dropout, self.tied = nn.Dropout(dropout), tied
         self.fc = None if tied else self.make_linear(dim, outputs, bias)
+        self.finish()
+
+    def finish(self) -> None:
+        """Of the integer forms: what they hold besides."""
 
     def make_linear(self, dim: int, outputs: int, bias: bool) -> nn.Module:
         return nn.Linear(dim, outputs, bias=bias)

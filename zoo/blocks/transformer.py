@@ -120,6 +120,10 @@ class TransformerBlock(nn.Module):
         self.norm1 = make_norm(norm, dim, eps)
         self.norm2 = make_norm(norm, dim, eps)
         self.dropout = nn.Dropout(dropout)
+        self.finish()
+
+    def finish(self) -> None:
+        """Of the integer forms: what they hold besides."""
 
     def extra_repr(self) -> str:
         return f"norm_first={self.norm_first}"

@@ -8,6 +8,7 @@ from typing import Any
 from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer
 
 WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
+CLASSES = Arg(int, low=1, high=1_000_000)
 _KERNEL = Arg(int, 3, low=1, high=31, odd=True)  # an even one has no symmetric padding that keeps the size
 _STRIDE = Arg(int, 1, low=1, high=8)
 _PADDING = Arg(str, "symmetric", choices=PADDINGS)
@@ -195,7 +196,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         "classifier",
         {
             "in_features": WIDTH,
-            "num_classes": WIDTH,
+            "num_classes": CLASSES,
             "dropout": Arg(float, 0.0, low=0.0, high=0.95),
         },
         lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),

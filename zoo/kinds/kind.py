@@ -124,4 +124,5 @@ class Kind:
     def floats(self) -> bool:
         """Whether its rows take and give floats in every precision."""
         return self.rank == 2 or self.starts
+
     taps: int = 0  # how many earlier rows' outputs it takes

@@ -198,7 +198,7 @@ TRANSFORMER: tuple[Kind, ...] = (
     ),
     Kind(
         "pair_classifier",
-        {"dim": _DIM, "num_classes": Arg(int, low=1, high=MAX_CHANNELS)},
+        {"dim": _DIM, "num_classes": Arg(int, low=1, high=_MOST_VOCABULARY)},
         lambda args: tuple(Layer(path, "in", "out", linear=True, norm=False) for path in ("fc.", "teacher.")),
         widths={"in": "dim", "out": "num_classes"},
         fixed=("in", "out"),

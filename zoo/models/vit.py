@@ -14,7 +14,10 @@ def imagenet(name: str, num_classes: int = 1000) -> ModelSpec:
     family, size, *more = name.split("_")
     dim, heads = SIZES[size]
     prefix = 2 if "distilled" in more else 1
-    head: tuple[Block, ...] = (Block("token_pool", "pool"), Block("classifier", "classifier", in_features=dim, num_classes=num_classes))
+    head: tuple[Block, ...] = (
+        Block("token_pool", "pool"),
+        Block("classifier", "classifier", in_features=dim, num_classes=num_classes),
+    )
     if prefix == 2:
         head = (Block("pair_classifier", "classifier", dim=dim, num_classes=num_classes),)
     rows = [

@@ -77,7 +77,9 @@ def stream(
     ids, mask = _aligned(model, input_ids, attention_mask)
     room = model.spec.input.length - ids.shape[1]
     if room < 1:
-        raise ValueError(f"{model.spec.name} takes {model.spec.input.length} tokens, and the prompt has {ids.shape[1]}.")
+        raise ValueError(
+            f"{model.spec.name} takes {model.spec.input.length} tokens, and the prompt has {ids.shape[1]}."
+        )
     stops = torch.tensor(sorted(model.spec.input.ends if stop_tokens is None else stop_tokens), device=ids.device)
     generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
@@ -112,9 +114,7 @@ def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
     return logits
 
 
-def _chosen(
-    logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None
-) -> Tensor:
+def _chosen(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = filtered(logits, temperature, top_k, top_p).softmax(-1)

@@ -118,7 +118,9 @@ class TextModel(Model):
         """Raise ValueError for ids, a mask or types that `forward` does not take."""
         whole = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32) and ids.dim() == 2
         if not whole or ids.shape[1] == 0:
-            found = f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            found = (
+                f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
+            )
             raise ValueError(
                 f"{self.spec.name} takes token ids, int64 of shape (batch, tokens), not {found}; "
                 "zoo.preprocess(model) makes them of text."

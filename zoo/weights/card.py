@@ -59,7 +59,10 @@ def card(
         f"| precision | {precisions} |",
     ]
     figures = publication.figures if publication else ()
-    lines += [f"| {one.name}, {one.data}, {one.examples:,} {'texts' if text else 'pictures'} | {one.value:.2f}% |" for one in figures]
+    lines += [
+        f"| {one.name}, {one.data}, {one.examples:,} {'texts' if text else 'pictures'} | {one.value:.2f}% |"
+        for one in figures
+    ]
     lines += ["", "```python", "import zoo", ""]
     if publication is None:
         lines += ['model = zoo.load("path/of/this/folder")', "```"]

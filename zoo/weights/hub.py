@@ -97,7 +97,7 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
         files = files.at(config.parent.name)
         small = config.stat().st_size <= MAX_CONFIG
         if small and b'"model_type"' in config.read_bytes():  # transformers keeps how inputs are prepared apart
-            for name in (BESIDE if _of_text(config) else (PREPROCESSOR,)):
+            for name in BESIDE if _of_text(config) else (PREPROCESSOR,):
                 files.get(name, needed=False)
     weights = files.get(WEIGHTS, needed=False, sha256=sha256)
     if weights is not None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo import kinds, registry
-from zoo.models import bert, gpt
 from zoo.spec import ModelSpec, SpecError, TextInput
 from zoo.weights.stored import Stored
 
@@ -167,14 +166,14 @@ def _module(row: str, module: str, spec: ModelSpec, kind: str) -> Any:
         return "/classifier.dense" if classifies else "pooler.dense"
     if spec.task == "question-answering":
         return "/qa_outputs"
-    return "/classifier.out_proj" if kind not in ("bert", "distilbert") and spec.task == "text-classification" else (
-        "/classifier"
+    return (
+        "/classifier.out_proj"
+        if kind not in ("bert", "distilbert") and spec.task == "text-classification"
+        else ("/classifier")
     )
 
 
-def _encoder(
-    folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> ModelSpec:
+def _encoder(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> ModelSpec:
     distil = kind == "distilbert"
     _require(config, "position_embedding_type", ("absolute", None))
     _require(config, "is_decoder", (False, None))
@@ -186,7 +185,7 @@ def _encoder(
     )  # fmt: skip
     usual: tuple[Any, ...] = (768, 6 if distil else 12, 12, 3072, "gelu")
     dim, layers, heads, mlp_dim, activation = (config.get(n, d) for n, d in zip(names, usual, strict=True))
-    spec = bert.encoder(
+    spec = registry.fetch(registry.SIZED["encoder"])(
         kind,
         vocabulary=_whole(config.get("vocab_size", 30522)),
         dim=_whole(dim),
@@ -208,10 +207,8 @@ def _encoder(
     return spec.replace(input=TextInput(spec.input.vocabulary, length, padding=pad))
 
 
-def _tail(
-    folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[str, int]:
-    """Which of `bert.TASKS`, and how many outputs."""
+def _tail(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
+    """Which of the tails of `zoo.models.bert`, and how many outputs."""
     named = str((config.get("architectures") or [""])[0])
     for ending, tail, weight in (
         ("ForSequenceClassification", "classifier", "classifier.weight"),
@@ -239,7 +236,7 @@ def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[in
         for key, plain in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False),
                            ("add_cross_attention", False), ("tie_word_embeddings", True)):  # fmt: skip
             _require(config, key, (plain, None))
-        spec = gpt.gpt2_type(
+        spec = registry.fetch(registry.SIZED["gpt2"])(
             kind,
             vocabulary=_whole(config.get("vocab_size", 50257)),
             dim=_whole(config.get("n_embd", 768)),
@@ -267,7 +264,7 @@ def _llama(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int,
     heads = _whole(config["num_attention_heads"])
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     tied = bool(config.get("tie_word_embeddings", False))
-    return gpt.llama_type(
+    return registry.fetch(registry.SIZED["llama"])(
         kind,
         vocabulary=_whole(config["vocab_size"]),
         dim=_whole(config["hidden_size"]),

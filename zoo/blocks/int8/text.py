@@ -19,9 +19,6 @@ class Int8TokenEmbedding(Int8Module, TokenEmbedding):
 
     tokens: TokenTable
 
-    def __init__(self, *, emits: str = "float32", **args: Any) -> None:
-        super().__init__(**args)
-
     def make_table(self, vocabulary: int, dim: int) -> nn.Module:
         return TokenTable(vocabulary, dim)
 
@@ -34,9 +31,6 @@ class DynamicTokenHead(Int8Module, TokenHead):
     """`TokenHead` with integer weights, its own or the embedding's; each token is ranged as it comes."""
 
     fc: TokenLinear | None
-
-    def __init__(self, *, emits: str = "float32", **args: Any) -> None:
-        super().__init__(**args)
 
     def make_linear(self, dim: int, outputs: int, bias: bool) -> nn.Module:
         return TokenLinear(dim, outputs)
@@ -54,9 +48,7 @@ class DynamicTokenHead(Int8Module, TokenHead):
 class Int8TokenHead(StaticEdges, DynamicTokenHead):
     """The same with codes that were ranged beforehand."""
 
-    def __init__(self, **args: Any) -> None:
-        super().__init__(**args)
-        self._hold_edges(1)
+    edge_count = 1
 
     @property
     def source(self) -> Edge | None:

@@ -84,9 +84,7 @@ class TokenLinear(Int8Layer):
 
         return product
 
-    def _in_floats(
-        self, edge: Edge, bias: Tensor, activation: str, target: Edge | None
-    ) -> Callable[[Tensor], Tensor]:
+    def _in_floats(self, edge: Edge, bias: Tensor, activation: str, target: Edge | None) -> Callable[[Tensor], Tensor]:
         """For weights that this host's operators cannot take: as quick as float32, and as large."""
         onednn.warn_of_reference()
         real = self.weight.float() * (edge.scale * self.scale)[:, None]
@@ -142,8 +140,11 @@ class StaticEdges(Int8Module):
 
     edges: Tensor
 
-    def _hold_edges(self, count: int) -> None:
-        self.register_buffer("edges", torch.tensor([[1.0, 0.0]] * count, dtype=torch.float32))
+    edge_count: int
+
+    def finish(self) -> None:
+        """The last step of its float form's `__init__`."""
+        self.register_buffer("edges", torch.tensor([[1.0, 0.0]] * self.edge_count, dtype=torch.float32))
         self._read_edges: tuple[Edge, ...] | None = None
 
     def forget(self) -> None:

@@ -38,9 +38,6 @@ class DynamicTransformerBlock(Int8Module, TransformerBlock):
     make_attention = _Attention
     make_mlp = _Mlp
 
-    def __init__(self, *, emits: str = "float32", **args: Any) -> None:
-        super().__init__(**args)
-
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
@@ -55,9 +52,7 @@ class DynamicTransformerBlock(Int8Module, TransformerBlock):
         """How codes are made of what qkv, proj, fc1 and fc2 take."""
         return (None,) * 4
 
-    def _attended(
-        self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: LayerCache | None
-    ) -> Tensor:
+    def _attended(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: LayerCache | None) -> Tensor:
         into_qkv, into_proj, _, _ = self._sources()
         attn: Any = self.attn
         qkv = attn.qkv.product(x, into_qkv)
@@ -76,9 +71,7 @@ class DynamicTransformerBlock(Int8Module, TransformerBlock):
 class Int8TransformerBlock(StaticEdges, DynamicTransformerBlock):
     """What the four products take was ranged beforehand."""
 
-    def __init__(self, **args: Any) -> None:
-        super().__init__(**args)
-        self._hold_edges(4)
+    edge_count = 4
 
     def _sources(self) -> tuple[Edge | None, ...]:
         return self.edge_list
