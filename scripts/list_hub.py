@@ -2,7 +2,8 @@
 
     python scripts/list_hub.py
 
-timm's are read from the installed timm, without network; transformers' stand here. timm's default weights of an architecture come first. Revisions and
+timm's are read from the installed timm, without network, its default weights of an architecture first; transformers'
+stand here. Revisions and
 hashes that stand in the file already are kept.
 """
 

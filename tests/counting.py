@@ -31,9 +31,9 @@ def counted_macs(model: nn.Module, *inputs: Tensor) -> int:
         return attend(q, k, v, *rest, **options)
 
     handles = [m.register_forward_hook(count_window) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    with torch.inference_mode(), mock.patch.object(F, "linear", count_linear):
-        with mock.patch.object(F, "scaled_dot_product_attention", count_attention):
-            model(*inputs)
+    attention = mock.patch.object(F, "scaled_dot_product_attention", count_attention)
+    with torch.inference_mode(), mock.patch.object(F, "linear", count_linear), attention:
+        model(*inputs)
     for handle in handles:
         handle.remove()
     return total

@@ -15,8 +15,9 @@ VOCABULARY, TOKENS = 96, 24  # of language models
 def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int] = 32) -> ModelSpec:
     """`spec` with every channel width scaled by `width` (to a multiple of 8, at least 8) at another input size.
 
-    Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths
-    and the number of classes stay what they are; heads keep their width, and are fewer. Of rows that repeat the one before, the first and the last remain.
+    Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths and
+    the number of classes stay what they are; heads keep their width, and are fewer. Of rows that repeat the one before,
+    the first and the last remain.
     """
     shape = (size, size) if isinstance(size, int) else size
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))

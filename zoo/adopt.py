@@ -53,7 +53,7 @@ def _of_timm(module: nn.Module) -> Model:
     state = module.state_dict()
     try:
         spec = registry.spec(arch, number_of_classes(registry.spec(arch), state, "timm"))
-        return _adopted(module, spec.replace(input=image_input(spec.input, config)), from_timm, f"timm {arch}")
+        return _adopted(module, spec.replace(input=image_input(spec.pictures, config)), from_timm, f"timm {arch}")
     except FileError as error:
         raise AdoptionError(f"This {arch} of timm was changed, so it cannot be adopted: {error}") from None
 

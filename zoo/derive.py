@@ -52,9 +52,10 @@ def derive(
 ) -> Derived:
     """The dense network in the file `source`, after the passes of `name`; from the cache where it was made before.
 
-    `calibration` are preprocessed inputs, as `zoo.compress` takes them; by default `PICTURES` photographs that
-    ship; a language model needs none, since its tokens are ranged as they come. How often the result answers these as the dense network does stands in its `made` under "derived", and is said in a
-    warning where weights were left out without training. `origin` says there where the source is from.
+    `calibration` are preprocessed inputs, as `zoo.compress` takes them; by default `PICTURES` photographs that ship; a
+    language model needs none, since its tokens are ranged as they come. How often the result answers these as the dense
+    network does stands in its `made` under "derived", and is said in a warning where weights were left out without
+    training. `origin` says there where the source is from.
     """
     from zoo.compress.data import as_batches
     from zoo.weights.file import load

@@ -63,7 +63,7 @@ def finetune(
         recipe,
         folder=out / "training",
         validation=validation,
-        teacher=Ensemble(teachers, model.spec.input).to(device) if teachers else None,
+        teacher=Ensemble(teachers, model.spec.pictures).to(device) if teachers else None,
         after_step=zeros,
         identity={**(identity or {}), **whose},
         save_seconds=save_seconds,
@@ -112,7 +112,7 @@ def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> 
     """(inputs (N, C, H, W), labels (N,)): `count` training pictures, the same each time, as the network takes them."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders come class by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
-    return normalize(images, model.spec.input.mean, model.spec.input.std), labels
+    return normalize(images, model.spec.pictures.mean, model.spec.pictures.std), labels
 
 
 def _digest(model: Model) -> str:

@@ -197,6 +197,18 @@ class ModelSpec:
                 return row
         raise KeyError(f"{self.name} has no row {name!r}; its rows are {[row.name for row in self.rows]}")
 
+    @property
+    def pictures(self) -> ImageInput:
+        """The input of a network that takes pictures; raises SpecError for another."""
+        _require(isinstance(self.input, ImageInput), f"{self.name} takes text, and pictures are wanted here")
+        return self.input  # type: ignore[return-value]
+
+    @property
+    def texts(self) -> TextInput:
+        """The input of a network that takes text; raises SpecError for another."""
+        _require(isinstance(self.input, TextInput), f"{self.name} takes pictures, and text is wanted here")
+        return self.input  # type: ignore[return-value]
+
     def replace(self, **changes: Any) -> ModelSpec:
         """The same spec with some of its fields changed."""
         return ModelSpec(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})

@@ -255,7 +255,7 @@ def test_every_published_name_is_one_that_timm_has() -> None:
         config = timm.get_pretrained_cfg(name)
         assert (known.repo, known.classes) == (config.hf_hub_id, config.num_classes)
         assert listing.find(name) == (zoo.parse_name(name), None)
-    assert {name.partition(".")[0] for name in published.published()} <= set(registry.MODELS)
+    assert {zoo.parse_name(name).arch for name in published.published()} <= set(registry.MODELS)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ SENTENCES = [
     "A man is eating food.",
     "A man is eating a piece of bread.",
     "The girl is carrying a baby.",
-    "Two men pushed carts through the woods, naïvely – 20 km a day; and «back» again.",
+    "Two men pushed carts through the woods, naïvely: 20 km a day; and «back» again.",
     "",
     "x" * 300 + " " + "word " * 400,
 ]

@@ -25,7 +25,8 @@ class Attention(nn.Module):
     `attention`: "full" (Vaswani et al., 2017); "sliding", over the `window` nearest tokens (Beltagy et al., 2020), or
     "linear", by a kernel (Katharopoulos et al., 2020), both in time that grows with N. `kv_heads` below `heads` share
     keys and values (Ainslie et al., 2023; 1: Shazeer, 2019); 0 is one for each. `positions`: "rotary" (Su et al., 2021)
-    with `rotary_base` and `rotary_scaling` (`positions.slowed`), "relative" (Raffel et al., 2020; for "full"), or "none" where they are added before.
+    with `rotary_base` and `rotary_scaling` (`positions.slowed`), "relative" (Raffel et al., 2020; for "full"), or
+    "none" where they are added before.
     """
 
     make_linear: Callable[..., nn.Module] = nn.Linear

@@ -5,6 +5,8 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -85,7 +87,8 @@ class TokenEmbedding(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """What a head tied to this table gives: (..., dim) to a score for each token of the vocabulary."""
-        return F.linear(x, self.tokens.weight)
+        weight: Any = self.tokens.weight
+        return F.linear(x, weight)
 
     def forward(
         self, input_ids: Tensor, *, token_type_ids: Tensor | None = None, positions: Tensor | None = None

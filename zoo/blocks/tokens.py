@@ -69,7 +69,9 @@ class Pooler(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.fc(x[:, 0])
-        return {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu}[self.activation](y)
+        if self.activation == "tanh":
+            return torch.tanh(y)
+        return F.relu(y) if self.activation == "relu" else F.gelu(y)
 
 
 class PairClassifier(nn.Module):

@@ -45,15 +45,15 @@ def compress(
 
     pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
     given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
-    `scope`. int8: `calibration`, a tensor of preprocessed inputs, a dict of such (text) or an iterable of either; `observer` ("mse", "minmax",
-    "percentile"); rows in `keep_float` stay float32, by name, or so many of the most sensitive by their number;
-    `max_drop` keeps as many as it takes to lose at most so many points of top-1 accuracy on `labelled`, a pair (inputs,
-    labels) or an iterable of such; `correct_bias` (on) undoes the mean shift of rounded weights;
-    `reduce_range` (off) gives weights 7 bits, for x86 without VNNI; `dynamic` ranges each token of a Transformer as it
-    comes, without calibration (the default of a language model where none is given). A network of `zoo.prepare_qat` becomes int8 with
-    the ranges that it has learned, and takes none of these.
-    What is left out has the default of the pass's own `plan`.
-    Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done.
+    `scope`. int8: `calibration`, a tensor of preprocessed inputs, a dict of such (text) or an iterable of either;
+    `observer` ("mse", "minmax", "percentile"); rows in `keep_float` stay float32, by name, or so many of the most
+    sensitive by their number; `max_drop` keeps as many as it takes to lose at most so many points of top-1 accuracy on
+    `labelled`, a pair (inputs, labels) or an iterable of such; `correct_bias` (on) undoes the mean shift of rounded
+    weights; `reduce_range` (off) gives weights 7 bits, for x86 without VNNI; `dynamic` ranges each token of a
+    Transformer as it comes, without calibration (the default of a language model where none is given). A network of
+    `zoo.prepare_qat` becomes int8 with the ranges that it has learned, and takes none of these. What is left out has
+    the default of the pass's own `plan`. Pruning and sparsity usually want training afterwards. Raises ValueError for
+    anything that cannot be done.
     """
     if not is_whole(model) or not isinstance(passes, str):
         raise ValueError(

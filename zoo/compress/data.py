@@ -1,4 +1,4 @@
-"""What users hand to a pass: a tensor, a dict of tensors (text), or an iterable of such or of (inputs, labels) pairs."""
+"""What users hand to a pass: a tensor, a dict of tensors (text), or an iterable of such, or of (inputs, labels)."""
 
 from __future__ import annotations
 

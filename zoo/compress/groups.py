@@ -40,7 +40,7 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
 
     before: Node = ("input", "out")
     words = isinstance(spec.input, TextInput)
-    parent[before], size[before] = before, spec.input.vocabulary if words else spec.input.channels
+    parent[before], size[before] = before, spec.texts.vocabulary if words else spec.pictures.channels
     frozen = [before]
     for row in spec:
         kind = kinds.KINDS[row.kind]

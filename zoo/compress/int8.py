@@ -106,7 +106,7 @@ def _dynamic(model: Model, data: Any, kept: list[str], reduce_range: bool) -> De
     }
     if not edges:
         raise ValueError(f"{model.spec.name} has no rows that range their inputs as they come; {ADVICE}.")
-    recipe = {"dynamic": True, "keep_float": [row.name for row in model.spec if row.name in kept]}
+    recipe: dict[str, Any] = {"dynamic": True, "keep_float": [row.name for row in model.spec if row.name in kept]}
     return Decision(
         "int8", {"edges": edges, "means": {}}, {**recipe, **({"reduce_range": True} if reduce_range else {})}
     )

@@ -34,9 +34,9 @@ def plan(
     """Choose the channels to keep.
 
     One of three targets: `ratio`, the share of channels to drop in every group; or the share of `macs` or of
-    `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups
-    narrower than 64; heads of attention go one by one), and no group falls below `keep_at_least` of its width. Raises ValueError for a budget out of
-    reach.
+    `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups narrower
+    than 64; heads of attention go one by one), and no group falls below `keep_at_least` of its width. Raises ValueError
+    for a budget out of reach.
     """
     targets = {"ratio": ratio, "macs": macs, "parameters": parameters}
     given = {name: value for name, value in targets.items() if value is not None}

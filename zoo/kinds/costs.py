@@ -32,7 +32,10 @@ def usual_size(spec: ModelSpec) -> tuple[int, ...]:
 
 
 def row_costs(spec: ModelSpec, size: tuple[int, ...] | None = None) -> list[Cost]:
-    """The cost of every row, at `usual_size`, or another (height, width) or (tokens,). Raises SpecError where widths disagree."""
+    """The cost of every row, at `usual_size`, or another (height, width) or (tokens,).
+
+    Raises SpecError where widths disagree.
+    """
     return [Cost(macs, _row_parameters(row)) for row, (macs, _) in zip(spec, _run(spec, size), strict=True)]
 
 

@@ -84,7 +84,13 @@ def encoder(
     `pooled` is the activation of the layer before a classifier; `length` the most tokens, as many as there are
     positions by default.
     """
-    block = {"dim": dim, "heads": heads, "head_dim": dim // heads, "kv_heads": heads, "mlp_dim": mlp_dim or 4 * dim}
+    block: dict[str, Any] = {
+        "dim": dim,
+        "heads": heads,
+        "head_dim": dim // heads,
+        "kv_heads": heads,
+        "mlp_dim": mlp_dim or 4 * dim,
+    }
     rows = [
         Block(
             "token_embedding",

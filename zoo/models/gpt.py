@@ -59,7 +59,13 @@ def gpt2_type(
     eps: float = 1e-5,
 ) -> ModelSpec:
     """Learned positions, pre-norm blocks, and a head that is tied to the embedding."""
-    block = {"dim": dim, "heads": heads, "head_dim": dim // heads, "kv_heads": heads, "mlp_dim": mlp_dim or 4 * dim}
+    block: dict[str, Any] = {
+        "dim": dim,
+        "heads": heads,
+        "head_dim": dim // heads,
+        "kv_heads": heads,
+        "mlp_dim": mlp_dim or 4 * dim,
+    }
     rows = (
         Block("token_embedding", "embed", vocabulary=vocabulary, dim=dim, max_positions=length),
         *(
@@ -92,7 +98,7 @@ def llama_type(
     length: int = 2048,
 ) -> ModelSpec:
     """Rotary positions, RMS norms, gated MLPs, keys and values shared by groups of heads."""
-    block = {
+    block: dict[str, Any] = {
         "dim": dim,
         "heads": heads,
         "head_dim": head_dim or dim // heads,
@@ -109,7 +115,7 @@ def llama_type(
         "qkv_bias": qkv_bias,
         "bias": False,
     }
-    head = {"tied": "embed"} if tied else {}
+    head: dict[str, Any] = {"tied": "embed"} if tied else {}
     rows = (
         Block("token_embedding", "embed", vocabulary=vocabulary, dim=dim),
         *(Block("transformer_block", f"h{i}", causal=True, eps=eps, **block) for i in range(layers)),

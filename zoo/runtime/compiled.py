@@ -117,8 +117,8 @@ class TextRuntimeModel(RuntimeModel):
         if not self._compared:
             with torch.inference_mode():
                 expected = model(*given)
-                check_alike(answer_of(found, outputs, mask), answer_of(tuple(expected[n] for n in outputs), outputs, mask),
-                            self.spec, self.runtime)  # fmt: skip
+            theirs, ours = (answer_of(x, outputs, mask) for x in (found, tuple(expected[name] for name in outputs)))
+            check_alike(theirs, ours, self.spec, self.runtime)
             self._compared = True
         return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
 

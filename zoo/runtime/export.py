@@ -30,9 +30,9 @@ def export(model: Model, file: str | os.PathLike[str], format: str | None = None
 
     `format`, by default as the file's suffix says: "onnx" (.onnx; int8 as QuantizeLinear and DequantizeLinear),
     "openvino" (.xml, and .bin beside it), "pt2" (torch.export, in plain float operators), or "executorch" (.pte, for
-    XNNPACK, one picture at a time, or one text of 128 tokens). The file is read back by its own runtime, and its answers are compared with the
-    network's. Raises ValueError for another format or a missing package, FileError for what cannot be written or
-    answers otherwise.
+    XNNPACK, one picture at a time, or one text of 128 tokens). The file is read back by its own runtime, and its
+    answers are compared with the network's. Raises ValueError for another format or a missing package, FileError for
+    what cannot be written or answers otherwise.
     """
     if not is_whole(model):
         raise ValueError(f"export takes a zoo model, not {type(model).__name__}.")

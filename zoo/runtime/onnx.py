@@ -42,6 +42,7 @@ def write_onnx(model: Model, file: Path, size: Size) -> None:
         ready: torch.nn.Module = _settled(model)
     if isinstance(model.spec.input, TextInput):
         ready = text.NamedTensors(ready)  # type: ignore[arg-type]
+        shapes: Any
         given, shapes, inputs, outputs = text.example(model, 2), ready.dynamic_shapes(), ready.inputs, ready.outputs
     else:
         given, shapes = (torch.zeros(2, model.spec.input.channels, *size),), ({0: torch.export.Dim("batch")},)
@@ -75,6 +76,7 @@ def _settled(model: Model) -> Model:
             part.weight, part.scale, part.bias = qdq.whole_bias(source, part.weight, part.scale, part.bias)
         return lambda *x: x[0]
 
+    module: Any
     for row, module in zip(model.spec.rows, ready.children(), strict=True):
         if row.precision == "int8" and hasattr(module, "wire"):
             module.wire(settle, (1, 1))

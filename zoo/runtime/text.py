@@ -13,7 +13,6 @@ from torch import Tensor
 
 from zoo.build import Model
 from zoo.kinds import usual_size
-from zoo.spec import TextInput
 from zoo.text.model import TextOutput
 
 
@@ -31,8 +30,7 @@ class NamedTensors(nn.Module):
 
     def dynamic_shapes(self) -> tuple[tuple[dict[int, Any], ...]]:
         """For torch.export: any batch, any number of tokens that the network takes."""
-        assert isinstance(self.model.spec.input, TextInput)
-        free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=self.model.spec.input.length)}
+        free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=self.model.spec.texts.length)}
         return (tuple(free for _ in self.inputs),)
 
 
@@ -48,15 +46,14 @@ def names(model: Model) -> tuple[list[str], list[str]]:
 
 def example(model: Model, batch: int, tokens: int = 0) -> tuple[Tensor, ...]:
     """(ids, mask and types) of `tokens`, by default as many as costs are told for; the first text is padded."""
-    assert isinstance(model.spec.input, TextInput)
     tokens = tokens or usual_size(model.spec)[0]
     generator = torch.Generator().manual_seed(0)
-    low = model.spec.input.padding + 1 if model.spec.input.padding + 1 < model.spec.input.vocabulary else 0
-    ids = torch.randint(low, model.spec.input.vocabulary, (batch, tokens), generator=generator)
+    low = model.spec.texts.padding + 1 if model.spec.texts.padding + 1 < model.spec.texts.vocabulary else 0
+    ids = torch.randint(low, model.spec.texts.vocabulary, (batch, tokens), generator=generator)
     mask = torch.ones_like(ids)
     if batch > 1:
         mask[0, -(tokens // 4) :] = 0
-    found = (ids.masked_fill(mask == 0, model.spec.input.padding), mask, torch.zeros_like(ids))
+    found = (ids.masked_fill(mask == 0, model.spec.texts.padding), mask, torch.zeros_like(ids))
     return found[: len(names(model)[0])]
 
 

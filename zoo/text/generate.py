@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from zoo.blocks.kv_cache import KVCache
-from zoo.spec import TextInput
 
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
@@ -73,14 +72,13 @@ def stream(
     texts, and for prompts that leave no room.
     """
     _check(model, max_new_tokens, temperature, top_k, top_p)
-    assert isinstance(model.spec.input, TextInput)
     ids, mask = _aligned(model, input_ids, attention_mask)
-    room = model.spec.input.length - ids.shape[1]
+    room = model.spec.texts.length - ids.shape[1]
     if room < 1:
         raise ValueError(
-            f"{model.spec.name} takes {model.spec.input.length} tokens, and the prompt has {ids.shape[1]}."
+            f"{model.spec.name} takes {model.spec.texts.length} tokens, and the prompt has {ids.shape[1]}."
         )
-    stops = torch.tensor(sorted(model.spec.input.ends if stop_tokens is None else stop_tokens), device=ids.device)
+    stops = torch.tensor(sorted(model.spec.texts.ends if stop_tokens is None else stop_tokens), device=ids.device)
     generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     cache, fresh = KVCache(), ids
@@ -89,7 +87,7 @@ def stream(
         for _ in range(min(max_new_tokens, room)):
             logits = model(fresh, mask, positions=places, cache=cache, last=True).logits[:, -1]
             token = _chosen(logits, temperature, top_k, top_p, generator)
-            token = token.masked_fill(ended, model.spec.input.padding)
+            token = token.masked_fill(ended, model.spec.texts.padding)
             yield token
             ended |= torch.isin(token, stops)
             if ended.all():

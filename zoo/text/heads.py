@@ -26,7 +26,7 @@ def with_outputs(model: Model, count: int) -> Model:
         rows += [spec[row.name] if row.name in [r.name for r in spec] else row for row in tail]
     fresh = build(spec.replace(rows=tuple(rows), task=task))
     old = model.state_dict()
-    state = {key: old[key] if key in old else value for key, value in fresh.state_dict().items()}
+    state = {key: old.get(key, value) for key, value in fresh.state_dict().items()}
     made = describe(from_state(fresh.spec, state), model)
     made.labels = ()
     return made

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.blocks.kv_cache import KVCache
 from zoo.build import Model
-from zoo.spec import Block, SpecError, TextInput
+from zoo.spec import Block, SpecError
 
 HEADS = ("classifier", "token_head")
 
@@ -79,7 +79,7 @@ class TextModel(Model):
     ) -> Any:
         """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
 
-        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all tokens so far.
+        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all so far.
         `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
         has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
         """
@@ -131,11 +131,10 @@ class TextModel(Model):
             raise ValueError(f"token_type_ids have the shape of the ids, {tuple(ids.shape)}.")
         if torch.compiler.is_compiling() or not ids.numel() or ids.is_meta:
             return
-        assert isinstance(self.spec.input, TextInput)
         low, high = torch.aminmax(ids)
-        if low < 0 or high >= self.spec.input.vocabulary:
+        if low < 0 or high >= self.spec.texts.vocabulary:
             raise ValueError(
-                f"{self.spec.name} knows tokens 0 to {self.spec.input.vocabulary - 1}, not {int(low)} to {int(high)}: "
+                f"{self.spec.name} knows tokens 0 to {self.spec.texts.vocabulary - 1}, not {int(low)} to {int(high)}: "
                 "is the tokenizer another network's?"
             )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from zoo.spec import ModelSpec, TextInput
+from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
@@ -24,8 +24,7 @@ class TextPreprocess:
     """What `preprocess` gives for a language model; call it with texts."""
 
     def __init__(self, spec: ModelSpec, tokenizer: str) -> None:
-        assert isinstance(spec.input, TextInput)
-        self.input = spec.input
+        self.input = spec.texts
         self._types = bool(spec.rows[0].args.get("token_types", 0) > 1)
         self._tokenizer = _opened(tokenizer, spec)
         self._tokenizer.no_padding()

@@ -101,7 +101,7 @@ class _Run:
             raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
         self.model, self.train, self.recipe, self.record = model, train, recipe, record
         self.teacher, self.after_step = teacher, after_step
-        self.input = model.spec.input
+        self.input = model.spec.pictures
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
         model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -255,7 +255,7 @@ def accuracy(model: Model, data: Pictures) -> float:
     with torch.inference_mode():
         device = next(iter(model.state_dict().values())).device
         for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
-            x = normalize(images, model.spec.input.mean, model.spec.input.std).to(device)
+            x = normalize(images, model.spec.pictures.mean, model.spec.pictures.std).to(device)
             right += int((model(x).argmax(1).cpu() == labels).sum())
             seen += len(labels)
     model.train(was_training)

@@ -21,7 +21,7 @@ class Ensemble(nn.Module):
         if len(set(classes.values())) > 1:
             raise ValueError(f"Teachers must know the same classes, but they have {classes}.")
         self.members = nn.ModuleList(members)
-        self.changes = [_change(input, member.spec.input) for member in members]
+        self.changes = [_change(input, member.spec.pictures) for member in members]
 
     def forward(self, x: Tensor) -> Tensor:
         answers = []

@@ -39,7 +39,7 @@ def card(
     """Markdown with the Hub's front matter. Sizes are counted from the spec; of accuracy only what was measured."""
     cost = kinds.cost(spec)
     size, text = kinds.usual_size(spec), isinstance(spec.input, TextInput)
-    takes = f"texts of up to {spec.input.length:,} tokens" if text else f"pictures of {size[0]}x{size[1]}"
+    takes = f"texts of up to {spec.texts.length:,} tokens" if text else f"pictures of {size[0]}x{size[1]}"
     one_of = f"text of {size[0]} tokens" if text else "picture"
     classes = f"{len(labels)} classes" if labels else f"{kinds.row_shapes(spec)[-1][0]:,} outputs"
     precisions = " and ".join(sorted({row.precision for row in spec}))

@@ -67,7 +67,7 @@ def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) ->
     try:
         usual = registry.spec(arch)
         spec = registry.spec(arch, _number_of_classes(usual, contents, library))
-        spec = kinds.check(spec.replace(input=_input(path, usual.input, config, library)))
+        spec = kinds.check(spec.replace(input=_input(path, usual.pictures, config, library)))
     except (SpecError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path}: is no {arch} of {library}: {error}") from None
     stored = keys.names_in(spec, library)

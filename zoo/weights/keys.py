@@ -1,9 +1,9 @@
 """The names other libraries give to our tensors, as data: one table a library, one entry a family.
 
 An entry maps a module of ours to theirs. The left side is looked up as "row name.module" first (stem, head), then as
-"kind.module" (blocks that repeat). On the right, {stage} and {repeat} are the row name's own ("s3_2"), counted from
-0, {layer} is {stage} counted from 1, {index} the number of a row such as "h7", {row} the row's position in the spec and {block} the same without the stem. A
-family is a file of zoo/models/; a new one adds an entry, and no code changes.
+"kind.module" (blocks that repeat). On the right, {stage} and {repeat} are the row name's own ("s3_2"), counted from 0,
+{layer} is {stage} counted from 1, {index} the number of a row such as "h7", {row} the row's position in the spec and
+{block} the same without the stem. A family is a file of zoo/models/; a new one adds an entry, and no code changes.
 """
 
 from __future__ import annotations

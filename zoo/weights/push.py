@@ -137,11 +137,11 @@ def _timm_config(model: Model) -> dict[str, Any]:
     classes, features = head.args["num_classes"], kinds.layer_widths(head)["in"]
     stem = next(one.name for key, one in names.items() if key.endswith("weight"))
     config = {
-        "input_size": [spec.input.channels, *spec.input.size],
-        "interpolation": spec.input.interpolation,
-        "crop_pct": spec.input.crop,
-        "mean": list(spec.input.mean),
-        "std": list(spec.input.std),
+        "input_size": [spec.pictures.channels, *spec.pictures.size],
+        "interpolation": spec.pictures.interpolation,
+        "crop_pct": spec.pictures.crop,
+        "mean": list(spec.pictures.mean),
+        "std": list(spec.pictures.std),
         "num_classes": classes,
         "first_conv": stem.removesuffix(".weight"),
         "classifier": names[f"{head.name}.fc.weight"].name.removesuffix(".weight"),

@@ -202,9 +202,8 @@ def _encoder(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping
         pooled="relu" if distil else "tanh",
     )
     length = _json(folder / SENTENCES).get("max_seq_length") if tail == "sentence" else None
-    assert isinstance(spec.input, TextInput)
-    length = min(_whole(length), spec.input.length) if length else spec.input.length
-    return spec.replace(input=TextInput(spec.input.vocabulary, length, padding=pad))
+    length = min(_whole(length), spec.texts.length) if length else spec.texts.length
+    return spec.replace(input=TextInput(spec.texts.vocabulary, length, padding=pad))
 
 
 def _tail(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
@@ -249,12 +248,11 @@ def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[in
         )
     else:
         spec = _llama(kind, config, shapes)
-    assert isinstance(spec.input, TextInput)
     ends = config.get("eos_token_id", 50256 if kind == "gpt2" else None)
     ends = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
     pad = config.get("pad_token_id")
     padding = pad if isinstance(pad, int) and pad >= 0 else (ends[0] if ends else 0)
-    return spec.replace(input=TextInput(spec.input.vocabulary, spec.input.length, padding=padding, ends=ends))
+    return spec.replace(input=TextInput(spec.texts.vocabulary, spec.texts.length, padding=padding, ends=ends))
 
 
 def _llama(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> ModelSpec:
