@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli import bench, compare, compress, convert, evaluate, export, info, listing, predict, pull, push
+from zoo.cli import bench, compare, compress, convert, evaluate, export, generate, info, listing, predict, pull, push
 from zoo.cli.common import guarded
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ for _name, _run in (
     ("list", listing.run),
     ("info", info.run),
     ("predict", predict.run),
+    ("generate", generate.run),
     ("eval", evaluate.run),
     ("compare", compare.run),
     ("bench", bench.run),

@@ -17,10 +17,10 @@ TOP = 5
 
 def run(
     name: NameArgument,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Picture files.")],
+    images: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Picture files; texts for a language model.")],
     json: JsonOption = False,
 ) -> None:
-    """Say what is on pictures: the likeliest five classes, with their probabilities."""
+    """Say what is on pictures, or what kind texts are of: the likeliest five classes, with their probabilities."""
     from zoo.listing import info
 
     known, model = info(name), open_model(name)
@@ -53,7 +53,12 @@ def _answer(model: Model, image: str) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         return {"image": image, "error": str(error)}
     with torch.inference_mode():
-        probabilities = model(prepared)[0].softmax(0)
+        if isinstance(prepared, dict):
+            if model.spec.rows[-1].kind != "classifier":
+                raise ValueError(f"{model.spec.name} is for {model.spec.task}; it has no classes of texts to name.")
+            probabilities = model(**prepared).logits[0].softmax(0)
+        else:
+            probabilities = model(prepared)[0].softmax(0)
     top = probabilities.topk(min(TOP, len(probabilities)))
     guesses = zip(top.values.tolist(), top.indices.tolist(), strict=True)
     return {"image": image, "top": [{"label": class_name(model, i), "probability": value} for value, i in guesses]}

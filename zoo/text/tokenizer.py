@@ -67,6 +67,10 @@ class TextPreprocess:
         row = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         return str(self._tokenizer.decode(row, skip_special_tokens=True))
 
+    def continued(self, ids: Sequence[int], new: Sequence[int]) -> str:
+        """The text of `new` tokens behind `ids`: a token alone may have lost the blank before it."""
+        return self.decode([*ids, *new])[len(self.decode(ids)) :]
+
     def __repr__(self) -> str:
         return f"TextPreprocess(vocabulary={self.input.vocabulary}, length={self.input.length})"
 

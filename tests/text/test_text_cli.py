@@ -1,0 +1,63 @@
+"""`zoo generate` and `zoo predict` on texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+import theirs as library
+import zoo
+from zoo.cli import app
+
+WORDS = ["[PAD]", "the", "cat", "sat", "on", "a", "mat", "dog"] + [f"w{i}" for i in range(91)]
+
+
+@pytest.fixture(params=["gpt2", "bert_classifier"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    library.saved(request.param, tmp_path)
+    words = {word: i for i, word in enumerate(WORDS)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[PAD]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+def test_generate_and_predict(folder: Path) -> None:
+    model = zoo.load(folder)
+    asked = ["generate", str(folder), "--prompt", "the cat sat", "--tokens", "5"]
+    shown, told = CliRunner().invoke(app, asked), CliRunner().invoke(app, [*asked, "--json"])
+    if model.spec.task != "text-generation":
+        assert shown.exit_code == 2 and "continues no texts" in shown.output
+        said = json.loads(CliRunner().invoke(app, ["predict", str(folder), "the dog", "--json"]).stdout)
+        assert len(said["images"][0]["top"]) == 3
+        return
+    prepare = zoo.preprocess(model)
+    ids = model.generate(prepare("the cat sat")["input_ids"], max_new_tokens=5)
+    assert shown.exit_code == 0 and shown.stdout.strip() == prepare.decode(ids[0])
+    found = json.loads(told.stdout)
+    assert found["text"] == prepare.decode(ids[0]) and found["tokens"] <= 5
+    refused = CliRunner().invoke(app, ["predict", str(folder), "the dog"])
+    assert refused.exit_code == 2 and "no classes of texts" in refused.output
+
+
+def test_a_network_of_pictures_generates_no_text() -> None:
+    done = CliRunner().invoke(app, ["generate", "mobilenet", "--prompt", "x"])
+    assert done.exit_code == 2 and "takes pictures" in done.output
+
+
+def test_without_a_tokenizer_it_says_what_to_do(tmp_path: Path) -> None:
+    library.saved("gpt2", tmp_path)
+    with pytest.raises(ValueError, match=r"set model\.tokenizer"):
+        zoo.preprocess(zoo.load(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match="cannot be read"):
+        zoo.preprocess(zoo.load(tmp_path))
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(zoo.FileError, match="is no gpt2 that the zoo can read"):
+        zoo.load(tmp_path)
