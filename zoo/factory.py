@@ -297,7 +297,7 @@ def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Pat
             f"{where} holds a {found.name} in quantization-aware training: zoo.load(...) reads it, and "
             'zoo.compress(model, "int8") makes a finished network of it.'
         )
-    int8 = any(row.precision == "int8" for row in found)
+    int8 = any(row.precision.startswith("int8") for row in found)
     if int8 != ("int8" in name.passes):
         right = Name(name.arch, name.tag, tuple(p for p in name.passes if p != "int8") + (("int8",) if int8 else ()))
         raise ValueError(f"{where} holds {'int8' if int8 else 'float32'} weights: that is {right}, not {name}.")

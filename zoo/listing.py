@@ -344,7 +344,7 @@ def _info(
 
 
 def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:
-    if all(row.precision != "int8" for row in spec):
+    if not any(row.precision.startswith("int8") for row in spec):
         return ""
     passes = made.get("passes")  # whatever a stranger's file holds
     return host.int8_execution(isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items())

@@ -154,3 +154,26 @@ def test_sparse_leaves_tables_alone(name: str) -> None:
         assert float((model.embed.tokens.weight == 0).float().mean()) < 0.01
     else:
         assert float((model.embed.positions == 0).float().mean()) < 0.01
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "gpt2"])
+@torch.inference_mode()
+def test_whole_blocks_go_on_request(name: str) -> None:
+    model = small(name)
+    last = [row.name for row in model.spec if row.kind == "transformer_block"][-1]
+    model.get_submodule(last).attn.proj.weight.zero_()
+    model.get_submodule(last).attn.proj.bias.zero_()
+    model.get_submodule(last).mlp.fc2.weight.zero_()
+    model.get_submodule(last).mlp.fc2.bias.zero_()  # it adds nothing now
+    given = inputs(model)
+    shallow = compress(model, "pruned", drop_blocks=1, data=given[0])
+    assert [row.name for row in model.spec if row.name not in [r.name for r in shallow.spec]] == [last]
+    torch.testing.assert_close(answer(shallow, given), answer(model, given))
+    assert shallow.spec == compress(model, "pruned", drop_blocks=(last,)).spec
+    for wrong in (0, 2, ("norm",), True):
+        with pytest.raises(ValueError, match="drop_blocks is names of"):
+            compress(model, "pruned", drop_blocks=wrong)
+    with pytest.raises(ValueError, match="needs data="):
+        compress(model, "pruned", drop_blocks=1)
+    with pytest.raises(ValueError, match="drop_blocks= alone"):
+        compress(model, "pruned", drop_blocks=1, ratio=0.5, data=given[0])

@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
+pytest.importorskip("tokenizers")
 
 import theirs as library
+
 import zoo
 from zoo.cli import app
 
@@ -21,6 +22,8 @@ WORDS = ["[PAD]", "the", "cat", "sat", "on", "a", "mat", "dog"] + [f"w{i}" for i
 @pytest.fixture(params=["gpt2", "bert_classifier"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     library.saved(request.param, tmp_path)
+    import tokenizers
+
     words = {word: i for i, word in enumerate(WORDS)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[PAD]"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()

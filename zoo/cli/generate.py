@@ -33,9 +33,7 @@ def run(
     shown = prompt
     if not json:
         typer.echo(prompt, nl=False)
-    for step in model.stream(
-        ids, max_new_tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    ):
+    for step in model.stream(ids, max_new_tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
         found.append(int(step))
         text = prompt + prepare.continued(ids[0].tolist(), found)
         if not json and not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character
@@ -47,4 +45,6 @@ def run(
         print_json({"prompt": prompt, "text": text, "tokens": len(found), "seconds": seconds})
         return
     typer.echo(text[len(shown) :])
-    remark(f"{len(found)} tokens in {seconds:.1f} s, {len(found) / seconds:.1f} a second, the prompt's own time included.")
+    remark(
+        f"{len(found)} tokens in {seconds:.1f} s, {len(found) / seconds:.1f} a second, the prompt's own time included."
+    )

@@ -31,6 +31,7 @@ def compress(
     importance: str | None = None,
     round_to: int | None = None,
     keep_at_least: float | None = None,
+    drop_blocks: int | tuple[str, ...] | None = None,
     sparsity: float | None = None,
     scope: str | None = None,
     observer: str | None = None,
@@ -44,16 +45,16 @@ def compress(
     """A new model with the passes applied, in their order: "pruned", "sparse", "int8", joined by hyphens.
 
     pruned: one of `ratio` (channels to drop), `macs` or `parameters` (share to keep; half of the MACs where none is
-    given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`). sparse: `sparsity`,
-    `scope`. int8: `calibration`, a tensor of preprocessed inputs, a dict of such (text) or an iterable of either;
-    `observer` ("mse", "minmax", "percentile"); rows in `keep_float` stay float32, by name, or so many of the most
-    sensitive by their number; `max_drop` keeps as many as it takes to lose at most so many points of top-1 accuracy on
-    `labelled`, a pair (inputs, labels) or an iterable of such; `correct_bias` (on) undoes the mean shift of rounded
-    weights; `reduce_range` (off) gives weights 7 bits, for x86 without VNNI; `dynamic` ranges each token of a
-    Transformer as it comes, without calibration (the default of a language model where none is given). A network of
-    `zoo.prepare_qat` becomes int8 with the ranges that it has learned, and takes none of these. What is left out has
-    the default of the pass's own `plan`. Pruning and sparsity usually want training afterwards. Raises ValueError for
-    anything that cannot be done.
+    given), by `importance` ("l1", "l2", "bn_scale", "taylor", the last with labelled `data`), or whole Transformer
+    blocks (`drop_blocks`). sparse: `sparsity`, `scope`. int8: `calibration`, a tensor of preprocessed inputs, a dict of
+    such (text) or an iterable of either; `observer` ("mse", "minmax", "percentile"); rows in `keep_float` stay float32,
+    by name, or so many of the most sensitive by their number; `max_drop` keeps as many as it takes to lose at most so
+    many points of top-1 accuracy on `labelled`, a pair (inputs, labels) or an iterable of such; `correct_bias` (on)
+    undoes the mean shift of rounded weights; `reduce_range` (off) gives weights 7 bits, for x86 without VNNI; `dynamic`
+    ranges each token of a Transformer as it comes, without calibration (the default of a language model where none is
+    given). A network of `zoo.prepare_qat` becomes int8 with the ranges that it has learned, and takes none of these.
+    What is left out has the default of the pass's own `plan`. Pruning and sparsity usually want training afterwards.
+    Raises ValueError for anything that cannot be done.
     """
     if not is_whole(model) or not isinstance(passes, str):
         raise ValueError(
@@ -75,6 +76,7 @@ def compress(
             "importance": importance,
             "round_to": round_to,
             "keep_at_least": keep_at_least,
+            "drop_blocks": drop_blocks,
         },
         "sparse": {"sparsity": sparsity, "scope": scope},
         "int8": {
@@ -98,7 +100,7 @@ def compress(
                 f"{names}: {model.spec.name} was trained quantization-aware, so its ranges and its rows are settled; "
                 'compress(model, "int8") alone makes it int8.'
             )
-    if not {"ratio", "macs", "parameters"} & set(given["pruned"]):
+    if not {"ratio", "macs", "parameters", "drop_blocks"} & set(given["pruned"]):
         given["pruned"]["macs"] = 0.5
     model = sparsify.unmasked(model)
     for name in wanted:

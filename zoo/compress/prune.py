@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.build import Model
 from zoo.compress.decision import Decision
+from zoo.compress.depth import dropped_blocks
 from zoo.compress.groups import Group, channel_groups, narrowed
 from zoo.compress.importance import scores
 from zoo.spec import ModelSpec
@@ -30,25 +31,31 @@ def plan(
     importance: str = "l2",
     round_to: int | None = None,
     keep_at_least: float = 0.1,
+    drop_blocks: int | tuple[str, ...] | None = None,
 ) -> Decision:
     """Choose the channels to keep.
 
     One of three targets: `ratio`, the share of channels to drop in every group; or the share of `macs` or of
     `parameters` to keep, spent where channels matter most. Widths are multiples of `round_to` (8; 4 for groups narrower
-    than 64; heads of attention go one by one), and no group falls below `keep_at_least` of its width. Raises ValueError
-    for a budget out of reach.
+    than 64; heads of attention go one by one), and no group falls below `keep_at_least` of its width. Instead,
+    `drop_blocks` names whole Transformer blocks to drop, or says how many of those that change least on `data`. Raises
+    ValueError for a budget out of reach.
     """
     targets = {"ratio": ratio, "macs": macs, "parameters": parameters}
     given = {name: value for name, value in targets.items() if value is not None}
+    if drop_blocks is not None and not given:
+        _check_float(model)
+        gone = dropped_blocks(model, drop_blocks, data)
+        return Decision("pruned", {"kept": {}, "dropped": gone}, {"dropped": gone})
+    if drop_blocks is not None:
+        raise ValueError("Blocks and channels are dropped one after the other: give drop_blocks= alone.")
     if len(given) != 1 or not all(isinstance(v, (int, float)) and 0 < v < 1 for v in given.values()):
         raise ValueError(f"Pruning takes one of ratio=, macs=, parameters=, between 0 and 1, not {given or 'none'}.")
     if round_to is not None and not (isinstance(round_to, int) and round_to >= 1):
         raise ValueError(f"round_to is a whole number of at least 1, not {round_to!r}.")
     if not (isinstance(keep_at_least, (int, float)) and 0 <= keep_at_least < 1):
         raise ValueError(f"keep_at_least is a share from 0 to below 1, not {keep_at_least!r}.")
-    narrow = sorted({row.precision for row in model.spec} - {"float32"})
-    if narrow:
-        raise ValueError(f"{model.spec.name} is {narrow[0]} already; prune the float network, then make it int8.")
+    _check_float(model)
     groups = [group for group in channel_groups(model.spec) if not group.frozen]
     score = scores(model, groups, importance, data)
     floors = {group.name: _round(group, group.size * keep_at_least, round_to) for group in groups}
@@ -64,7 +71,15 @@ def plan(
     return Decision("pruned", {"kept": kept}, recipe)
 
 
+def _check_float(model: Model) -> None:
+    narrow = sorted({row.precision for row in model.spec} - {"float32"})
+    if narrow:
+        raise ValueError(f"{model.spec.name} is {narrow[0]} already; prune the float network, then make it int8.")
+
+
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
+    gone = decision.choices.get("dropped", ())
+    spec = spec.replace(rows=tuple(row for row in spec if row.name not in gone)) if gone else spec
     return narrowed(spec, {name: len(kept) for name, kept in decision.choices["kept"].items()})
 
 
@@ -73,7 +88,10 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
     kept = decision.choices["kept"]
     of_node = {node: kept[g.name] for g in channel_groups(spec) if g.name in kept for node in g.members}
     out = {}
+    gone = decision.choices.get("dropped", ())
     for row in spec:
+        if row.name in gone:
+            continue
         for key, (_, axes) in kinds.state(row).items():
             tensor = state[f"{row.name}.{key}"]
             for dim, axis in enumerate(axes):

@@ -89,6 +89,8 @@ class TextModel(Model):
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
         if cache is not None and positions is None:
             positions = torch.arange(cache.length, cache.length + input_ids.shape[1], device=input_ids.device)
+        if attention_mask is not None and not _traced(attention_mask) and bool(attention_mask.all()):
+            attention_mask = None  # attention without a mask is quicker
         context = {"mask": attention_mask, "token_type_ids": token_type_ids, "positions": positions, "last": last}
         kept: dict[str, Tensor] = {"input": input_ids}
         out = TextOutput(input_ids)
@@ -129,7 +131,7 @@ class TextModel(Model):
             raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
         if types is not None and (not isinstance(types, Tensor) or types.shape != ids.shape):
             raise ValueError(f"token_type_ids have the shape of the ids, {tuple(ids.shape)}.")
-        if torch.compiler.is_compiling() or not ids.numel() or ids.is_meta:
+        if _traced(ids) or not ids.numel():
             return
         low, high = torch.aminmax(ids)
         if low < 0 or high >= self.spec.texts.vocabulary:
@@ -191,6 +193,11 @@ class TextModel(Model):
             stop_tokens=stop_tokens,
             seed=seed,
         )
+
+
+def _traced(x: Tensor) -> bool:
+    """Whether there are no values to look at."""
+    return torch.compiler.is_compiling() or x.is_meta
 
 
 def _file(out: TextOutput, row: Block, x: Tensor) -> None:

@@ -89,7 +89,8 @@ def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]
         lines.append(f"license: {json.dumps(publication.licence)}")
     if publication.base_model:
         lines.append(f"base_model: {json.dumps(publication.base_model)}")
-        if any(row.precision == "int8" for row in spec):  # of the Hub's relations none means pruned, and others nothing
+        if any(row.precision.startswith("int8") for row in spec):
+            # Of the Hub's relations none means pruned, and others nothing.
             lines.append("base_model_relation: quantized")
     if publication.figures:
         results = [

@@ -16,10 +16,10 @@ from zoo.blocks.int8 import arithmetic, onednn
 from zoo.blocks.int8.arithmetic import Edge, Window
 from zoo.blocks.int8.codes import scaled_codes, whole_codes
 from zoo.blocks.int8.execution import plain, runs_fast
-from zoo.blocks.int8.layer import Int8Layer, Int8Module
+from zoo.blocks.int8.layer import MAX_PACKS, Int8Layer, Int8Module
 
 CENTRE = Edge(1.0, 128)  # of a token's codes, before its own scale
-FEW = 32  # tokens up to which a convolution is quicker than a product where there is no VNNI
+FEW = 8  # tokens up to which a convolution, for 1 or for 8, is quicker than a product where there is no VNNI
 
 
 class TokenLinear(Int8Layer):
@@ -52,13 +52,13 @@ class TokenLinear(Int8Layer):
         return arithmetic.activate(torch.addcmul(self.bias, y, scale), self.activation)
 
     def _packed(self, tokens: int, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
-        as_window = not onednn.trusted() and tokens <= FEW
-        key = ("tokens", tokens if as_window else 0, source, target)
+        window = 0 if onednn.trusted() or tokens > FEW else 1 if tokens == 1 else FEW
+        key = ("tokens", window, source, target)
         call = self._calls.get(key)
         if call is None:
             with torch.inference_mode(False), torch.no_grad():
-                call = self._bind_tokens(tokens if as_window else 0, source, target)
-            while len(self._calls) >= FEW + 2:
+                call = self._bind_tokens(window, source, target)
+            while len(self._calls) >= MAX_PACKS:
                 self._calls.pop(next(iter(self._calls)), None)
             self._calls[key] = call
         return call
@@ -76,7 +76,9 @@ class TokenLinear(Int8Layer):
         call = packed.bind(target if windowed else None, activation if windowed else "none")
 
         def product(codes: Tensor) -> Tensor:
-            y = call(codes[None, None].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[0, 0]
+            tokens = len(codes)
+            codes = codes if tokens == window else F.pad(codes, (0, 0, 0, window - tokens))
+            y = call(codes[None, None].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[0, 0, :tokens]
             if windowed:
                 return y
             y = arithmetic.activate(y, activation)
