@@ -149,3 +149,16 @@ def test_gpt2_with_its_cache() -> None:
         eos_token_id=None,
     )  # fmt: skip
     assert torch.equal(ids, expected)
+
+
+@pytest.mark.parametrize(("outputs", "bias"), [(7, True), (4, False), (3, True), (64, True)])
+def test_one_vector_is_multiplied_in_slices(outputs: int, bias: bool) -> None:
+    from zoo.blocks.linear import Linear
+
+    layer = Linear(16, outputs, bias=bias)
+    for shape in ((1, 1, 16), (1, 16), (16,), (2, 3, 16)):
+        x = torch.randn(shape)
+        expected = nn.functional.linear(x, layer.weight, layer.bias)
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(x), expected)
+        layer(x).sum().backward()

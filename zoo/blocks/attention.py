@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.blocks import attend
 from zoo.blocks.kv_cache import LayerCache
+from zoo.blocks.linear import Linear
 from zoo.blocks.positions import RelativeBias, rotate
 
 ATTENTIONS = ("full", "sliding", "linear")
@@ -29,7 +30,7 @@ class Attention(nn.Module):
     "none" where they are added before.
     """
 
-    make_linear: Callable[..., nn.Module] = nn.Linear
+    make_linear: Callable[..., nn.Module] = Linear
 
     def __init__(
         self,

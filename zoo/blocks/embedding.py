@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks.linear import product
 from zoo.blocks.positions import interpolated
 from zoo.blocks.transformer import make_norm
 
@@ -88,7 +88,7 @@ class TokenEmbedding(nn.Module):
     def project(self, x: Tensor) -> Tensor:
         """What a head tied to this table gives: (..., dim) to a score for each token of the vocabulary."""
         weight: Any = self.tokens.weight
-        return F.linear(x, weight)
+        return product(x, weight)
 
     def forward(
         self, input_ids: Tensor, *, token_type_ids: Tensor | None = None, positions: Tensor | None = None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.embedding import TokenEmbedding
+from zoo.blocks.linear import Linear
 from zoo.blocks.transformer import make_norm
 
 POOLS = ("first", "mean")
@@ -108,7 +109,7 @@ class TokenHead(nn.Module):
         """Of the integer forms: what they hold besides."""
 
     def make_linear(self, dim: int, outputs: int, bias: bool) -> nn.Module:
-        return nn.Linear(dim, outputs, bias=bias)
+        return Linear(dim, outputs, bias=bias)
 
     def extra_repr(self) -> str:
         return f"tied to {self.tied}" if self.tied else ""

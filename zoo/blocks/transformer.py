@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zoo.blocks.attention import Attention
 from zoo.blocks.kv_cache import LayerCache
+from zoo.blocks.linear import Linear
 
 NORMS = ("layer", "rms")
 MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
@@ -41,7 +42,7 @@ def activate(x: Tensor, activation: str) -> Tensor:
 class Mlp(nn.Module):
     """Linear, activation, linear; `gated` multiplies the activation of one linear with another (Shazeer, 2020)."""
 
-    make_linear: Callable[..., nn.Module] = nn.Linear
+    make_linear: Callable[..., nn.Module] = Linear
     fuses = False  # whether fc1 takes the activation along, where it is not gated
 
     def __init__(
