@@ -177,3 +177,38 @@ def test_a_terabyte_is_refused() -> None:
     rows += [Block("conv_norm_act", f"c{i}", in_channels=65_536, out_channels=65_536) for i in range(10)]
     with pytest.raises(SpecError, match="parameters; more than"):
         kinds.check(ModelSpec("bomb", tuple(rows)))
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "said"),
+    [
+        ("h0", {"heads": 3, "kv_heads": 2}, "do not divide"),
+        ("h0", {"window": 3}, "belongs to sliding attention"),
+        ("h0", {"positions": "rotary", "head_dim": 3}, "turn pairs"),
+        ("h0", {"positions": "relative", "attention": "linear"}, "belong to full attention"),
+        ("h0", {"rotary_scaling": (2.0, 1.0)}, "has 0, 1 or 4 numbers"),
+        ("h0", {"rotary_scaling": ("2",)}, "is a tuple"),
+        ("h0", {"dim": 8}, "takes 8 channels"),
+        ("h0", {"precision": "qat"}, "there is no transformer_block in qat"),
+        ("h0", {"precision": "int8", "emits": "uint8"}, "cannot emit uint8"),
+        ("head", {"tied": "h0"}, "no token_embedding of its widths"),
+        ("head", {"tied": "embed", "bias": True}, "has no bias"),
+        ("head", {"precision": "int8"}, "the precision of 'embed'"),
+        ("embed", {"vocabulary": 95}, "another vocabulary|no token_embedding"),
+        ("embed", {"max_positions": 3}, "fewer positions"),
+        ("embed", {"vocabulary": 10**9}, "is between"),
+    ],
+)
+def test_transformers_that_cannot_be(row: str, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        kinds.check(SPECS["gpt2"].edit(row, **changes))
+
+
+def test_token_ids_go_into_language_models_alone() -> None:
+    row = Block("token_embedding", "e", vocabulary=5, dim=4)
+    with pytest.raises(SpecError, match="cannot take an input"):
+        kinds.check(ModelSpec("pictures", (row,)))
+    with pytest.raises(SpecError, match="but 24 come in"):
+        kinds.check(SPECS["gpt2"].replace(rows=(*SPECS["gpt2"].rows[1:],)))
+    with pytest.raises(SpecError, match="takes text, and pictures are wanted"):
+        SPECS["gpt2"].pictures  # noqa: B018

@@ -177,3 +177,31 @@ def test_whole_blocks_go_on_request(name: str) -> None:
         compress(model, "pruned", drop_blocks=1)
     with pytest.raises(ValueError, match="drop_blocks= alone"):
         compress(model, "pruned", drop_blocks=1, ratio=0.5, data=given[0])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert_base_uncased"])
+@torch.inference_mode()
+def test_integers_stay_under_half(name: str) -> None:
+    model = compress(small(name), "int8", reduce_range=True)
+    given = inputs(model)
+    expected = answer(model, given).float()
+    moved = copy.deepcopy(model).half()
+    assert moved.h0.attn.qkv.weight.dtype == torch.int8 and moved.h0.attn.qkv.scale.dtype == torch.float32
+    assert near(answer(moved, given).float(), expected) > 0.999
+
+
+@torch.inference_mode()
+def test_several_threads_at_once() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = compress(small("all_minilm_l6_v2"), "int8", reduce_range=True)
+    given = [inputs(model, batch) for batch in (1, 2, 3, 4) * 2]
+    expected = [answer(model, one) for one in given]
+
+    def ask(one: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        with torch.inference_mode():
+            return answer(model, one)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, right in zip(pool.map(ask, given), expected, strict=True):
+            assert near(found, right) > 0.999

@@ -52,6 +52,17 @@ def test_prompts_of_unequal_length(name: str, side: str, tmp_path: Path) -> None
     assert torch.equal(found[1, 4:], alone[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int32])
+def test_masks_of_any_type(dtype: torch.dtype, tmp_path: Path) -> None:
+    _, ours = both("gpt2", tmp_path)
+    ids, mask = torch.randint(0, 97, (2, 6)), torch.ones(2, 6, dtype=torch.long)
+    mask[0, :2] = 0
+    expected = ours.generate(ids, mask, max_new_tokens=4, stop_tokens=())
+    assert torch.equal(ours.generate(ids, mask.to(dtype), max_new_tokens=4, stop_tokens=()), expected)
+    assert torch.equal(ours.generate(ids.int(), mask, max_new_tokens=4, stop_tokens=()).long(), expected)
+    assert torch.equal(ours.generate(ids, max_new_tokens=0), ids)
+
+
 def test_a_row_ends_with_a_stop_token(tmp_path: Path) -> None:
     _, ours = both("gpt2", tmp_path)
     ids = torch.randint(0, 97, (2, 5))

@@ -25,7 +25,8 @@ class TokenNorm(nn.Module):
         self.norm = make_norm(norm, dim, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)
+        weight: Tensor = self.norm.weight  # type: ignore[assignment]
+        return self.norm(x.to(weight.dtype))  # integer rows give float32 whatever the rest is
 
 
 class TokenPool(nn.Module):
@@ -69,7 +70,7 @@ class Pooler(nn.Module):
         return self.activation
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.fc(x[:, 0])
+        y = self.fc(x[:, 0].to(self.fc.weight.dtype))
         if self.activation == "tanh":
             return torch.tanh(y)
         return F.relu(y) if self.activation == "relu" else F.gelu(y)

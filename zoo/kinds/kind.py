@@ -100,7 +100,8 @@ class Kind:
     "x" what its part `x` gives, "<x" what it takes. `extras` are parameters that no layer holds, float32 in every
     precision. Spaces in `fixed` keep their width: what norms average over cannot narrow. `work` counts the
     multiply-accumulates and tells the shape behind, where they do not follow from the layers. `follows` names arguments
-    that keep their ratio to a width; one of kind that `starts` takes token ids. Kinds of rank 2 and those that start
+    that keep their ratio to a width; one of kind that `starts` takes token ids. `refuses` says why arguments
+    do not go together, and nothing where they do. Kinds of rank 2 and those that start
     take and give floats in every precision.
     """
 
@@ -118,6 +119,7 @@ class Kind:
     follows: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32", "int8", "qat", "fused")
     starts: bool = False
+    refuses: Callable[[Mapping[str, Any]], str] = lambda args: ""
     work: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
 
     @property

@@ -80,6 +80,20 @@ def _block_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
     return tokens * (weights + 2 * reach * width), shape
 
 
+def _block_refuses(args: Mapping[str, Any]) -> str:
+    if args["heads"] % args["kv_heads"]:
+        return f"{args['kv_heads']} key-value heads do not divide {args['heads']} heads"
+    if (args["attention"] == "sliding") != (args["window"] > 0):
+        return f"a window above 0 belongs to sliding attention, not {args['window']} to {args['attention']}"
+    if args["positions"] == "rotary" and args["head_dim"] % 2:
+        return f"rotary positions turn pairs of channels, and head_dim is {args['head_dim']}"
+    if args["positions"] == "relative" and args["attention"] != "full":
+        return f"relative positions belong to full attention, not to {args['attention']}"
+    if len(args["rotary_scaling"]) not in (0, 1, 4):
+        return f"rotary_scaling has 0, 1 or 4 numbers, not {len(args['rotary_scaling'])}"
+    return ""
+
+
 def _head_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return () if args["tied"] else (Layer("fc.", "in", "out", linear=True, norm=False, bias=args["bias"]),)
 
@@ -156,6 +170,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         follows={"kv_heads": "heads"},
         rank=2,
         work=_block_work,
+        refuses=_block_refuses,
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
         precisions=_FLOATS,
     ),

@@ -122,6 +122,12 @@ class TextRuntimeModel(RuntimeModel):
             self._compared = True
         return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
 
+    def generate(self, *prompts: Any, max_new_tokens: int = 0) -> Tensor:
+        """Raises ValueError: only torch's own execution keeps what generation needs."""
+        raise ValueError(f'{self.runtime} continues no texts; zoo.create(..., runtime="torch") does.')
+
+    stream = generate
+
     @cached_property
     def _named(self) -> tuple[list[str], list[str]]:
         return names(self._source[0])

@@ -124,9 +124,10 @@ def _aligned(model: TextModel, ids: Tensor, mask: Tensor | None) -> tuple[Tensor
     model.check_ids(ids, mask)
     if mask is None or bool(mask.all()):
         return ids, None
+    mask = mask.bool().long()
     if mask.shape != ids.shape or not bool(mask.any(1).all()):
         raise ValueError(f"attention_mask is {tuple(ids.shape)}, as the prompts are, and keeps a token of each.")
-    order = mask.bool().long().argsort(dim=1, stable=True)  # padding first, the rest as it was
+    order = mask.argsort(dim=1, stable=True)  # padding first, the rest as it was
     kept = mask.gather(1, order)
     return ids.gather(1, order), kept
 
