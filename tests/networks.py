@@ -21,12 +21,8 @@ EACH_TRANSFORMER = (
     "vit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224",
     "bert_base_uncased",
-    "distilbert_base_uncased",
-    "roberta_base",
     "all_minilm_l6_v2",
     "gpt2",
-    "smollm2_135m",
-    "qwen2_0_5b",
     "llama3_2_1b",
 )
 
