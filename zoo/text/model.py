@@ -5,7 +5,7 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from zoo.blocks.kv_cache import KVCache
 from zoo.build import Model
 from zoo.spec import Block, SpecError
+from zoo.text import generate as generation
 
 HEADS = ("classifier", "token_head")
 
@@ -65,6 +66,9 @@ torch.export.register_dataclass(TextOutput, serialized_type_name="zoo.TextOutput
 
 class TextModel(Model):
     """A network whose first row takes token ids."""
+
+    generate = generation.generate
+    stream = generation.stream
 
     def forward(  # type: ignore[override]
         self,
@@ -139,60 +143,6 @@ class TextModel(Model):
                 f"{self.spec.name} knows tokens 0 to {self.spec.texts.vocabulary - 1}, not {int(low)} to {int(high)}: "
                 "is the tokenizer another network's?"
             )
-
-    def generate(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        max_new_tokens: int = 20,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        stop_tokens: Collection[int] | None = None,
-        seed: int | None = None,
-    ) -> Tensor:
-        """The prompts and what follows them: `zoo.text.generate.generate`."""
-        from zoo.text.generate import generate
-
-        return generate(
-            self,
-            input_ids,
-            attention_mask,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            stop_tokens=stop_tokens,
-            seed=seed,
-        )
-
-    def stream(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        max_new_tokens: int = 20,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        stop_tokens: Collection[int] | None = None,
-        seed: int | None = None,
-    ) -> Iterator[Tensor]:
-        """What follows the prompts, token by token: `zoo.text.generate.stream`."""
-        from zoo.text.generate import stream
-
-        return stream(
-            self,
-            input_ids,
-            attention_mask,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            stop_tokens=stop_tokens,
-            seed=seed,
-        )
 
 
 def _traced(x: Tensor) -> bool:
