@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 import torch.nn as nn
 
-from reduced import reduced
+from reduced import reduced, structure
 from zoo import registry
 from zoo.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec, TextInput
@@ -17,6 +17,7 @@ CONVOLUTIONAL = tuple(name for name, of in registry.MODELS.items() if not of.sta
 TRANSFORMERS = tuple(name for name, of in registry.MODELS.items() if of.startswith(_TRANSFORMERS))
 PICTURES = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, ImageInput))
 # One of each structure; the others differ in their widths and depths.
+EACH_CONVOLUTIONAL = tuple({structure(registry.spec(name)): name for name in reversed(CONVOLUTIONAL)}.values())
 EACH_TRANSFORMER = (
     "vit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224",

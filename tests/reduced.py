@@ -27,6 +27,18 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
     return spec.replace(rows=grids, input=replace(spec.input, size=shape))
 
 
+def structure(spec: ModelSpec) -> frozenset[tuple[str, ...]]:
+    """What kinds of rows it has, of any width, repeated any number of times."""
+    return frozenset(
+        (row.kind, *(f"{name}={value}" for name, value in kinds.arguments(row).items() if name not in _widths(row)))
+        for row in spec
+    )
+
+
+def _widths(row: Block) -> tuple[str, ...]:
+    return tuple(kinds.KINDS[row.kind].widths.values())
+
+
 def _shorter(row: Block) -> Block:
     """Fewer words and positions."""
     args = kinds.arguments(row)

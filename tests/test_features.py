@@ -13,7 +13,7 @@ import torch
 
 import toy_shipped
 import zoo
-from networks import CONVOLUTIONAL, gated, pictures, randomize, small
+from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, gated, pictures, randomize, small
 from zoo import kinds, registry
 from zoo.blocks.int8 import reference_execution
 from zoo.build import Model, build, from_state
@@ -26,7 +26,7 @@ from zoo.weights.keys import from_timm
 DENSE = toy_shipped.DENSE
 THEIRS = [name for name in CONVOLUTIONAL if timm.is_model(name)]
 VARIANTS = [
-    *((arch, passes) for arch in CONVOLUTIONAL for passes in ("dense", "int8")),
+    *((arch, passes) for arch in EACH_CONVOLUTIONAL for passes in ("dense", "int8")),
     *(("mobilenetv2_cifar", passes) for passes in ("pruned", "sparse", "pruned-sparse-int8")),
 ]
 X = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(1))

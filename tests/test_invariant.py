@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import zoo
-from networks import CONVOLUTIONAL, EACH_TRANSFORMER, answer, calibration_of, gated, inputs, pictures, small
+from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, EACH_TRANSFORMER, answer, calibration_of, gated, inputs, pictures, small
 from zoo import kinds, registry
 from zoo.build import Model, build
 from zoo.compress import compress
@@ -29,13 +29,16 @@ VARIANTS = (
     "qat",
     "fused",
 )
-SUBJECTS = (*CONVOLUTIONAL, "gated", *EACH_TRANSFORMER)
+SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER)
 CONVOLUTIONAL_ALONE = ("qat", "fused")
 MADE = [
-    (subject, variant)
-    for subject in SUBJECTS
-    for variant in VARIANTS
-    if subject not in EACH_TRANSFORMER or variant not in CONVOLUTIONAL_ALONE
+    *(
+        (subject, variant)
+        for subject in SUBJECTS
+        for variant in VARIANTS
+        if subject not in EACH_TRANSFORMER or variant not in CONVOLUTIONAL_ALONE
+    ),
+    *((name, "pruned-sparse-int8") for name in CONVOLUTIONAL if name not in EACH_CONVOLUTIONAL),
 ]
 
 
@@ -86,7 +89,7 @@ def tolerance(subject: str, variant: str) -> float:
 def test_a_fresh_process_reloads_them_all(tmp_path) -> None:
     expected = {}
     for subject in SUBJECTS:
-        for variant in ("pruned", "sparse", "int8", "pruned-int8"):
+        for variant in ("pruned-sparse", "int8", "pruned-int8"):
             model = make(subject, variant)
             x = inputs(model, 1)[:1]
             with torch.inference_mode():

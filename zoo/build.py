@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -129,15 +129,29 @@ def edit(model: Model, row: str, **changes: Any) -> Model:
         spec = spec.edit(row, precision="float32", emits="float32")
         if row != names[0]:
             spec = spec.edit(names[names.index(row) - 1], emits="float32")
-    fresh, old = build(spec).state_dict(), model.state_dict()
+    kinds.check(spec)
+    old = model.state_dict()
     for name, learned in learned_edges(model).items():  # behind a row that is now another, they count from here on
         old[f"{name}.edges"] = torch.cat([learned[:1], old[f"{name}.edges"][1:]])
-    state = {key: value if key.startswith(f"{row}.") and not kept else old[key] for key, value in fresh.items()}
+    if not kept:
+        old |= fresh_rows(spec, [row], old)
+    state = {key: old[key] for key in kinds.model_state(spec)}
     edited = describe(from_state(spec, {key: value.clone() for key, value in state.items()}), model)
     if not kept and row == names[-1]:
         edited.labels = ()
     edited.made = {**model.made, "edited": [*model.made.get("edited", []), {row: changes}]}
     return edited
+
+
+def fresh_rows(spec: ModelSpec, names: Collection[str], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The freshly initialised tensors of some float32 rows, by their keys in the model; on the device of `like`."""
+    state: dict[str, Tensor] = {}
+    for row in (row for row in spec if row.name in names):
+        with torch.device(next(iter(like.values())).device):
+            module = _build_row(row, "float32")
+        initialize(module)
+        state |= {f"{row.name}.{key}": tensor for key, tensor in module.state_dict().items()}
+    return state
 
 
 def upto(model: Model, row: str) -> Model:

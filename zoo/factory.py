@@ -130,10 +130,10 @@ def create(
     _check_options(num_classes, features_only, out_indices, device)
     _check_runtime(runtime, features_only, device)
     if isinstance(name_or_spec, ModelSpec):
-        model = _of_spec(name_or_spec, _revised(weights, revision), cache_dir)
+        model = _of_spec(name_or_spec, _revised(weights, revision), cache_dir, device)
     elif weights is None:
         _revised(weights, revision)
-        model = _fresh(registry.resolve(name_or_spec), num_classes)
+        model = _fresh(registry.resolve(name_or_spec), num_classes, device)
     elif weights == "default":
         model = _default(name_or_spec, _Source(revision, calibration, allow_untuned, cache_dir))
     else:
@@ -167,11 +167,13 @@ def with_classes(model: Model, num_classes: int) -> Model:
     return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
 
 
-def _of_spec(spec: ModelSpec, weights: str | os.PathLike[str] | None, cache_dir: str | Path | None) -> Model:
+def _of_spec(
+    spec: ModelSpec, weights: str | os.PathLike[str] | None, cache_dir: str | Path | None, device: str | None
+) -> Model:
     if weights is None or weights == "default":
         from zoo.build import build
 
-        return build(spec)
+        return build(spec, device=device)
     from zoo.weights.file import load
 
     model = load(weights, cache_dir=cache_dir)
@@ -180,7 +182,7 @@ def _of_spec(spec: ModelSpec, weights: str | os.PathLike[str] | None, cache_dir:
     return model
 
 
-def _fresh(name: Name, num_classes: int | None) -> Model:
+def _fresh(name: Name, num_classes: int | None, device: str | None) -> Model:
     from zoo.build import build
 
     if name.passes:
@@ -188,7 +190,7 @@ def _fresh(name: Name, num_classes: int | None) -> Model:
             f"A compressed network comes from weights, so {str(name)!r} has no fresh ones: build {name.arch!r} with "
             f'weights=None, train it, then call zoo.compress(model, "{"-".join(name.passes)}").'
         )
-    return build(registry.spec(name.arch, num_classes or None))
+    return build(registry.spec(name.arch, num_classes or None), device=device)
 
 
 def _default(text: str, source: _Source) -> Model:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from networks import CONVOLUTIONAL, gated, pictures, small
+from networks import EACH_CONVOLUTIONAL, gated, pictures, small
 from zoo.blocks.int8 import onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
 from zoo.blocks.int8.codes import gated_codes
@@ -44,7 +44,7 @@ def rows_agree(model, x: torch.Tensor) -> None:
             x = fast
 
 
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("name", EACH_CONVOLUTIONAL)
 @pytest.mark.parametrize("reduce_range", [False, True])
 def test_executions_agree_row_by_row(name: str, reduce_range: bool) -> None:
     """Weights of 7 bits run in integers on every x86; of 8, where products do not saturate."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import CONVOLUTIONAL, gated, pictures, small
+from networks import EACH_CONVOLUTIONAL, gated, pictures, small
 from zoo import listing
 from zoo.blocks.int8 import reference_execution
 from zoo.blocks.int8.arithmetic import Edge, dequantize, quantize, quantize_weight
@@ -74,7 +74,7 @@ def rows_agree(qat: Model, x: torch.Tensor) -> None:
                 assert (found - expected).abs().max() <= 1.001 * theirs.edges[-1, 0], row.name
 
 
-@pytest.mark.parametrize("name", [*CONVOLUTIONAL, "gated"])
+@pytest.mark.parametrize("name", [*EACH_CONVOLUTIONAL, "gated"])
 def test_it_answers_as_int8_will_before_training_and_after(name: str) -> None:
     model = network(name)
     x = pictures(model, 4)

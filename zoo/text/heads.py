@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zoo.build import Model, build, describe, edit, from_state
+from zoo import kinds
+from zoo.build import Model, describe, edit, fresh_rows, from_state
 from zoo.models.bert import tail_rows
 
 _TRUNK = ("token_embedding", "transformer_block", "token_norm", "pooler")
@@ -24,9 +25,11 @@ def with_outputs(model: Model, count: int) -> Model:
         tail = tail_rows("classifier", rows[-1].args["dim"], count)
         rows, task = [row for row in rows if row.kind != "pooler"], "text-classification"
         rows += [spec[row.name] if row.name in [r.name for r in spec] else row for row in tail]
-    fresh = build(spec.replace(rows=tuple(rows), task=task))
+    spec = spec.replace(rows=tuple(rows), task=task)
+    kinds.check(spec)
     old = model.state_dict()
-    state = {key: old.get(key, value) for key, value in fresh.state_dict().items()}
-    made = describe(from_state(fresh.spec, state), model)
+    missing = {key.split(".")[0] for key in kinds.model_state(spec) if key not in old}
+    old |= fresh_rows(spec, missing, old)
+    made = describe(from_state(spec, {key: old[key] for key in kinds.model_state(spec)}), model)
     made.labels = ()
     return made
