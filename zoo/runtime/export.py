@@ -16,6 +16,7 @@ from zoo.kinds import usual_size
 from zoo.runtime import engines, text
 from zoo.runtime.cache import written_whole
 from zoo.runtime.compiled import check_alike, saturates
+from zoo.runtime.executorch import program_of
 from zoo.runtime.needs import need
 from zoo.runtime.onnx import write_onnx
 from zoo.spec import TextInput
@@ -78,19 +79,16 @@ def _openvino(model: Model, file: Path) -> None:
 
 def _pt2(model: Model, file: Path) -> None:
     with written_whole(file) as part:
-        torch.export.save(_exported(model, 2, free=True), part)
+        torch.export.save(_exported(model), part)
         _check(model, torch.export.load(part).module(), "torch.export")
 
 
 def _executorch(model: Model, file: Path) -> None:
     need("executorch")
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
     from executorch.runtime import Runtime
 
-    lowered = to_edge_transform_and_lower(_exported(model, 1, free=False), partitioner=[XnnpackPartitioner()])
     with written_whole(file) as part:
-        part.write_bytes(lowered.to_executorch().buffer)
+        part.write_bytes(program_of(model, _example(model, 1)))
         method = Runtime.get().load_program(part).load_method("forward")
 
         def run(*given: Tensor) -> tuple[Tensor, ...]:
@@ -100,8 +98,8 @@ def _executorch(model: Model, file: Path) -> None:
         _check(model, run, "executorch")
 
 
-def _exported(model: Model, batch: int, free: bool) -> torch.export.ExportedProgram:
-    """In plain operators; where it is `free`, for any batch, and of texts any number of tokens."""
+def _exported(model: Model) -> torch.export.ExportedProgram:
+    """In plain operators, for any batch, and of texts any number of tokens."""
     for module in model.children():
         if hasattr(module, "edge_list"):
             module.edge_list  # noqa: B018  # read while the tensors have values
@@ -111,7 +109,7 @@ def _exported(model: Model, batch: int, free: bool) -> torch.export.ExportedProg
         whole = named = text.NamedTensors(model)
         shapes = named.dynamic_shapes()
     with reference_execution(), torch.inference_mode(False), torch.no_grad():
-        return torch.export.export(whole, _example(model, batch), dynamic_shapes=shapes if free else None)
+        return torch.export.export(whole, _example(model, 2), dynamic_shapes=shapes)
 
 
 def _example(model: Model, batch: int) -> tuple[Tensor, ...]:

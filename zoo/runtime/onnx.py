@@ -10,12 +10,11 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zoo.blocks.int8 import qdq
 from zoo.blocks.int8.arithmetic import Edge, Size
@@ -23,6 +22,7 @@ from zoo.blocks.int8.execution import qdq_execution
 from zoo.build import Model
 from zoo.runtime import text
 from zoo.runtime.needs import need
+from zoo.runtime.wired import each_layer
 from zoo.spec import TextInput
 
 OPSET = 18
@@ -68,23 +68,12 @@ def write_onnx(model: Model, file: Path, size: Size) -> None:
 def _settled(model: Model) -> Model:
     """A copy whose int8 layers have the biases that the export wants: integers on the scale of the products."""
     ready = copy.deepcopy(model).cpu().eval()
-    done: set[int] = set()
 
-    def settle(part: Any, size: Size, source: Edge, *rest: Any) -> Callable[..., Tensor]:
-        if hasattr(part, "weight") and id(part) not in done:
-            done.add(id(part))
+    def settle(part: Any, source: Edge, target: Edge | None) -> None:
+        if hasattr(part, "weight"):
             part.weight, part.scale, part.bias = qdq.whole_bias(source, part.weight, part.scale, part.bias)
-        return lambda *x: x[0]
 
-    module: Any
-    for row, module in zip(model.spec.rows, ready.children(), strict=True):
-        if row.precision == "int8" and hasattr(module, "wire"):
-            module.wire(settle, (1, 1))
-        elif row.precision == "int8" and hasattr(module, "products"):
-            for layer, source in module.products():
-                settle(layer, (1, 1), source)
-        if hasattr(module, "edge_list"):
-            module.edge_list  # noqa: B018  # read while the tensors have values
+    each_layer(ready, settle)
     return ready
 
 

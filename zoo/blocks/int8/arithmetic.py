@@ -122,6 +122,16 @@ def largest(codes: Tensor, edge: Edge, kernel_size: int, stride: int) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last)
 
 
+def before_activation(y: Tensor, activation: str, target: Edge | None) -> Tensor:
+    """A convolution's floats, as they are."""
+    return y
+
+
+def before_sum(y: Tensor, skip_edge: Edge, after: str, target: Edge) -> Tensor:
+    """Floats that a skip is added to, as they are."""
+    return y
+
+
 def exact(device: torch.device) -> AbstractContextManager[object]:
     """Autocast off where it is on: half precision cannot hold the sums."""
     if torch.is_autocast_enabled(device.type):

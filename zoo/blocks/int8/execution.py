@@ -7,7 +7,7 @@ from types import ModuleType
 
 import torch
 
-from zoo.blocks.int8 import arithmetic, onednn, qdq
+from zoo.blocks.int8 import arithmetic, decomposed, onednn, qdq
 
 _forced: ContextVar[ModuleType | None] = ContextVar("forced", default=None)
 
@@ -26,6 +26,16 @@ def qdq_execution() -> Iterator[None]:
     For `torch.onnx.export`: other runtimes know this form and make integer arithmetic of it.
     """
     with _forcing(qdq):
+        yield
+
+
+@contextmanager
+def decomposed_execution() -> Iterator[None]:
+    """While open, int8 modules of this thread compute between torch's own quantize and dequantize operators.
+
+    For ExecuTorch, which makes integer arithmetic of them.
+    """
+    with _forcing(decomposed):
         yield
 
 

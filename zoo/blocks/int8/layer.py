@@ -162,8 +162,8 @@ class Int8Layer(Int8Module):
         none.
         """
         if plain() is not arithmetic:
-            weight = plain().dequantize_weight(self.weight, self.scale).flatten(1)
-            return arithmetic.activate(torch.addmm(self.bias, x * factor, weight.T), self.activation)
+            y = plain().multiply_floats(x * factor, self.weight, self.scale, self.bias)
+            return arithmetic.activate(y, self.activation)
         if self._real is None:
             wide = torch.float32 if x.device.type == "mps" else torch.float64
             with torch.inference_mode(False), torch.no_grad():
@@ -217,9 +217,11 @@ class Int8Layer(Int8Module):
             y = numerics.multiply(x, source, self.weight, self.scale, self.bias)
         else:
             y = numerics.convolve(x, source, self.weight, self.scale, self.bias, self.window)
+        y = numerics.before_activation(y, self.activation, target)
         y = arithmetic.activate(y, self.activation)
         if skip is not None:
-            assert skip_edge is not None
+            assert skip_edge is not None and target is not None
+            y = numerics.before_sum(y, skip_edge, after, target)
             y = arithmetic.activate(y + numerics.dequantize(skip, skip_edge), after)
         return y if target is None else numerics.quantize(y, target)
 

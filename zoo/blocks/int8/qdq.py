@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.int8.arithmetic import Edge, Window
+from zoo.blocks.int8.arithmetic import before_activation as before_activation
+from zoo.blocks.int8.arithmetic import before_sum as before_sum
 
 _ROOM = 2.0**30  # what a bias may reach, in units of its int32 code
 
@@ -37,6 +39,11 @@ def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: T
 def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """(B, C) codes to (B, O) floats, before the activation."""
     return F.linear(dequantize(codes, source), *_weights(source, weight, scale, bias))
+
+
+def multiply_floats(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """(..., C) floats to (..., O) floats; runtimes choose how to multiply by integer weights (O, C)."""
+    return F.linear(x, dequantize_weight(weight, scale).flatten(1), bias)
 
 
 def mean(codes: Tensor, source: Edge) -> Tensor:

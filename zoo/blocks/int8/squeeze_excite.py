@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.blocks.activation import ACTIVATIONS
+from zoo.blocks.int8 import arithmetic
 from zoo.blocks.int8.arithmetic import Edge, Size
 from zoo.blocks.int8.codes import gated_codes
 from zoo.blocks.int8.execution import plain, runs_fast
@@ -47,5 +48,8 @@ class Int8SqueezeExcite(Int8Module):
     def gates(self, x: Tensor) -> Tensor:
         """What multiplies each channel, (B, C, 1, 1)."""
         batch, channels, height, width = x.shape
-        squeezed = self.reduce.on_vector(x.sum((2, 3), dtype=torch.float32), 1.0 / (height * width))
+        if plain() is arithmetic:
+            squeezed = self.reduce.on_vector(x.sum((2, 3), dtype=torch.float32), 1.0 / (height * width))
+        else:
+            squeezed = self.reduce.on_vector(x.mean((-1, -2), keepdim=True).flatten(1))
         return self.gate(self.expand.on_vector(squeezed)).view(batch, channels, 1, 1)

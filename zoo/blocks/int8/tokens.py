@@ -100,15 +100,12 @@ class TokenLinear(Int8Layer):
     def _plainly(self, x: Tensor, source: Edge | None, target: Edge | None) -> Tensor:
         numerics = plain()
         if source is None:
-            if numerics is not arithmetic:  # in an export: runtimes choose how to multiply by integer weights
-                return arithmetic.activate(
-                    F.linear(x, numerics.dequantize_weight(self.weight, self.scale), self.bias), self.activation
-                )
-            return arithmetic.activate(multiply_by_token(x, self.weight, self.scale, self.bias), self.activation)
+            multiply = multiply_by_token if numerics is arithmetic else numerics.multiply_floats
+            y = multiply(x, self.weight, self.scale, self.bias if self.has_bias else None)
+            return arithmetic.activate(y, self.activation)
         codes = x if x.dtype == torch.uint8 else numerics.quantize(x, source)
         if numerics is not arithmetic and not self.has_bias:
-            weight = numerics.dequantize_weight(self.weight, self.scale)
-            return F.linear(numerics.dequantize(codes, source), weight)
+            return numerics.multiply_floats(numerics.dequantize(codes, source), self.weight, self.scale, None)
         y = arithmetic.activate(numerics.multiply(codes, source, self.weight, self.scale, self.bias), self.activation)
         return y if target is None else numerics.quantize(y, target)
 
@@ -172,10 +169,11 @@ def token_scale(x: Tensor) -> Tensor:
     return x.abs().amax(-1, keepdim=True).clamp_min_(1e-12).mul_(1.0 / 127)
 
 
-def multiply_by_token(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def multiply_by_token(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     """The dynamic product in plain operators: (..., C) floats to (..., O)."""
     of_token = token_scale(x.float())
     codes = (x.float() / of_token).round_().clamp_(-128, 127)
     with arithmetic.exact(x.device):
         sums = F.linear(codes, weight.float())
-    return torch.addcmul(bias, sums * scale, of_token)
+    sums = sums * scale
+    return sums * of_token if bias is None else torch.addcmul(bias, sums, of_token)

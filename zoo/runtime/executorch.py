@@ -1,0 +1,75 @@
+"""A network as an ExecuTorch program for XNNPACK, whose int8 layers run in integers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from zoo.blocks.int8 import decomposed
+from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.execution import decomposed_execution
+from zoo.blocks.int8.layer import Int8Layer
+from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
+from zoo.build import Model
+from zoo.runtime import text
+from zoo.runtime.needs import need
+from zoo.runtime.wired import each_layer
+from zoo.spec import TextInput
+
+
+def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
+    """The contents of a .pte file that answers for inputs of the shapes of `given`."""
+    need("executorch")
+    import torch.ao.quantization.fx._decomposed  # the operators
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    ready: torch.nn.Module = _settled(model)
+    if isinstance(model.spec.input, TextInput):
+        ready = text.NamedTensors(ready)  # type: ignore[arg-type]
+    with decomposed_execution(), torch.inference_mode(False), torch.no_grad():
+        exported = torch.export.export(ready, given)
+    _make_signed(exported.graph_module)
+    return to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+
+
+def _settled(model: Model) -> Model:
+    """A copy whose layers have what XNNPACK wants of them."""
+    ready = copy.deepcopy(model).cpu().eval()
+
+    def settle(part: Any, source: Edge, target: Edge | None) -> None:
+        if isinstance(part, Int8SqueezeExcite):  # linear layers on one position
+            for layer in (part.reduce, part.expand):
+                layer.weight = layer.weight.flatten(1)
+        elif target is None and not part.linear:  # XNNPACK has no integer convolution to floats
+            part.weight = part.weight.float() * part.scale.view(-1, 1, 1, 1)
+
+    each_layer(ready, settle)
+    for module in ready.modules():
+        if isinstance(module, Int8Layer):
+            decomposed.zeros(len(module.scale))
+    return ready
+
+
+def _make_signed(graph_module: torch.fx.GraphModule) -> None:
+    """XNNPACK knows int8 only: the codes less 128. Nor may anything stand between them and their operators."""
+    operators = torch.ops.quantized_decomposed
+    by_edge = (operators.quantize_per_tensor.default, operators.dequantize_per_tensor.default)
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in by_edge:
+            x, scale, zero, *_ = node.args
+            node.args = (_source(x), scale, zero - 128, -128, 127, torch.int8)
+    graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def _source(x: Node) -> Node:
+    """What a tensor is a copy of, in another memory format or none."""
+    while x.target in (torch.ops.aten.contiguous.default, torch.ops.aten.clone.default):
+        (x,) = x.all_input_nodes
+    return x
