@@ -78,6 +78,24 @@ def gated(activation: str, gate: str = "sigmoid") -> Model:
     return lively(ModelSpec("gated", rows, ImageInput(size=(32, 32))))
 
 
+def mixed() -> Model:
+    """A row of every kind, with borders that differ from side to side."""
+    wide, common = {"padding": "same", "kernel_size": 5}, {"activation": "swish", "se_channels": 8}
+    rows = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, padding="same", activation="swish"),
+        Block("max_pool", "max"),
+        Block("basic_block", "a", in_channels=16, mid_channels=16, out_channels=24, stride=2, projection=True),
+        Block("inverted_residual", "b", in_channels=24, mid_channels=48, out_channels=24, stride=2, **wide, **common),
+        Block(
+            "inverted_residual", "c", in_channels=24, mid_channels=48, out_channels=24, skip=True, activation="relu6"
+        ),
+        Block("global_pool", "pool"),
+        Block("hidden", "hidden", in_features=24, out_features=40, activation="hard_swish"),
+        Block("classifier", "classifier", in_features=40, num_classes=10),
+    )
+    return lively(ModelSpec("mixed", rows, ImageInput(size=(64, 64))))
+
+
 def inputs(model: Model, count: int = 4) -> tuple[torch.Tensor, ...]:
     """Random inputs of the model's own size, as its call takes them: pictures, or tokens and a mask with padding."""
     if not isinstance(model.spec.input, TextInput):

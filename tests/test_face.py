@@ -61,8 +61,8 @@ def test_importing_a_module_of_the_same_name_leaves_the_function() -> None:
 def test_what_lies_in_a_module_of_a_public_name_is_imported_from_it() -> None:
     each_before_zoo_is_imported(
         [
-            f"import zoo; from zoo.{module} import {name} as a; f = zoo.{module}; from zoo.{module} import {name} as b; "
-            f"assert a is b and callable(f) and zoo.{module} is f"
+            f"import zoo; from zoo.{module} import {name} as a; f = zoo.{module}; "
+            f"from zoo.{module} import {name} as b; assert a is b and callable(f) and zoo.{module} is f"
             for module, name in zip(SAME, INSIDE, strict=True)
         ]
     )

@@ -9,7 +9,17 @@ import pytest
 import torch
 
 import zoo
-from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, EACH_TRANSFORMER, answer, calibration_of, gated, inputs, pictures, small
+from networks import (
+    CONVOLUTIONAL,
+    EACH_CONVOLUTIONAL,
+    EACH_TRANSFORMER,
+    answer,
+    calibration_of,
+    gated,
+    inputs,
+    pictures,
+    small,
+)
 from zoo import kinds, registry
 from zoo.build import Model, build
 from zoo.compress import compress

@@ -10,8 +10,7 @@ import torch
 
 from zoo import measure, tables
 from zoo.runtime.cache import Report, silent
-from zoo.runtime.choose import RUNTIMES, to_runtime
-from zoo.runtime.needs import installed
+from zoo.runtime.choose import RUNTIMES, there_for, to_runtime
 
 KINDS = ("eager", *RUNTIMES)  # eager: as create gives it; torch: fused where it is float32
 
@@ -88,17 +87,16 @@ def bench(
 ) -> Bench:
     """Time names, folders or files in `runtimes`, by turns in one process.
 
-    Runtimes are "eager", what `create` gives, "torch", the same with float32 rows fused, "openvino" and "onnxruntime";
-    by default all that are installed. Threads are torch.get_num_threads(), pictures random, of the network's own size
-    or of `size` pixels.
+    Runtimes are "eager", what `create` gives, "torch", the same with float32 rows fused, "openvino", "onnxruntime" and
+    "executorch"; by default all that are installed. Threads are torch.get_num_threads(), pictures random, of the
+    network's own size or of `size` pixels.
     """
     names = [names] if isinstance(names, str) else list(names)
-    wanted = [one for one in KINDS if one == "eager" or installed(one)] if runtimes is None else list(runtimes)
-    _check(names, wanted, batches, size)
+    _check(names, KINDS if runtimes is None else runtimes, batches, size)
     opened, labels = [], []
     for name in names:
         model = measure.open_model(name)
-        for runtime in wanted:
+        for runtime in ("eager", *there_for(model)) if runtimes is None else runtimes:
             if runtime == "torch" and all(row.precision != "float32" for row in model.spec):
                 continue  # the same as eager
             opened.append(_in(model, runtime, report))

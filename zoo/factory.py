@@ -120,8 +120,8 @@ def create(
     (B, C, H, W), of int8 networks too: the last of every resolution, from the largest on, or those of `out_indices`,
     in that order; negative ones count from the end, a number stands for that many last ones. `feature_info` has their
     `channels()`, `reduction()` and `module_name()`. There is no classifier, so `num_classes` changes nothing.
-    `runtime`: "torch"; "openvino" or "onnxruntime", the same call and answers in another engine on the CPU; or "auto",
-    the fastest of those installed, measured once on this host (`zoo.to_runtime`).
+    `runtime`: "torch"; "openvino", "onnxruntime" or, for pictures, "executorch", the same call and answers in another
+    engine on the CPU; or "auto", the fastest of those installed, measured once on this host (`zoo.to_runtime`).
 
     Raises UnknownName for a name that stands for nothing, FileError for a file that is damaged or none of ours,
     HubError (a FileError) for what cannot be fetched, ValueError for options that do not fit together, such as weights

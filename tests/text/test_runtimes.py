@@ -82,7 +82,8 @@ def test_vit_in_runtimes(name: str, form: str, runtime: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("form", "suffix"), [("dense", ".onnx"), ("static", ".xml"), ("static", ".pt2"), ("dynamic", ".xml")]
+    ("form", "suffix"),
+    [("dense", ".onnx"), ("static", ".xml"), ("static", ".pt2"), ("dynamic", ".xml"), ("static", ".pte")],
 )
 def test_files_are_checked_before_they_count(form: str, suffix: str, tmp_path: Path) -> None:
     model = made("all_minilm_l6_v2", form)

@@ -14,7 +14,9 @@ def run(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Networks' names, or folders or files.")],
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="eager, torch (fused), openvino or onnxruntime; may be given again. Default: all installed."),
+        typer.Option(
+            help="eager, torch (fused), openvino, onnxruntime, executorch; may be given again. Default: all installed."
+        ),
     ] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Pictures at a time; may be given again.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of each runtime.")] = None,

@@ -12,6 +12,7 @@ import torch
 
 from zoo.blocks.int8.arithmetic import Size
 from zoo.build import Model
+from zoo.runtime.executorch import write_program
 from zoo.runtime.onnx import write_onnx
 from zoo.weights.header import FileError
 from zoo.weights.lock import locked
@@ -41,22 +42,25 @@ def folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return cache_folder("runtime") if cache_dir is None else Path(cache_dir) / "zoo" / "runtime"
 
 
-def onnx_file(
+def exported_file(
     model: Model,
     key: str,
     size: Size,
     cache_dir: str | os.PathLike[str] | None,
     report: Report = silent,
+    *,
+    runtime: str = "openvino",
 ) -> Path:
-    """The model's export for pictures of `size`, () for texts of any, made where it is not there yet."""
+    """What `runtime` reads of the model for pictures of `size`, () for texts of any, made where it is not there yet."""
+    suffix, write = (".pte", write_program) if runtime == "executorch" else (".onnx", write_onnx)
     at = "x".join(map(str, size))
-    file = folder(cache_dir) / f"{model.spec.name}-{key}{at and '-'}{at}.onnx"
+    file = folder(cache_dir) / f"{model.spec.name}-{key}{at and '-'}{at}{suffix}"
     if not file.exists():
         with locked(file):
             if not file.exists():
                 report(f"exporting {model.spec.name}{f' at {at}' if at else ''}, once")
                 with written_whole(file) as part:
-                    write_onnx(model, part, size)
+                    write(model, part, size)
     return file
 
 

@@ -19,7 +19,7 @@ from zoo.runtime.needs import installed, need
 from zoo.spec import TextInput
 from zoo.weights.lock import locked
 
-RUNTIMES = ("torch", "openvino", "onnxruntime")
+RUNTIMES = ("torch", "openvino", "onnxruntime", "executorch")
 
 
 def to_runtime(
@@ -29,7 +29,8 @@ def to_runtime(
     cache_dir: str | os.PathLike[str] | None = None,
     report: Report = silent,
 ) -> Any:
-    """The network behind the same call in "openvino" or "onnxruntime", or in "torch" (fused where it is float32).
+    """The network behind the same call in "openvino", "onnxruntime" or "executorch" (pictures), or in "torch" (fused
+    where it is float32).
 
     "auto" is the fastest of those installed for one picture of the network's own size and torch.get_num_threads()
     threads: measured once on this host, and remembered. What is exported is kept in `cache_dir`, by default in Hugging
@@ -40,9 +41,17 @@ def to_runtime(
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
     check_runtime(runtime)
+    if runtime == "executorch" and isinstance(model.spec.input, TextInput):
+        raise ValueError(f"ExecuTorch runs {model.spec.name} for texts of one length only: zoo.export writes the file.")
     if runtime == "auto":
         runtime = _fastest(model, cache_dir, report)
     return _made(model, runtime, cache_dir, report)
+
+
+def there_for(model: Model) -> list[str]:
+    """The installed runtimes that run the network."""
+    texts = isinstance(model.spec.input, TextInput)
+    return [one for one in RUNTIMES if installed(one) and not (texts and one == "executorch")]
 
 
 def check_runtime(runtime: str) -> None:
@@ -61,7 +70,7 @@ def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
 
 
 def _fastest(model: Model, cache_dir: Any, report: Report) -> str:
-    there = [one for one in RUNTIMES if installed(one)]
+    there = there_for(model)
     if len(there) == 1:
         return there[0]
     versions = " ".join(f"{one} {version(one)}" for one in there)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.blocks.int8.layer import fits
 from zoo.build import Model
-from zoo.runtime.cache import Report, model_key, onnx_file, silent
+from zoo.runtime.cache import Report, exported_file, model_key, silent
 from zoo.runtime.engines import ENGINES, Engine
 from zoo.runtime.text import answer_of, names
 from zoo.spec import ModelSpec
@@ -87,7 +87,9 @@ class RuntimeModel(nn.Module):
 
     def _make(self, shape: tuple[int, ...], threads: int) -> Engine:
         for last in (False, True):
-            file = onnx_file(self._source[0], self._key, shape[2:], self._cache_dir, self._report)
+            file = exported_file(
+                self._source[0], self._key, shape[2:], self._cache_dir, self._report, runtime=self.runtime
+            )
             try:
                 return ENGINES[self.runtime](file, shape or None, threads, exact=self.exact)
             except Exception as error:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from zoo.runtime.program import executorch
+
 Array = np.ndarray[Any, Any]
 Engine = Callable[..., tuple[Array, ...]]  # arrays in, arrays out
 
@@ -70,4 +72,4 @@ def onnxruntime(file: Path, shape: Sequence[int] | None, threads: int, *, exact:
     return run
 
 
-ENGINES: dict[str, Callable[..., Engine]] = {"openvino": openvino, "onnxruntime": onnxruntime}
+ENGINES: dict[str, Callable[..., Engine]] = {"openvino": openvino, "onnxruntime": onnxruntime, "executorch": executorch}

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import copy
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from zoo.blocks.int8 import decomposed
-from zoo.blocks.int8.arithmetic import Edge
+from zoo.blocks.int8.arithmetic import Edge, Size
+from zoo.blocks.int8.decomposed import zero_points
 from zoo.blocks.int8.execution import decomposed_execution
 from zoo.blocks.int8.layer import Int8Layer
 from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
 from zoo.build import Model
 from zoo.runtime import text
 from zoo.runtime.needs import need
+from zoo.runtime.quiet import quiet
 from zoo.runtime.wired import each_layer
-from zoo.spec import TextInput
+from zoo.spec import ImageInput, TextInput
+
+
+def write_program(model: Model, file: Path, size: Size) -> None:
+    """Write `model` to `file`, for one picture of `size` (height, width) at a time."""
+    assert isinstance(model.spec.input, ImageInput)
+    file.write_bytes(program_of(model, (torch.zeros(1, model.spec.input.channels, *size),)))
 
 
 def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
     """The contents of a .pte file that answers for inputs of the shapes of `given`."""
     need("executorch")
-    import torch.ao.quantization.fx._decomposed  # the operators
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
     ready: torch.nn.Module = _settled(model)
     if isinstance(model.spec.input, TextInput):
         ready = text.NamedTensors(ready)  # type: ignore[arg-type]
-    with decomposed_execution(), torch.inference_mode(False), torch.no_grad():
-        exported = torch.export.export(ready, given)
-    _make_signed(exported.graph_module)
-    return to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer
+    with quiet("torch.utils._pytree"), torch.inference_mode(False), torch.no_grad():
+        import_module("torch.ao.quantization.fx._decomposed")  # the operators
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        channels = [len(module.scale) for module in ready.modules() if isinstance(module, Int8Layer)]
+        with decomposed_execution(), zero_points(channels):
+            exported = torch.export.export(ready, given)
+        _make_signed(exported.graph_module)
+        lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        return bytes(lowered.to_executorch().buffer)
 
 
 def _settled(model: Model) -> Model:
@@ -49,9 +61,6 @@ def _settled(model: Model) -> Model:
             part.weight = part.weight.float() * part.scale.view(-1, 1, 1, 1)
 
     each_layer(ready, settle)
-    for module in ready.modules():
-        if isinstance(module, Int8Layer):
-            decomposed.zeros(len(module.scale))
     return ready
 
 

@@ -2,7 +2,13 @@
 
 from importlib.util import find_spec
 
-EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx", "onnx": "onnx", "onnxscript": "onnx"}
+EXTRAS = {
+    "openvino": "openvino",
+    "onnxruntime": "onnx",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "executorch": "executorch",
+}
 
 
 class MissingPackage(ValueError):

@@ -5,12 +5,7 @@ The batch is free, the image size fixed.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +17,7 @@ from zoo.blocks.int8.execution import qdq_execution
 from zoo.build import Model
 from zoo.runtime import text
 from zoo.runtime.needs import need
+from zoo.runtime.quiet import quiet
 from zoo.runtime.wired import each_layer
 from zoo.spec import TextInput
 
@@ -47,7 +43,7 @@ def write_onnx(model: Model, file: Path, size: Size) -> None:
     else:
         given, shapes = (torch.zeros(2, model.spec.input.channels, *size),), ({0: torch.export.Dim("batch")},)
         inputs, outputs = [INPUT], [OUTPUT]
-    with qdq_execution(), torch.inference_mode(False), torch.no_grad(), _quiet():
+    with qdq_execution(), torch.inference_mode(False), torch.no_grad(), quiet("torch.onnx"):
         program = torch.onnx.export(
             ready,
             tuple(one.clone() for one in given),
@@ -90,17 +86,3 @@ def _give_zeros(proto: Any) -> None:
             zeros = numpy_helper.from_array(np.zeros(len(codes), codes.dtype), f"{node.output[0]}_zeros")
             proto.graph.initializer.append(zeros)
             node.input.append(zeros.name)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter's own remarks, which say nothing to whoever only wants the file."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -5,7 +5,10 @@ most a rectifier; linear layers also from floats to floats, which it makes codes
 rounds once, before and after another activation or a sum, is rounded twice here. The names are those of `arithmetic`.
 """
 
-from functools import cache
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from zoo.blocks.int8.arithmetic import Edge, Window, activate, slide
 
+_zeros: ContextVar[dict[int, Iterator[Tensor]]] = ContextVar("zeros")
 _FUSED = ("none", "relu", "relu6")
 _LEAST = 1e-6  # width of a range that nothing lies in
 
@@ -30,7 +34,10 @@ def dequantize(codes: Tensor, edge: Edge) -> Tensor:
 
 def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, window: Window) -> Tensor:
     """(B, C, H, W) codes to (B, O, ceil(H / stride), ceil(W / stride)) floats, before the activation."""
-    return slide(dequantize(codes, source), dequantize_weight(weight, scale), bias, window)
+    x = dequantize(codes, source)
+    if weight.is_floating_point():
+        x = F.hardtanh(x, *_ends(source))  # changes nothing, but that XNNPACK does not pad the codes
+    return slide(x, dequantize_weight(weight, scale), bias, window)
 
 
 def multiply(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -62,13 +69,21 @@ def dequantize_weight(weight: Tensor, scale: Tensor) -> Tensor:
     if weight.is_floating_point():
         return weight
     operator = torch.ops.quantized_decomposed.dequantize_per_channel.default
-    return operator(weight, scale, zeros(len(scale)), 0, -127, 127, torch.int8)
+    return operator(weight, scale, next(_zeros.get()[len(scale)]), 0, -127, 127, torch.int8)
 
 
-@cache
-def zeros(count: int) -> Tensor:
-    """The zero points of weights; asked for before the export, they are constants in it."""
-    return torch.zeros(count, dtype=torch.int64)
+@contextmanager
+def zero_points(counts: Iterable[int]) -> Iterator[None]:
+    """While open, weights of so many channels each have their zero points: constants, which no two may share."""
+    pool = {
+        count: iter([torch.zeros(count, dtype=torch.int64) for _ in range(many)])
+        for count, many in Counter(counts).items()
+    }
+    token = _zeros.set(pool)
+    try:
+        yield
+    finally:
+        _zeros.reset(token)
 
 
 def before_activation(y: Tensor, activation: str, target: Edge | None) -> Tensor:
