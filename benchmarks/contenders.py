@@ -139,6 +139,10 @@ def zoo_onnxruntime(case: Case) -> Run:
     return zoo_int8(case, "onnxruntime")
 
 
+def zoo_executorch(case: Case) -> Run:
+    return zoo_int8(case, "executorch", seven_bits=False)
+
+
 def _to_onnx(case: Case, file: str) -> None:
     torch.onnx.export(
         case.network,
@@ -156,6 +160,7 @@ CONTENDERS: dict[str, Callable[[Case], Run]] = {
     "zoo int8, torch": zoo_int8,
     "zoo int8, openvino": zoo_openvino,
     "zoo int8, onnxruntime": zoo_onnxruntime,
+    "zoo int8, executorch": zoo_executorch,
     "zoo float32, eager": zoo_eager,
     "zoo float32, fused": zoo_fused,
     "timm float32": eager,

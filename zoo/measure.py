@@ -23,6 +23,7 @@ from zoo.weights.file import load
 if TYPE_CHECKING:
     from zoo.build import Model
 
+_WARM = 0.01
 _STATUS = Path("/proc/self/status")
 _CHILD = "import sys; from zoo.measure import print_peak; print_peak(*sys.argv[1:])"
 
@@ -41,9 +42,9 @@ def median_times(
 ) -> tuple[list[float], int]:
     """(median seconds of a call for each model, rounds taken): the models take turns, so that all meet the same noise.
 
-    After a warm-up, as many rounds as `seconds` allow, but never fewer or more than `rounds` says. A turn is a pause, a
-    call that does not count, and one that does: the threads of the runtime before still spin for a while, and its data
-    is in the caches.
+    After a warm-up, as many rounds as `seconds` allow, but never fewer or more than `rounds` says. A turn is a pause,
+    calls for 10 ms that do not count, and one that does: the threads of the runtime before still spin for a while,
+    this one's are asleep, and the caches are full of other data.
     """
     least, most = rounds
     taken: list[list[float]] = [[] for _ in models]
@@ -55,7 +56,11 @@ def median_times(
         while len(taken[0]) < least or (len(taken[0]) < most and time.perf_counter() - began < seconds):
             for model, x, times in zip(models, inputs, taken, strict=True):
                 time.sleep(0.002)
-                model(x)
+                start = time.perf_counter()
+                while True:
+                    model(x)
+                    if time.perf_counter() - start > _WARM:
+                        break
                 start = time.perf_counter()
                 model(x)
                 times.append(time.perf_counter() - start)

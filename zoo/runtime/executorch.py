@@ -33,14 +33,14 @@ def write_program(model: Model, file: Path, size: Size) -> None:
 def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
     """The contents of a .pte file that answers for inputs of the shapes of `given`."""
     need("executorch")
-    ready: torch.nn.Module = _settled(model)
-    if isinstance(model.spec.input, TextInput):
-        ready = text.NamedTensors(ready)  # type: ignore[arg-type]
     with quiet("torch.utils._pytree"), torch.inference_mode(False), torch.no_grad():
         import_module("torch.ao.quantization.fx._decomposed")  # the operators
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
+        ready: torch.nn.Module = _settled(model)
+        if isinstance(model.spec.input, TextInput):
+            ready = text.NamedTensors(ready)  # type: ignore[arg-type]
         channels = [len(module.scale) for module in ready.modules() if isinstance(module, Int8Layer)]
         with decomposed_execution(), zero_points(channels):
             exported = torch.export.export(ready, given)
