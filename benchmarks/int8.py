@@ -3,9 +3,9 @@
     python benchmarks/int8.py                    # everything: about an hour, most of it other libraries' compilers
     python benchmarks/int8.py --without compile  # without those
 
-Needs timm, torchvision, openvino, nncf, onnx, onnxscript, onnxruntime, executorch, torchao and a C++ compiler; what is missing is
-left out, and said. Writes a table and a plot where `--out` says. Ratios are times over timm's float32 network in
-channels_last, in the same run.
+Needs timm, torchvision, openvino, nncf, onnx, onnxscript, onnxruntime, executorch, torchao and a C++ compiler; what is
+missing is left out, and said. Writes a table and a plot where `--out` says. Ratios are times over timm's float32
+network in channels_last, in the same run.
 """
 
 from __future__ import annotations

@@ -81,10 +81,11 @@ def gated(activation: str, gate: str = "sigmoid") -> Model:
 def mixed() -> Model:
     """A row of every kind, with borders that differ from side to side."""
     wide, common = {"padding": "same", "kernel_size": 5}, {"activation": "swish", "se_channels": 8}
+    middle = {"mid1_channels": 8, "mid2_channels": 16}
     rows = (
         Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, padding="same", activation="swish"),
         Block("max_pool", "max"),
-        Block("basic_block", "a", in_channels=16, mid_channels=16, out_channels=24, stride=2, projection=True),
+        Block("bottleneck", "a", in_channels=16, out_channels=24, stride=2, projection=True, **middle),
         Block("inverted_residual", "b", in_channels=24, mid_channels=48, out_channels=24, stride=2, **wide, **common),
         Block(
             "inverted_residual", "c", in_channels=24, mid_channels=48, out_channels=24, skip=True, activation="relu6"

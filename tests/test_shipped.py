@@ -34,7 +34,7 @@ def dense_of(name: str) -> manifest.Entry:
 def inputs(name: str, count: int = 500) -> torch.Tensor:
     """Shipped test pictures as the network takes them; few of them where they must grow."""
     size = zoo.create(name).spec.input.size
-    found = zoo.samples("cifar10", "test").images[: count if size == (32, 32) else min(count, 100)]
+    found = zoo.samples("cifar10", "test").images[: count if size == (32, 32) else min(count, 50)]
     return zoo.preprocess(zoo.create(name))(list(found))
 
 

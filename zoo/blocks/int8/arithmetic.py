@@ -122,7 +122,7 @@ def largest(codes: Tensor, edge: Edge, kernel_size: int, stride: int) -> Tensor:
     return out.contiguous(memory_format=torch.channels_last)
 
 
-def before_activation(y: Tensor, activation: str, target: Edge | None) -> Tensor:
+def before_activation(y: Tensor, activation: str, target: Edge | None, skip_edge: Edge | None, after: str) -> Tensor:
     """A convolution's floats, as they are."""
     return y
 

@@ -86,16 +86,22 @@ def zero_points(counts: Iterable[int]) -> Iterator[None]:
         _zeros.reset(token)
 
 
-def before_activation(y: Tensor, activation: str, target: Edge | None) -> Tensor:
+def before_activation(y: Tensor, activation: str, target: Edge | None, skip_edge: Edge | None, after: str) -> Tensor:
     """A convolution's floats, rounded where another activation follows than XNNPACK's convolution knows."""
-    return y if target is None or activation in _FUSED else _rounded(y, _ahead_of(activation, target))
+    if target is None or activation in _FUSED:
+        return y
+    return _rounded(y, _ahead_of(activation, target if skip_edge is None else _beside(skip_edge, after, target)))
 
 
 def before_sum(y: Tensor, skip_edge: Edge, after: str, target: Edge) -> Tensor:
     """Floats that a skip on `skip_edge` is added to, rounded on the widest range that makes a difference behind it."""
+    return _rounded(y, _beside(skip_edge, after, target))
+
+
+def _beside(skip_edge: Edge, after: str, target: Edge) -> Edge:
     low, high = _ends(target if after in _FUSED else _ahead_of(after, target))
     least, most = _ends(skip_edge)
-    return _rounded(y, _edge(low - most, high - least))
+    return _edge(low - most, high - least)
 
 
 def _rounded(y: Tensor, edge: Edge) -> Tensor:

@@ -217,7 +217,7 @@ class Int8Layer(Int8Module):
             y = numerics.multiply(x, source, self.weight, self.scale, self.bias)
         else:
             y = numerics.convolve(x, source, self.weight, self.scale, self.bias, self.window)
-        y = numerics.before_activation(y, self.activation, target)
+        y = numerics.before_activation(y, self.activation, target, skip_edge, after)
         y = arithmetic.activate(y, self.activation)
         if skip is not None:
             assert skip_edge is not None and target is not None
