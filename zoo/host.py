@@ -14,7 +14,7 @@ def int8_execution(seven_bits: bool) -> str:
     torch itself tries its operators at first use (`zoo.blocks.int8.onednn`), and that verdict is what counts.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        return f'floats, no integer operators on {platform.machine()}: use runtime="openvino" or "onnxruntime"'
+        return f'floats, no integer operators on {platform.machine()}: use runtime="executorch", "openvino" or "onnxruntime"'
     try:
         flags = set(_CPUINFO.read_text(encoding="utf-8").split("flags", 1)[1].split("\n", 1)[0].split())
     except (OSError, IndexError):
@@ -24,6 +24,6 @@ def int8_execution(seven_bits: bool) -> str:
     if seven_bits and "avx2" in flags:
         return "integer operators (7-bit weights, AVX2)"
     return (
-        'floats here, about as fast as float32, for want of VNNI: use runtime="openvino" or "onnxruntime", or '
-        "compress with reduce_range"
+        'floats here, about as fast as float32, for want of VNNI: use runtime="executorch", or compress with '
+        "reduce_range"
     )
