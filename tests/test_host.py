@@ -19,8 +19,8 @@ from zoo.compress import compress
         ("x86_64", "fpu avx2 avx512_vnni", "integer operators (VNNI)", "integer operators (VNNI)"),
         ("x86_64", "fpu avx2 avx_vnni", "integer operators (VNNI)", "integer operators (VNNI)"),
         ("x86_64", "fpu avx2", "reduce_range", "7-bit"),
-        ("x86_64", "fpu sse2", "openvino", "openvino"),
-        ("aarch64", "", "onnxruntime", "onnxruntime"),
+        ("x86_64", "fpu sse2", "executorch", "executorch"),
+        ("aarch64", "", "executorch", "executorch"),
     ],
 )
 def test_what_it_says(machine: str, flags: str, wide: str, narrow: str, tmp_path: Path, monkeypatch) -> None:

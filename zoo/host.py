@@ -14,7 +14,7 @@ def int8_execution(seven_bits: bool) -> str:
     torch itself tries its operators at first use (`zoo.blocks.int8.onednn`), and that verdict is what counts.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        return f'floats, no integer operators on {platform.machine()}: use runtime="executorch", "openvino" or "onnxruntime"'
+        return f'floats, no integer operators on {platform.machine()}: use runtime="executorch" or another'
     try:
         flags = set(_CPUINFO.read_text(encoding="utf-8").split("flags", 1)[1].split("\n", 1)[0].split())
     except (OSError, IndexError):
