@@ -3,7 +3,8 @@
     python scripts/ship.py resnet20.cifar10 --runs runs/resnet --data cifar10
 
 `--runs` holds what scripts/train.py wrote, whichever of: dense, pruned, sparse, and students of one seed or more with
-and without a teacher: distilled_0, plain_0, ...; docs/recipes.md lists the commands. `--data` holds train.parquet and
+and without a teacher: distilled_0, plain_0, ...; and pruned-int8 where scripts/quantize.py has trained it, which else
+is made here; docs/recipes.md lists the commands. `--data` holds train.parquet and
 test.parquet. What is found replaces what the package holds under that name; the rest of the manifest stays.
 """
 
@@ -46,7 +47,7 @@ def main(
     test = read_parquet(data / "test.parquet")
     models = _trained(runs)
     for variant, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
-        if origin in models:
+        if origin in models and variant not in models:
             spec = models[origin].spec
             inputs = normalize(train.images[:CALIBRATION], spec.input.mean, spec.input.std)
             models[variant] = zoo.compress(models[origin], "int8", calibration=inputs)
@@ -64,7 +65,7 @@ def main(
             "sha256": test.sha256,
             "train_sha256": train.sha256,
         }
-        if model.made["trained"]["validation_accuracy"] is not None:  # else it has trained on those pictures too
+        if model.made["trained"].get("validation_accuracy") is not None:  # else it has trained on those pictures too
             metric["validation"] = _top1(model, validation)
         if variant == "distilled":
             with_teacher, without = (_students(runs, kind, test) for kind in ("distilled", "plain"))
@@ -82,6 +83,7 @@ def main(
 def _trained(runs: Path) -> dict[str, Model]:
     """Variant -> what was trained of it; of the students the first seed's."""
     folders = {"dense": "dense", "distilled": "distilled_0", "pruned": "pruned", "sparse": "sparse"}
+    folders["pruned-int8"] = "pruned-int8"
     found = {variant: zoo.load(runs / folder) for variant, folder in folders.items() if (runs / folder).exists()}
     if not found:
         raise typer.BadParameter(f"{runs} holds none of {list(folders.values())}.")
@@ -99,14 +101,18 @@ def _top1(model: Model, data: ImageSet) -> float:
 def _recipe(model: Model, variant: str) -> str:
     """One line; docs/recipes.md has the commands."""
     trained = model.made["trained"]
-    words = [f"scripts/train.py, {trained['epochs']} epochs at {trained['learning_rate']}"]
-    if trained["teacher"]:
+    tuned = any(one.get("trained") == "quantization-aware" for one in model.made["passes"])
+    if tuned:
+        words = [f"scripts/quantize.py --qat, {trained['epochs']} epochs"]
+    else:
+        words = [f"scripts/train.py, {trained['epochs']} epochs at {trained['learning_rate']}"]
+    if trained.get("teacher"):
         words.append(f"teacher: {trained['teacher']}")
     if "pruned" in variant:
         words.insert(0, "scripts/narrow.py, Taylor importance, half of the MACs; then")
-    if trained["sparsity"]:
+    if trained.get("sparsity"):
         words.append(f"{trained['sparsity']:.1%} of the weights to zero on a cubic schedule")
-    if "int8" in variant:
+    if "int8" in variant and not tuned:
         words.append(f"then post-training int8, {CALIBRATION} training pictures, squared-error observer")
     return ", ".join(words).replace("then,", "then") + "; docs/recipes.md"
 
