@@ -106,7 +106,7 @@ def _recipe(model: Model, variant: str) -> str:
         words = [f"scripts/quantize.py --qat, {trained['epochs']} epochs"]
     else:
         words = [f"scripts/train.py, {trained['epochs']} epochs at {trained['learning_rate']}"]
-    if trained.get("teacher"):
+    if trained.get("teacher") and not tuned:  # else its own float form
         words.append(f"teacher: {trained['teacher']}")
     if "pruned" in variant:
         words.insert(0, "scripts/narrow.py, Taylor importance, half of the MACs; then")
