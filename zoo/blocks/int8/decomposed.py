@@ -6,7 +6,7 @@ rounds once, before and after another activation or a sum, is rounded twice here
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -28,8 +28,8 @@ def quantize(x: Tensor, edge: Edge) -> Tensor:
 
 def dequantize(codes: Tensor, edge: Edge) -> Tensor:
     """uint8 codes to floats."""
-    name = torch.ops.quantized_decomposed.dequantize_per_tensor.default
-    return name(codes, edge.scale, edge.zero, 0, 255, torch.uint8)
+    operator = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+    return operator(codes, edge.scale, edge.zero, 0, 255, torch.uint8)
 
 
 def convolve(codes: Tensor, source: Edge, weight: Tensor, scale: Tensor, bias: Tensor, window: Window) -> Tensor:
@@ -120,9 +120,8 @@ def _ahead_of(activation: str, target: Edge) -> Edge:
     return _edge(low, high)
 
 
-def _bisect(true_from: "object", low: float, high: float) -> float:
+def _bisect(true_from: Callable[[float], bool], low: float, high: float) -> float:
     """Where between the ends a condition, once true, stays so."""
-    assert callable(true_from)
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if true_from(middle) else (middle, high)
