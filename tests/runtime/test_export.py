@@ -52,6 +52,11 @@ def test_a_file_answers_as_the_network(name: str, kind: str, tmp_path) -> None:
 
 @pytest.mark.multiprocess
 def test_executorch(tmp_path) -> None:
+    """As far as it is installed."""
+    if not needs.installed("executorch"):
+        with pytest.raises(needs.MissingPackage, match="pip install executorch"):
+            zoo.export(small("resnet20"), tmp_path / "m.pte")
+        return
     command = [sys.executable, "-m", "zoo", "export", "resnet-int8", "--out", str(tmp_path / "m.pte")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "answers as" in done.stdout, done.stderr

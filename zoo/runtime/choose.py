@@ -40,9 +40,9 @@ def to_runtime(
         raise ValueError(f"to_runtime takes a zoo model, not {type(model).__name__}.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
-    check_runtime(runtime)
     if runtime == "executorch" and isinstance(model.spec.input, TextInput):
         raise ValueError(f"ExecuTorch runs {model.spec.name} for texts of one length only: zoo.export writes the file.")
+    check_runtime(runtime)
     if runtime == "auto":
         runtime = _fastest(model, cache_dir, report)
     return _made(model, runtime, cache_dir, report)
