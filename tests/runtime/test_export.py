@@ -14,7 +14,7 @@ import zoo
 from networks import pictures, small
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
-from zoo.runtime import engines, export
+from zoo.runtime import engines, export, needs
 from zoo.runtime.export import SUFFIXES
 from zoo.weights.header import FileError
 
