@@ -1,6 +1,7 @@
 """Side by side: the table and what is in it."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,8 +115,16 @@ def test_peak_memory_is_taken_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch
     assert none is None
 
 
-def test_times_are_interleaved_and_bounded() -> None:
+def test_a_turn_warms_up() -> None:
+    """For 10 ms, so that threads that slept are awake when a call counts."""
+    began: list[float] = []
+    measure.median_times([lambda x: began.append(time.perf_counter())], [None], seconds=0, rounds=(1, 1))  # type: ignore[arg-type, list-item]
+    assert began[-1] - began[3] >= 0.01  # behind the three calls before all turns
+
+
+def test_times_are_interleaved_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
+    monkeypatch.setattr(measure, "_WARM", 0.0)  # one call
     models = [lambda x, i=i: calls.append(i) for i in range(3)]
     times, rounds = measure.median_times(models, [None] * 3, seconds=0, rounds=(4, 9))  # type: ignore[arg-type, list-item]
     assert (len(times), rounds) == (3, 4)
