@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,8 @@ from hypothesis import strategies as st
 
 import zoo
 from networks import EACH_CONVOLUTIONAL, gated, pictures, small
-from zoo.blocks.int8 import onednn, reference_execution, runs_fast
+from zoo.blocks.int8 import codes, onednn, reference_execution, runs_fast
 from zoo.blocks.int8.arithmetic import Edge, quantize
-from zoo.blocks.int8.codes import gated_codes
 from zoo.blocks.int8.layer import Int8Layer
 from zoo.blocks.int8.pool import Int8MaxPool
 from zoo.compress import compress
@@ -261,17 +261,30 @@ def test_weights_in_any_memory_order(how: dict) -> None:
     assert int((fast.int() - reference.int()).abs().max()) <= 1
 
 
-@given(st.integers(0, 255), st.floats(1e-3, 10), st.sampled_from([1e-3, 1.0, 1e4, 1e30]), st.integers(0, 2**31))
-def test_gated_codes_are_the_quantized_product(zero: int, scale: float, size: float, seed: int) -> None:
+@pytest.mark.parametrize("way", [codes._by_quantized_tensor, codes._by_lowest_bytes])
+@given(st.integers(0, 255), st.floats(1e-3, 10), st.sampled_from([1e-3, 1.0, 1e4]), st.integers(0, 2**31))
+def test_codes_are_the_reference_s(way: Any, zero: int, scale: float, size: float, seed: int) -> None:
+    """Of values and of gated ones, however many: ties alone may differ, by one."""
     generator = torch.Generator().manual_seed(seed)
-    x = size * torch.randn(2, 8, 5, 7, generator=generator).contiguous(memory_format=torch.channels_last)
-    gate = torch.rand(2, 8, 1, 1, generator=generator)
-    expected = quantize(x * gate, Edge(scale, zero))
-    codes = gated_codes(x.clone(memory_format=torch.preserve_format), gate, Edge(scale, zero))
-    assert codes.dtype == torch.uint8 and codes.is_contiguous(memory_format=torch.channels_last)
-    different = codes != expected  # ties alone
-    assert different.float().mean() < 0.05
-    assert int((codes.int() - expected.int()).abs().max()) <= 1
+    edge = Edge(scale, zero)
+    x = size * torch.randn(2, 3, 5, 7, generator=generator).contiguous(memory_format=torch.channels_last)
+    gate = 0.1 + torch.rand(2, 3, 1, 1, generator=generator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codes, "_quantizer", lambda: way)
+        found = codes.whole_codes(x, edge)
+        gated = codes.gated_codes(x.clone(memory_format=torch.preserve_format), gate, edge)
+        scaled = codes.scaled_codes(x, gate, zero)
+    pairs = ((found, x, edge), (gated, x * gate, edge), (scaled, x / gate, Edge(1.0, zero)))
+    for one, values, on in pairs:
+        expected = quantize(values, on)
+        assert one.dtype == torch.uint8 and one.is_contiguous(memory_format=torch.channels_last)
+        assert (one != expected).float().mean() < 0.05
+        assert int((one.int() - expected.int()).abs().max()) <= 1
+
+
+def test_codes_of_what_trains_do_not() -> None:
+    x = torch.randn(4, 4, requires_grad=True)
+    assert not codes.whole_codes(x, Edge(0.1, 3)).requires_grad
 
 
 def test_an_empty_batch_gives_an_empty_answer() -> None:

@@ -1,32 +1,58 @@
-"""Floats to codes, quicker than `arithmetic.quantize`."""
+"""Floats to codes, quicker than `arithmetic.quantize`: the same codes up to 2**31 steps from zero.
+
+Beyond that, where a network's answer means nothing any more, a code may be either end.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from zoo.blocks.int8 import arithmetic
 from zoo.blocks.int8.arithmetic import Edge
 
 _WHOLE = 2.0**23  # from here to twice this a float32 holds whole numbers only, in its lowest bits
 
 
-def gated_codes(x: Tensor, gate: Tensor, target: Edge) -> Tensor:
-    """`quantize(x * gate, target)` in half of the time; `x` is overwritten."""
-    start = x.new_full((), _WHOLE + target.zero)
-    return _lowest_bytes(torch.addcmul(start, x, gate, value=1.0 / target.scale, out=x))
-
-
 def whole_codes(x: Tensor, target: Edge) -> Tensor:
-    """`quantize(x, target)` in half of the time; float32 `x` stays."""
-    return _lowest_bytes(torch.add(x.new_full((), _WHOLE + target.zero), x, alpha=1.0 / target.scale))
+    """`quantize(x, target)`; float32 `x` stays."""
+    return _quantizer()(x, target.scale, target.zero)
+
+
+def gated_codes(x: Tensor, gate: Tensor, target: Edge) -> Tensor:
+    """`quantize(x * gate, target)`; `x` is overwritten."""
+    return _quantizer()(x.mul_(gate), target.scale, target.zero)
 
 
 def scaled_codes(x: Tensor, scale: Tensor, zero: int) -> Tensor:
     """The codes of `x / scale` around `zero`; float32 `x` stays."""
-    return _lowest_bytes(torch.addcdiv(x.new_full((), _WHOLE + zero), x, scale))
+    return _quantizer()(x / scale, 1.0, zero)
 
 
-def _lowest_bytes(sums: Tensor) -> Tensor:
-    """The sum has rounded, and a code is its float's lowest byte.
+@functools.cache
+def _quantizer() -> Callable[[Tensor, float, int], Tensor]:
+    """The quickest way there is. torch's own is three times as quick as any other operators, but announced to go."""
+    x = torch.linspace(-3.0, 70.0, 1001)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of that, once
+            right = torch.equal(_by_quantized_tensor(x, 0.25, 3), arithmetic.quantize(x, Edge(0.25, 3)))
+    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+        right = False
+    return _by_quantized_tensor if right else _by_lowest_bytes
 
-    torch converts floats to uint8 one at a time, whole numbers many at a time.
-    """
+
+def _by_quantized_tensor(x: Tensor, scale: float, zero: int) -> Tensor:
+    quantized = torch.quantize_per_tensor(x, scale, zero, torch.quint8)
+    # A view of its bytes: `int_repr` copies them one at a time.
+    codes = torch.empty(0, dtype=torch.uint8)
+    return codes.set_(quantized.untyped_storage(), 0, quantized.shape, quantized.stride())  # type: ignore[no-any-return]
+
+
+def _by_lowest_bytes(x: Tensor, scale: float, zero: int) -> Tensor:
+    """The sum rounds, and a code is its float's lowest byte: torch converts floats to uint8 one at a time, whole
+    numbers many at a time."""
+    sums = torch.add(x.new_full((), _WHOLE + zero), x, alpha=1.0 / scale)
     return sums.clamp_(_WHOLE, _WHOLE + 255).view(torch.int32).to(torch.uint8)

@@ -134,6 +134,19 @@ def linear(
     return convolution if on_map else product
 
 
+def linear_by_convolution(
+    weight: Tensor, scale: Tensor, bias: Tensor, source: Edge, target: Edge | None, activation: str
+) -> Call:
+    """`linear` for (N, C) codes as a 1x1 convolution of an image one pixel wide, which no height reorders."""
+    packed = PackedConv(weight[:, :, None, None], scale, bias, source=source, window=Window(), size=(1, 1))
+    call = packed.bind(target, activation)
+
+    def product(x: Tensor) -> Tensor:
+        return call(x.T[None, :, :, None]).permute(0, 2, 3, 1).flatten(0, 2)
+
+    return product
+
+
 def _written(target: Edge | None) -> tuple[float, int, torch.dtype]:
     return (1.0, 0, torch.float32) if target is None else (*target, torch.uint8)
 

@@ -13,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.int8 import arithmetic, onednn
-from zoo.blocks.int8.arithmetic import Edge, Window
+from zoo.blocks.int8.arithmetic import Edge
 from zoo.blocks.int8.codes import scaled_codes, whole_codes
 from zoo.blocks.int8.execution import plain, runs_fast
 from zoo.blocks.int8.layer import MAX_PACKS, Int8Layer, Int8Module
 
 CENTRE = Edge(1.0, 128)  # of a token's codes, before its own scale
-FEW = 8  # tokens up to which a convolution, for 1 or for 8, is quicker than a product where there is no VNNI
 
 
 class TokenLinear(Int8Layer):
@@ -42,46 +41,42 @@ class TokenLinear(Int8Layer):
             y = self._by_token(flat)
         else:
             codes = flat if flat.dtype == torch.uint8 else whole_codes(flat.float(), source)
-            y = self._packed(len(flat), source, target)(codes)
+            y = self._packed(source, target)(codes)
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def _by_token(self, x: Tensor) -> Tensor:
         x = x.float()
         scale = token_scale(x)
-        y = self._packed(len(x), None, None)(scaled_codes(x, scale, CENTRE.zero))
+        y = self._packed(None, None)(scaled_codes(x, scale, CENTRE.zero))
         return arithmetic.activate(torch.addcmul(self.bias, y, scale), self.activation)
 
-    def _packed(self, tokens: int, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
-        window = 0 if onednn.trusted() or tokens > FEW else 1 if tokens == 1 else FEW
-        key = ("tokens", window, source, target)
+    def _packed(self, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
+        key = ("tokens", source, target)
         call = self._calls.get(key)
         if call is None:
             with torch.inference_mode(False), torch.no_grad():
-                call = self._bind_tokens(window, source, target)
+                call = self._bind_tokens(source, target)
             while len(self._calls) >= MAX_PACKS:
                 self._calls.pop(next(iter(self._calls)), None)
             self._calls[key] = call
         return call
 
-    def _bind_tokens(self, window: int, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
+    def _bind_tokens(self, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
         edge, activation = (CENTRE, "none") if source is None else (source, self.activation)
         bias = torch.zeros_like(self.bias) if source is None else self.bias
         if int(self.weight.abs().max()) > onednn.widest_weight() or not onednn.has_post_op(activation):
             return self._in_floats(edge, bias, activation, target)
-        if not window:
-            return onednn.linear(self.weight, self.scale, bias, edge, target, activation)
-        windowed = activation in onednn.POST_OPS
-        weight = self.weight[:, :, None, None].contiguous()
-        packed = onednn.PackedConv(weight, self.scale, bias, source=edge, window=Window(), size=(1, window))
-        call = packed.bind(target if windowed else None, activation if windowed else "none")
+        tensors = (self.weight, self.scale, bias)
+        if onednn.trusted():
+            return onednn.linear(*tensors, edge, target, activation)
+        # Without VNNI oneDNN's convolutions are quicker than its products, even where the activation is not in them:
+        # by a seventh, for one token two or three times.
+        if activation in onednn.POST_OPS:
+            return onednn.linear_by_convolution(*tensors, edge, target, activation)
+        before, form = onednn.linear_by_convolution(*tensors, edge, None, "none"), onednn.GELUS[activation]
 
         def product(codes: Tensor) -> Tensor:
-            tokens = len(codes)
-            codes = codes if tokens == window else F.pad(codes, (0, 0, 0, window - tokens))
-            y = call(codes[None, None].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)[0, 0, :tokens]
-            if windowed:
-                return y
-            y = arithmetic.activate(y, activation)
+            y = torch.ops.aten.gelu_(before(codes), approximate=form)  # memory for a second one costs more than itself
             return y if target is None else whole_codes(y, target)
 
         return product
