@@ -14,10 +14,12 @@ import pytest
 import torch
 import torch.nn as nn
 
+import zoo
 from networks import gated, pictures, small
 from zoo import registry
 from zoo.blocks import flat
-from zoo.blocks.int8 import onednn, reference_execution
+from zoo.blocks.int8 import arithmetic, onednn, reference_execution
+from zoo.blocks.int8.arithmetic import Edge
 from zoo.blocks.int8.layer import Int8Layer
 from zoo.build import Model
 from zoo.compress import compress
@@ -45,6 +47,41 @@ def test_the_flat_list_is_the_rows(name: str) -> None:
             expected = row_by_row(model, x)
             assert torch.equal(model(x), expected)
             assert torch.equal(model(x.contiguous(memory_format=torch.channels_last)), expected)
+
+
+@pytest.mark.parametrize("form", ["int8", "fused"])
+def test_a_large_batch_goes_through_in_parts(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nobody can tell, but by its memory."""
+    model = integer("resnet20") if form == "int8" else zoo.fuse(small("resnet20"))
+    x = torch.randn(7, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    last, seen = list(model.children())[-1], []
+    with torch.inference_mode():
+        whole = model(x)
+        monkeypatch.setattr(flat, "PART", 2 * 32 * 32 // torch.get_num_threads())
+        monkeypatch.setattr(last, "bind", lambda x: lambda y: seen.append(len(y)) or last(y), raising=False)
+        flat.changed()
+        in_parts = model(x)
+        assert seen and max(seen) < 7 and sum(seen) == 7
+        seen.clear()
+        handle = last.register_forward_hook(lambda module, given, y: seen.append(len(y)))
+        hooked = model(x)
+        handle.remove()
+    assert seen == [7]
+    for found in (in_parts, hooked):
+        torch.testing.assert_close(found, whole, rtol=1e-5, atol=0 if form == "int8" else 1e-5)
+    single = model(torch.randn(1, 3, 320, 320))  # larger than a part by itself
+    assert single.shape == (1, 10)
+
+
+def test_what_trains_keeps_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch norm looks at all of it."""
+    model = small("resnet20")
+    x = torch.randn(4, 3, 32, 32)
+    expected = model.train()(x)
+    monkeypatch.setattr(flat, "PART", 1)
+    torch.testing.assert_close(model(x), expected)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(x), row_by_row(model, x))
 
 
 def test_the_input_stays_as_it_is() -> None:
@@ -168,7 +205,8 @@ def test_wide_weights_warn_once_and_run_the_reference(monkeypatch) -> None:
 OLD_PROCESSOR = """
 import sys, warnings
 import torch, zoo
-from zoo.blocks.int8 import onednn, reference_execution
+from zoo.blocks.int8 import arithmetic, onednn, reference_execution
+from zoo.blocks.int8.arithmetic import Edge
 warnings.simplefilter("ignore")
 assert onednn.widest_weight() == onednn.REDUCED, onednn.widest_weight()
 pictures = zoo.samples("cifar10", "train").images
@@ -193,3 +231,25 @@ def test_an_older_processor_answers_right() -> None:
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", OLD_PROCESSOR], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "right", done.stderr
+
+
+@pytest.mark.skipif(not onednn.widest_weight(), reason="a torch without the operators")
+@pytest.mark.parametrize("target", [None, Edge(4.0, 100)])
+@pytest.mark.parametrize("zero", [0, 128])
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_a_product_is_a_convolution(activation: str, zero: int, target: Edge | None) -> None:
+    """Of one column of pixels, packed once for every number of them."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-63, 64, (70, 48), generator=generator).to(torch.int8)
+    scale, bias = torch.full((70,), 0.01), torch.linspace(-5, 5, 70)
+    settings = (weight, scale, bias, Edge(0.05, zero), target, activation)
+    convolve = onednn.linear_by_convolution(*settings)
+    for tokens in (1, 5, 64):
+        codes = torch.randint(0, 256, (tokens, 48), dtype=torch.uint8, generator=generator)
+        expected = arithmetic.activate(arithmetic.multiply(codes, settings[3], weight, scale, bias), activation)
+        found = convolve(codes)
+        assert found.shape == (tokens, 70) and found.is_contiguous()
+        if target is None:
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        else:
+            assert int((found.int() - arithmetic.quantize(expected, target).int()).abs().max()) <= 1

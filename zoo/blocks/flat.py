@@ -3,6 +3,9 @@
 On small maps the calls between operators cost as much as the operators: a module's own call, looking up what is packed
 for a size, reading attributes. A module that has `bind(x)` gives one function for inputs like `x`, in which all of that
 is done; one without it is called as it is.
+
+A large batch goes through such a list in parts: memory for maps of more than 32 MB comes from the system anew at every
+call, which can cost as much as the network, and smaller ones stay in the caches.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ from zoo.blocks.int8.execution import forced
 Step = Callable[[Tensor], Tensor]
 
 MAX_SIZES = 8  # lists kept ready
+PART = 200_704  # pixels of input a thread in one part: four pictures of 224 x 224
 
 _changes = 0
 
@@ -39,6 +43,12 @@ class FlatCalls:
         watched = torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks
         if watched or forced() or x.requires_grad or not x.numel():
             return _one_by_one(modules, x)
+        parts = _parts(modules, x)
+        if parts > 1:
+            return torch.cat([self._in_one(modules, part) for part in x.chunk(parts)])
+        return self._in_one(modules, x)
+
+    def _in_one(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         key = (x.shape[2:], x.dtype, x.device, torch.is_grad_enabled())
         found = self._lists.get(key)
         if found is None or found[0] != _changes or found[1] != modules:
@@ -64,9 +74,24 @@ class FlatCalls:
 
 def bound(module: nn.Module, x: Tensor) -> Step:
     """The module as a function of inputs like `x`."""
-    if not hasattr(module, "bind") or any(m._forward_hooks or m._forward_pre_hooks for m in module.modules()):
+    if not hasattr(module, "bind") or _watched(module):
         return module
     return module.bind(x)  # type: ignore[operator]
+
+
+def _watched(module: nn.Module) -> bool:
+    return any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())
+
+
+def _parts(modules: Sequence[nn.Module], x: Tensor) -> int:
+    """How many parts to make of the batch: one for what trains, is not prepared for inference or has hooks, which see
+    the whole batch."""
+    if x.dim() != 4 or x.device.type != "cpu":
+        return 1
+    parts = -(-x.shape[0] * x.shape[2] * x.shape[3] // (PART * torch.get_num_threads()))
+    if parts <= 1 or not any(hasattr(m, "bind") for m in modules) or any(m.training or _watched(m) for m in modules):
+        return 1
+    return min(parts, x.shape[0])
 
 
 def _one_by_one(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
