@@ -48,7 +48,7 @@ class TokenLinear(Int8Layer):
         x = x.float()
         scale = token_scale(x)
         y = self._packed(None, None)(scaled_codes(x, scale, CENTRE.zero))
-        return arithmetic.activate(torch.addcmul(self.bias, y, scale), self.activation)
+        return _activate_(torch.addcmul(self.bias, y, scale, out=y), self.activation)
 
     def _packed(self, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
         key = ("tokens", source, target)
@@ -73,10 +73,10 @@ class TokenLinear(Int8Layer):
         # by a seventh, for one token two or three times.
         if activation in onednn.POST_OPS:
             return onednn.linear_by_convolution(*tensors, edge, target, activation)
-        before, form = onednn.linear_by_convolution(*tensors, edge, None, "none"), onednn.GELUS[activation]
+        before = onednn.linear_by_convolution(*tensors, edge, None, "none")
 
         def product(codes: Tensor) -> Tensor:
-            y = torch.ops.aten.gelu_(before(codes), approximate=form)  # memory for a second one costs more than itself
+            y = _activate_(before(codes), activation)
             return y if target is None else whole_codes(y, target)
 
         return product
@@ -103,6 +103,12 @@ class TokenLinear(Int8Layer):
             return numerics.multiply_floats(numerics.dequantize(codes, source), self.weight, self.scale, None)
         y = arithmetic.activate(numerics.multiply(codes, source, self.weight, self.scale, self.bias), self.activation)
         return y if target is None else numerics.quantize(y, target)
+
+
+def _activate_(x: Tensor, activation: str) -> Tensor:
+    """`arithmetic.activate`, in place where it is a GELU: memory for a second `x` costs more than itself."""
+    form = onednn.GELUS.get(activation)
+    return arithmetic.activate(x, activation) if form is None else torch.ops.aten.gelu_(x, approximate=form)  # type: ignore[no-any-return]
 
 
 class TokenTable(TokenLinear):
