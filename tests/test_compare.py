@@ -1,9 +1,9 @@
 """Side by side: the table and what is in it."""
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -115,11 +115,20 @@ def test_peak_memory_is_taken_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch
     assert none is None
 
 
-def test_a_turn_warms_up() -> None:
+def test_a_turn_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """For 10 ms, so that threads that slept are awake when a call counts."""
-    began: list[float] = []
-    measure.median_times([lambda x: began.append(time.perf_counter())], [None], seconds=0, rounds=(1, 1))  # type: ignore[arg-type, list-item]
-    assert began[-1] - began[3] >= 0.01  # behind the three calls before all turns
+    now, began = [0.0], []
+
+    def takes_3_ms(x: object) -> None:
+        began.append(now[0])
+        now[0] += 0.003
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
+    monkeypatch.setattr(measure, "time", clock)
+    times, rounds = measure.median_times([takes_3_ms], [None], seconds=0, rounds=(1, 1))  # type: ignore[list-item]
+    assert rounds == 1 and times == [pytest.approx(0.003)]
+    warm = began[3:-1]  # behind the three calls before all turns, and before the one that counts
+    assert len(warm) == 4 and began[-1] - warm[0] > 0.01
 
 
 def test_times_are_interleaved_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
