@@ -287,3 +287,9 @@ def test_what_does_not_fit_is_refused(how: dict, said: str) -> None:
         TransformerBlock(dim=32, heads=4, mlp_dim=64, norm="batch")
     with pytest.raises(ValueError, match="activation"):
         TransformerBlock(dim=32, heads=4, mlp_dim=64, activation="tanh")
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(0, 0), (5, 0), (4, -2), (4, 3)])
+def test_heads_that_do_not_divide(heads: int, kv_heads: int) -> None:
+    with pytest.raises(ValueError, match="do not divide"):
+        Attention(dim=32, heads=heads, kv_heads=kv_heads)

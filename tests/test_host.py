@@ -32,7 +32,10 @@ def test_what_it_says(machine: str, flags: str, wide: str, narrow: str, tmp_path
         int8 = compress(model, "int8", calibration=pictures(model), reduce_range=reduce_range)
         zoo.save(int8, tmp_path / f"{reduce_range}")
         assert expected in zoo.info(tmp_path / f"{reduce_range}").execution
-    assert zoo.info("mobilenet").execution == ""
+    assert zoo.info("mobilenet").execution == "" == zoo.info("bert-base-uncased").execution
+    assert wide in zoo.info("resnet50.a1_in1k-int8").execution
+    said = zoo.info("bert-base-uncased-int8").execution  # of texts ExecuTorch runs one length alone
+    assert wide.replace("executorch", "onnxruntime") in said and "executorch" not in said
     assert wide in repr(zoo.info("mobilenet-int8"))
 
 

@@ -85,6 +85,20 @@ def test_a_near_miss_names_its_neighbour(text: str, near: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("bert-base-uncased-int8", "bert_base_uncased-int8"),
+        ("vit-base-patch16-224", "vit_base_patch16_224"),
+        ("deit-tiny-distilled-patch16-224", "deit_tiny_distilled_patch16_224"),
+        ("deit-tiny-distilled-patch16-224-pruned-int8", "deit_tiny_distilled_patch16_224-pruned-int8"),
+        ("all-MiniLM-L6-v2-int8", "all_minilm_l6_v2-int8"),
+    ],
+)
+def test_the_hubs_own_spelling(text: str, means: str) -> None:
+    assert str(registry.resolve(text)) == means
+
+
+@pytest.mark.parametrize(
     ("text", "right"),
     [
         ("MobileNet", "mobilenet"),

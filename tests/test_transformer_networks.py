@@ -9,8 +9,10 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+import zoo
 from zoo.blocks import PatchEmbedding, TokenEmbedding, TransformerBlock
 from zoo.blocks.kv_cache import KVCache
+from zoo.factory import with_classes
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -63,6 +65,15 @@ def test_vit_and_deit(name: str, prefix: int) -> None:
              theirs.forward_features(x))  # fmt: skip
     with pytest.raises(ValueError, match="no patch"):
         embedding(torch.zeros(1, 3, 15, 40))
+
+
+@torch.inference_mode()
+def test_features_of_two_prefix_tokens() -> None:
+    theirs = livelier(timm.create_model("deit_tiny_distilled_patch16_224", num_classes=0))
+    headed = timm.create_model("deit_tiny_distilled_patch16_224", dynamic_img_size=True).eval()
+    headed.load_state_dict(theirs.state_dict(), strict=False)
+    x = torch.randn(2, 3, 224, 224)
+    same(with_classes(zoo.adopt(headed), 0)(x), theirs(x))
 
 
 BERT_BLOCK = {

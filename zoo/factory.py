@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo import kinds, listing, registry
 from zoo.naming import Name, UnknownName
-from zoo.spec import ModelSpec, SpecError, TextInput
+from zoo.spec import Block, ModelSpec, SpecError, TextInput
 from zoo.weights import published
 from zoo.weights.manifest import Entry
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from zoo.features import Features
 
 CLASSIFIERS = ("classifier", "pair_classifier")
-LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
 
 
 def pull(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
@@ -160,11 +159,24 @@ def with_classes(model: Model, num_classes: int) -> Model:
         from zoo.text.heads import with_outputs
 
         return with_outputs(model, num_classes)
+    if num_classes == 0 and head.kind == "pair_classifier":
+        return _pooled_pair(model)
     if num_classes == 0:
         return upto(model, trunk[-1].name) if trunk and head.kind in CLASSIFIERS else model
     if head.kind not in CLASSIFIERS:
         raise ValueError(f"{model.spec.name} ends in a {head.kind}, not in a classifier, so it takes no num_classes.")
     return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
+
+
+def _pooled_pair(model: Model) -> Model:
+    """A network of two prefix tokens without its classifiers: the mean of both, which their mean answer is made of."""
+    from zoo.build import describe, from_state
+
+    spec = model.spec.replace(rows=(*model.spec.rows[:-1], Block("token_pool", "pool", pool="pair")))
+    state = model.state_dict()
+    made = describe(from_state(spec, {key: state[key] for key in kinds.model_state(spec)}), model)
+    made.labels = ()
+    return made
 
 
 def _of_spec(
@@ -186,6 +198,10 @@ def _fresh(name: Name, num_classes: int | None, device: str | None) -> Model:
     from zoo.build import build
 
     if name.passes:
+        from zoo.compress import distill
+
+        if "distilled" in name.passes:
+            distill.refuse(name.arch)
         raise ValueError(
             f"A compressed network comes from weights, so {str(name)!r} has no fresh ones: build {name.arch!r} with "
             f'weights=None, train it, then call zoo.compress(model, "{"-".join(name.passes)}").'
@@ -289,49 +305,11 @@ def _revised(weights: str | os.PathLike[str] | None, revision: str | None) -> An
 
 def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Path | None) -> Model:
     from zoo.weights.file import load
+    from zoo.weights.holds import check_holds
 
     model = load(weights, cache_dir=cache_dir)
-    where, found = os.fspath(weights), model.spec
-    if found.name != name.arch and "distilled" not in name.passes:
-        raise ValueError(f"{where} holds a {found.name}, not a {name.arch}; zoo.load(...) reads it as it is.")
-    if any(row.precision == "qat" for row in found):
-        raise ValueError(
-            f"{where} holds a {found.name} in quantization-aware training: zoo.load(...) reads it, and "
-            'zoo.compress(model, "int8") makes a finished network of it.'
-        )
-    int8 = any(row.precision.startswith("int8") for row in found)
-    if int8 != ("int8" in name.passes):
-        right = Name(name.arch, name.tag, tuple(p for p in name.passes if p != "int8") + (("int8",) if int8 else ()))
-        raise ValueError(f"{where} holds {'int8' if int8 else 'float32'} weights: that is {right}, not {name}.")
-    dense = _dense(found)
-    if not {"distilled", "pruned"} & set(name.passes) and dense and _widths(found) != _widths(dense):
-        raise ValueError(f"{where} holds a {name.arch} of other widths: a pruned one is named {name.arch}-pruned.")
-    if "pruned" in name.passes and dense and kinds.cost(found).parameters >= kinds.cost(dense).parameters:
-        raise ValueError(f"{where} holds a {found.name} of full width; nothing is pruned there, so it is no {name}.")
-    if "sparse" in name.passes and (zeros := share_of_zeros(model)) < LEAST_SPARSITY:
-        raise ValueError(
-            f"{where} holds weights of which {zeros:.1%} are zero; that is not sparse, so it is no {name}."
-        )
+    check_holds(model, name, os.fspath(weights))
     return model
-
-
-def _dense(found: ModelSpec) -> ModelSpec | None:
-    """The registered network of the spec's name, up to the same row, with as many classes; None where there is none."""
-    if found.name not in registry.MODELS:
-        return None
-    last = found.rows[-1]
-    dense = registry.spec(found.name, last.args.get("num_classes"))
-    return dense.upto(last.name) if last.name in [row.name for row in dense] else dense
-
-
-def share_of_zeros(model: Model) -> float:
-    """Of the weights of convolutions and linear layers."""
-    weights = [tensor for key, tensor in model.state_dict().items() if key.endswith(".weight") and tensor.dim() >= 2]
-    return sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
-
-
-def _widths(spec: ModelSpec) -> list[tuple[str, str, dict[str, int]]]:
-    return [(row.kind, row.name, kinds.layer_widths(row)) for row in spec]
 
 
 def _check_options(

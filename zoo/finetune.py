@@ -15,7 +15,6 @@ from zoo.build import Model
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
 from zoo.compress.sparsify import Sparsifier
-from zoo.factory import share_of_zeros
 from zoo.train.images import normalize
 from zoo.train.loop import accuracy, fit
 from zoo.train.pictures import Pictures
@@ -23,6 +22,7 @@ from zoo.train.recipe import Recipe
 from zoo.train.record import Record
 from zoo.train.teachers import Ensemble
 from zoo.weights.file import save
+from zoo.weights.holds import share_of_zeros
 
 CALIBRATION = 512  # training pictures that edges are ranged on
 

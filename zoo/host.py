@@ -8,13 +8,15 @@ from pathlib import Path
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def int8_execution(seven_bits: bool) -> str:
-    """How torch runs an int8 network here, and what to do where that is slow; empty where the system does not tell.
+def int8_execution(seven_bits: bool, texts: bool = False) -> str:
+    """How torch runs an int8 network, of `texts` or of pictures, here, and what to do where that is slow.
 
-    torch itself tries its operators at first use (`zoo.blocks.int8.onednn`), and that verdict is what counts.
+    Empty where the system does not tell. torch itself tries its operators at first use (`zoo.blocks.int8.onednn`), and
+    that verdict is what counts.
     """
+    other = f'runtime="{"onnxruntime" if texts else "executorch"}"'
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        return f'floats, no integer operators on {platform.machine()}: use runtime="executorch" or another'
+        return f"floats, no integer operators on {platform.machine()}: use {other} or another"
     try:
         flags = set(_CPUINFO.read_text(encoding="utf-8").split("flags", 1)[1].split("\n", 1)[0].split())
     except (OSError, IndexError):
@@ -23,7 +25,4 @@ def int8_execution(seven_bits: bool) -> str:
         return "integer operators (VNNI)"
     if seven_bits and "avx2" in flags:
         return "integer operators (7-bit weights, AVX2)"
-    return (
-        'floats here, about as fast as float32, for want of VNNI: use runtime="executorch", or compress with '
-        "reduce_range"
-    )
+    return f"floats here, about as fast as float32, for want of VNNI: use {other}, or compress with reduce_range"

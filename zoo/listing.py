@@ -301,6 +301,7 @@ def _info_of_published(name: Name, asked: str, known: Published) -> Info:
     return replace(
         _info(str(name), asked, spec, purpose=f"{how}: {purpose(spec)}", shipped=False),
         variant=name.variant,
+        execution=host.int8_execution(False, isinstance(spec.input, TextInput)) if "int8" in name.passes else "",
         licence=own.licence,
         teacher=own.teacher,
         source=f"hf-hub:{own.repo}" + (f"@{own.revision}" if own.revision else ""),
@@ -347,7 +348,8 @@ def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:
     if not any(row.precision.startswith("int8") for row in spec):
         return ""
     passes = made.get("passes")  # whatever a stranger's file holds
-    return host.int8_execution(isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items())
+    seven_bits = isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items()
+    return host.int8_execution(seven_bits, isinstance(spec.input, TextInput))
 
 
 def _last(passes: list[Any]) -> Mapping[str, Any]:

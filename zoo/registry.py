@@ -72,7 +72,7 @@ ALIASES: dict[str, str] = {
     **{
         arch.replace("_", "-"): arch
         for arch, target in MODELS.items()
-        if target.startswith(("zoo.models.bert:", "zoo.models.gpt:")) and "_" in arch
+        if target.startswith(("zoo.models.bert:", "zoo.models.gpt:", "zoo.models.vit:")) and "_" in arch
     },
     **_HUB_SPELLINGS,
     "mobilenet": "mobilenetv2_cifar.cifar10",

@@ -96,6 +96,20 @@ def test_int8_is_near_float_in_both_executions(name: str, dynamic: bool, reduce_
     assert precisions == {"int8_dynamic" if dynamic else "int8"}
 
 
+@pytest.mark.parametrize("reduce_range", [False, True])
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("name", EACH_TRANSFORMER)
+def test_int8_answers_where_gradients_are_on(name: str, dynamic: bool, reduce_range: bool) -> None:
+    """As a first user calls it: the float rows around integer ones have parameters that could learn."""
+    model = small(name)
+    options: dict[str, Any] = {"dynamic": True} if dynamic else {"calibration": calibration_of(model)}
+    int8 = compress(model, "int8", reduce_range=reduce_range, **options)
+    given = inputs(model)
+    with torch.inference_mode():
+        expected = answer(int8, given)
+    torch.testing.assert_close(answer(int8, given), expected)
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 @torch.inference_mode()
 def test_one_block_agrees_with_the_reference(dynamic: bool) -> None:
@@ -132,6 +146,9 @@ def test_what_does_not_fit_is_said() -> None:
     text, picture = small("bert_base_uncased"), small("vit_tiny_patch16_224")
     with pytest.raises(ValueError, match="takes no calibration="):
         compress(text, "int8", dynamic=True, calibration=calibration_of(text))
+    for unused in ({"observer": "minmax"}, {"correct_bias": False}):
+        with pytest.raises(ValueError, match="are for calibrated int8"):
+            compress(text, "int8", **unused)
     with pytest.raises(ValueError, match="needs calibration="):
         compress(picture, "int8")
     with pytest.raises(ValueError, match="has no rows that range"):

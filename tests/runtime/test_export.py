@@ -92,3 +92,22 @@ def test_bad_requests_are_one_clear_error(tmp_path) -> None:
     with pytest.raises(FileError, match="folder"):
         zoo.export(model, tmp_path / "a" / "m.onnx")
     assert [one.name for one in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_a_target_that_cannot_be_written(kind: str, tmp_path: Path) -> None:
+    model = small("resnet20")
+    (tmp_path / f"taken{SUFFIXES[kind]}").mkdir()
+    for name in ("taken", "x" * 300):
+        with pytest.raises(FileError, match="cannot be written"):
+            zoo.export(model, tmp_path / f"{name}{SUFFIXES[kind]}")
+    assert [one.name for one in tmp_path.iterdir()] == [f"taken{SUFFIXES[kind]}"]
+
+
+@pytest.mark.parametrize("taken", ["m.xml", "m.bin"])
+def test_half_of_a_pair_takes_no_place(taken: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / taken).mkdir()
+    with pytest.raises(FileError, match="cannot be written"):
+        zoo.export(small("resnet20"), tmp_path / "m.xml")
+    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".xml"] == [taken] * (taken == "m.xml")

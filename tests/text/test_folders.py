@@ -150,6 +150,7 @@ def test_sentence_embeddings_where_the_folder_has_pooling(tmp_path: Path) -> Non
         ("llama", {"attention_bias": True}, "attention_bias: 'True'"),
         ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "scaled by 'yarn'"),
         ("llama", {"num_key_value_heads": 3}, "."),
+        ("gpt2", {"architectures": ["GPT2ForSequenceClassification"]}, "GPT2ForSequenceClassification"),
     ],
 )
 def test_what_the_zoo_has_not_is_refused(name: str, changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -171,9 +172,29 @@ def test_wrong_input_says_what_to_do(tmp_path: Path) -> None:
             model(wrong)
     with pytest.raises(ValueError, match="tokens 0 to 98, not 3 to 99"):
         model(torch.tensor([[3, 99]]))
-    with pytest.raises(ValueError, match="attention_mask"):
-        model(ids, mask[:2])
-    with pytest.raises(ValueError, match="token_type_ids"):
-        model(ids, mask, mask[:, :3])
+    for wrong in (mask[:2], mask[:, :5], torch.ones(3, 18)):
+        with pytest.raises(ValueError, match="attention_mask"):
+            model(ids, wrong)
+    for wrong in (mask[:, :3], mask.float()):
+        with pytest.raises(ValueError, match="token_type_ids"):
+            model(ids, mask, wrong)
+    with pytest.raises(ValueError, match="token types 0 to 1, not 0 to 7"):
+        model(ids, mask, 7 * mask)
     with pytest.raises(ValueError, match="cut the text"):
         model(torch.ones(1, 41, dtype=torch.long))
+
+
+@torch.inference_mode()
+def test_a_decoder_without_its_head_invents_none(tmp_path: Path) -> None:
+    theirs = library.make("llama")
+    theirs.model.save_pretrained(tmp_path)
+    ours = zoo.load(tmp_path)
+    ids, mask = padded(0)
+    same(ours(ids).last_hidden_state, theirs.model(ids).last_hidden_state, 1e-4)
+    assert ours(ids).logits is None
+    with pytest.raises(ValueError, match="continues no texts"):
+        ours.generate(ids, mask)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(FileError, match=r"lm_head\.weight is missing"):
+        zoo.load(tmp_path)

@@ -85,6 +85,26 @@ def test_streaming_gives_the_same_tokens(tmp_path: Path) -> None:
     assert torch.equal(torch.stack(steps, 1), ours.generate(ids, max_new_tokens=8, stop_tokens=())[:, 5:])
 
 
+def test_between_two_tokens_the_mode_is_the_callers(tmp_path: Path) -> None:
+    _, ours = both("gpt2", tmp_path)
+    one, other = (ours.stream(torch.randint(0, 97, (1, 5)), stop_tokens=()) for _ in range(2))
+    next(one), next(other)
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
+    one.close()
+    with torch.inference_mode():
+        next(other)
+    other.close()
+    assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-3])
+def test_the_lowest_temperatures_are_greedy(temperature: float, tmp_path: Path) -> None:
+    _, ours = both("gpt2", tmp_path)
+    ids = torch.randint(0, 97, (2, 5))
+    options = {"max_new_tokens": 5, "stop_tokens": ()}
+    assert torch.equal(ours.generate(ids, temperature=temperature, **options), ours.generate(ids, **options))
+
+
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"), [(0.7, 0, 1.0), (1.3, 5, 1.0), (1.0, 0, 0.6), (0.8, 7, 0.9)]
 )
@@ -120,6 +140,11 @@ def test_it_stops_where_there_are_no_more_positions(tmp_path: Path) -> None:
         ({"temperature": -0.1}, "temperature"),
         ({"top_k": -2}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
+        ({"max_new_tokens": True}, "max_new_tokens"),
+        ({"temperature": "1"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": None}, "top_p"),
+        ({"stop_tokens": 5}, "stop_tokens"),
         ({"attention_mask": torch.zeros(1, 5)}, "keeps a token of each"),
     ],
 )
@@ -127,8 +152,12 @@ def test_options_out_of_bounds(options: dict[str, Any], said: str, tmp_path: Pat
     _, ours = both("gpt2", tmp_path)
     with pytest.raises(ValueError, match=said):
         ours.generate(torch.randint(0, 97, (1, 5)), **options)
+    with pytest.raises(ValueError, match=said):  # at once, not at its first token
+        ours.stream(torch.randint(0, 97, (1, 5)), **options)
+    full = torch.randint(0, 97, (1, 64))
     with pytest.raises(ValueError, match="the prompt has 64"):
-        ours.generate(torch.randint(0, 97, (1, 64)))
+        ours.generate(full)
+    assert torch.equal(ours.generate(full, max_new_tokens=0), full)
 
 
 def test_an_encoder_continues_no_texts(tmp_path: Path) -> None:

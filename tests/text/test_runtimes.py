@@ -95,5 +95,28 @@ def test_files_are_checked_before_they_count(form: str, suffix: str, tmp_path: P
 def test_wrong_input_is_refused_before_the_runtime_sees_it(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     fast = zoo.to_runtime(small("bert_base_uncased"), "onnxruntime", cache_dir=tmp_path)
-    with pytest.raises(ValueError, match=r"zoo\.preprocess"):
-        fast(torch.zeros(1, 3))
+    ids = torch.ones(1, 5, dtype=torch.long)
+    fast(ids)  # what comes later is not compared with the network
+    for wrong, said in (
+        ((torch.zeros(1, 3),), r"zoo\.preprocess"),
+        ((torch.ones(1, 600, dtype=torch.long),), "cut the text"),
+        ((ids, ids[:, :3]), "attention_mask"),
+        ((ids, ids, 7 * ids), "token types"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            fast(*wrong)
+    with pytest.raises(ValueError, match="continues no texts"):
+        fast.generate(ids, max_new_tokens=4, temperature=0.5)
+
+
+def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    pytest.importorskip("openvino")
+    from tokenizers import Tokenizer, models
+
+    model = small("all_minilm_l6_v2")
+    model.tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "cat": 1}, unk_token="[UNK]")).to_str()
+    fast = zoo.to_runtime(model, "openvino", cache_dir=tmp_path)
+    given = zoo.preprocess(fast)(["cat"])
+    with torch.inference_mode():
+        assert near(fast(**given).sentence_embedding, model(**given).sentence_embedding) > 0.9999

@@ -49,6 +49,31 @@ def test_generate_and_predict(folder: Path) -> None:
     assert refused.exit_code == 2 and "no classes of texts" in refused.output
 
 
+def test_a_prompt_is_never_cut(folder: Path) -> None:
+    model = zoo.load(folder)
+    long = "the cat " * 35
+    if model.spec.task == "text-generation":
+        with pytest.raises(ValueError, match="64 tokens, not for 70"):
+            model.generate(**zoo.preprocess(model)(long))
+        said = CliRunner().invoke(app, ["generate", str(folder), "--prompt", long])
+        assert said.exit_code == 2 and "the cat" not in said.stdout
+        said = CliRunner().invoke(app, ["generate", str(folder), "--prompt", "the cat", "--temperature", "-1"])
+        assert said.exit_code == 2 and "the cat" not in said.stdout
+    else:
+        assert zoo.preprocess(model)(long)["input_ids"].shape == (1, model.spec.texts.length)
+
+
+def test_static_int8_of_a_file_of_texts(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("the cat sat\n\na dog\n")
+    out = tmp_path / "int8"
+    asked = ["compress", str(folder), "int8", "--out", str(out), "--calibration"]
+    assert CliRunner().invoke(app, [*asked, str(tmp_path / "texts.txt")]).exit_code == 0
+    assert {row.precision for row in zoo.load(out).spec if row.kind == "transformer_block"} == {"int8"}
+    for wrong in (tmp_path, tmp_path / "missing.txt"):
+        said = CliRunner().invoke(app, [*asked, str(wrong)])
+        assert said.exit_code == 2 and "one a line" in said.output.replace("\n", " ")
+
+
 def test_a_network_of_pictures_generates_no_text() -> None:
     done = CliRunner().invoke(app, ["generate", "mobilenet", "--prompt", "x"])
     assert done.exit_code == 2 and "takes pictures" in done.output

@@ -50,6 +50,8 @@ class Attention(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if heads < 1 or (not head_dim and dim % heads):
+            raise ValueError(f"{dim} channels do not divide among {heads} heads; head_dim= gives them a width.")
         head_dim, kv_heads = head_dim or dim // heads, kv_heads or heads
         _check(dim, heads, head_dim, kv_heads, attention, window, positions)
         self.heads, self.head_dim, self.kv_heads = heads, head_dim, kv_heads
@@ -110,7 +112,7 @@ def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, w
         raise ValueError(
             f"attention is one of {ATTENTIONS} and positions one of {POSITIONS}, not {attention!r} and {positions!r}."
         )
-    if head_dim < 1 or heads % kv_heads:
+    if head_dim < 1 or kv_heads < 1 or heads % kv_heads:
         raise ValueError(f"{dim} channels and {kv_heads} key-value heads do not divide among {heads} heads.")
     if (attention == "sliding") != (window > 0):
         raise ValueError(f"A window of tokens, above 0, belongs to attention='sliding', not {window} to {attention!r}.")

@@ -14,7 +14,7 @@ from zoo.blocks.embedding import TokenEmbedding
 from zoo.blocks.linear import Linear
 from zoo.blocks.transformer import make_norm
 
-POOLS = ("first", "mean")
+POOLS = ("first", "pair", "mean")
 
 
 class TokenNorm(nn.Module):
@@ -32,8 +32,8 @@ class TokenNorm(nn.Module):
 class TokenPool(nn.Module):
     """One vector a text or picture: (B, N, D) to (B, D).
 
-    "first" takes the first token; "mean" averages those that `mask` (B, N) keeps, as sentence
-    embeddings do (Reimers and Gurevych, 2019), which `normalize` brings to length 1.
+    "first" takes the first token; "pair" averages the first two (DeiT's: Touvron et al., 2021); "mean" those that
+    `mask` (B, N) keeps, as sentence embeddings do (Reimers and Gurevych, 2019), which `normalize` brings to length 1.
     """
 
     context = ("mask",)
@@ -50,6 +50,8 @@ class TokenPool(nn.Module):
     def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
         if self.pool == "first":
             y = x[:, 0]
+        elif self.pool == "pair":
+            y = x[:, :2].mean(1)
         elif mask is None:
             y = x.mean(1)
         else:

@@ -65,6 +65,20 @@ def open_model(name: str) -> Model:
     return open_model(name)
 
 
+def texts_in(paths: list[Path]) -> list[str]:
+    """The lines of text files, without empty ones."""
+    found: list[str] = []
+    for path in paths:
+        try:
+            found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ValueError(f"{path}: texts come from text files, one a line: {reason}.") from None
+    if not found:
+        raise ValueError(f"{', '.join(map(str, paths))}: there is no line of text.")
+    return found
+
+
 def pictures_in(paths: list[Path]) -> list[Path]:
     """The files themselves, and every picture inside of the folders."""
     from zoo.labelled import SUFFIXES

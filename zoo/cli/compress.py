@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, NameArgument, err, open_model, out, pictures_in, print_json, remark
+from zoo.cli.common import JsonOption, NameArgument, err, open_model, out, pictures_in, print_json, remark, texts_in
+from zoo.spec import TextInput
 
 if TYPE_CHECKING:
     from zoo.build import Model
@@ -19,7 +20,8 @@ def run(
     passes: Annotated[str, typer.Argument(help="pruned, sparse, int8, or several: pruned-int8.")],
     folder: Annotated[Path, typer.Option("--out", help="Where to save the new network.")],
     calibration: Annotated[
-        list[Path] | None, typer.Option(help="Pictures, or folders of them, for int8; may be given again.")
+        list[Path] | None,
+        typer.Option(help="For int8: pictures, folders of them, or text files of a text a line; may be given again."),
     ] = None,
     macs: Annotated[float | None, typer.Option(help="pruned: share of the multiply-accumulates to keep.")] = None,
     sparsity: Annotated[float | None, typer.Option(help="sparse: share of the weights to set to zero.")] = None,
@@ -78,7 +80,8 @@ def _calibration(model: Model, name: str, paths: list[Path]) -> Any:
     from zoo.samples import available, samples
 
     if paths:
-        return preprocess(model)(pictures_in(paths))
+        texts = isinstance(model.spec.input, TextInput)
+        return preprocess(model)(texts_in(paths) if texts else pictures_in(paths))
     dataset = "" if is_path(name) else find(name)[0].tag
     if (dataset, "train") not in available():
         return None

@@ -28,12 +28,13 @@ def run(
     if not hasattr(prepare, "decode"):
         raise ValueError(f"{model.spec.name} takes pictures; zoo predict says what is on them.")
     ids = prepare(prompt)["input_ids"]
+    steps = model.stream(ids, max_new_tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     start = time.perf_counter()
     found: list[int] = []
     shown = prompt
     if not json:
         typer.echo(prompt, nl=False)
-    for step in model.stream(ids, max_new_tokens=tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
+    for step in steps:
         found.append(int(step))
         text = prompt + prepare.continued(ids[0].tolist(), found)
         if not json and not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a character

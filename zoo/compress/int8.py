@@ -51,6 +51,8 @@ def plan(
     _check(model, observer, keep_float, max_drop, labelled)
     kept = [] if isinstance(keep_float, int) else list(keep_float)
     if dynamic or (dynamic is None and data is None and isinstance(model.spec.input, TextInput)):
+        if observer != "mse" or not correct_bias:
+            raise ValueError("observer= and correct_bias= are for calibrated int8; dynamic int8 ranges every token.")
         return _dynamic(model, data, kept, reduce_range)
     if data is None:
         raise ValueError(f"{ADVICE}.")

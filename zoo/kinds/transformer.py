@@ -11,7 +11,7 @@ ATTENTIONS = ("full", "sliding", "linear")
 POSITIONS = ("none", "rotary", "relative")
 NORMS = ("layer", "rms")
 MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
-POOLS = ("first", "mean")
+POOLS = ("first", "pair", "mean")
 BUCKETS = 32  # of relative positions
 
 _MOST_VOCABULARY = 1_000_000

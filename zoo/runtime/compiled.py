@@ -42,7 +42,7 @@ class RuntimeModel(nn.Module):
         report: Report = silent,
     ) -> None:
         super().__init__()
-        self.spec, self.labels, self.made = model.spec, model.labels, model.made
+        self.spec, self.labels, self.made, self.tokenizer = model.spec, model.labels, model.made, model.tokenizer
         self.runtime = runtime
         self.exact = saturates(model)
         self._source = (model,)  # no child: its tensors are not this module's
@@ -62,7 +62,7 @@ class RuntimeModel(nn.Module):
             return model(x)
         array = x.detach().float().contiguous().numpy()
         y = torch.from_numpy(self._engine(array.shape)(array)[0])
-        if not self._compared:
+        if not self._compared and bool(x.isfinite().all()):  # of others there is nothing to compare
             with torch.inference_mode():
                 check_alike(y, model(x), self.spec, self.runtime)
             self._compared = True
@@ -124,7 +124,7 @@ class TextRuntimeModel(RuntimeModel):
             self._compared = True
         return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
 
-    def generate(self, *prompts: Any, max_new_tokens: int = 0) -> Tensor:
+    def generate(self, *prompts: Any, **settings: Any) -> Tensor:
         """Raises ValueError: only torch's own execution keeps what generation needs."""
         raise ValueError(f'{self.runtime} continues no texts; zoo.create(..., runtime="torch") does.')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -65,21 +66,21 @@ def _openvino(model: Model, file: Path) -> None:
     need("openvino", "onnx", "onnxscript")
     import openvino as ov
 
-    with written_whole(file.with_suffix(".bin")) as part:
-        source, xml = part.with_suffix(".onnx"), part.with_suffix(".xml")
+    with written_whole(file) as xml, written_whole(file.with_suffix(".bin")):
+        source = xml.with_suffix(".onnx")
         try:
             write_onnx(model, source, usual_size(model.spec))
-            ov.save_model(ov.convert_model(str(source)), str(xml), compress_to_fp16=False)
+            ov.save_model(ov.convert_model(str(source)), str(xml), compress_to_fp16=False)  # and the .bin beside it
             _check(model, _engine(engines.openvino, model, xml), "openvino")
-            os.replace(xml, file)
         finally:
             source.unlink(missing_ok=True)
-            xml.unlink(missing_ok=True)
 
 
 def _pt2(model: Model, file: Path) -> None:
     with written_whole(file) as part:
-        torch.export.save(_exported(model), part)
+        written = io.BytesIO()  # given a path, torch says of a disk what is no OSError
+        torch.export.save(_exported(model), written)
+        part.write_bytes(written.getbuffer())
         _check(model, torch.export.load(part).module(), "torch.export")
 
 

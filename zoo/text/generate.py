@@ -5,7 +5,8 @@ Shapes: B prompts, N their tokens, V the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,34 +69,44 @@ def stream(
     `temperature` 0 takes the likeliest; above, tokens are drawn by chance, the likelier the lower it is, among the
     `top_k` likeliest (0: all), of these the fewest whose probabilities reach `top_p` (Holtzman et al., 2020). `seed`
     repeats a drawing. It ends behind `max_new_tokens`, where every row has given one of `stop_tokens` (those that end
-    a text, by default), or where the network has no more positions. Raises ValueError for a network that continues no
-    texts, and for prompts that leave no room.
+    a text, by default), or where the network has no more positions. Raises ValueError, at once, for a network that
+    continues no texts, and for prompts that leave no room.
     """
-    _check(model, max_new_tokens, temperature, top_k, top_p)
+    _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens)
     ids, mask = _aligned(model, input_ids, attention_mask)
     room = model.spec.texts.length - ids.shape[1]
-    if room < 1:
+    if room < 1 <= max_new_tokens:
         raise ValueError(
-            f"{model.spec.name} takes {model.spec.texts.length} tokens, and the prompt has {ids.shape[1]}."
+            f"{model.spec.name} takes {model.spec.texts.length} tokens, and the prompt has {ids.shape[1]}: shorten it."
         )
     stops = torch.tensor(sorted(model.spec.texts.ends if stop_tokens is None else stop_tokens), device=ids.device)
     generator = None if seed is None else torch.Generator(ids.device).manual_seed(seed)
+
+    def choose(logits: Tensor) -> Tensor:
+        return _chosen(logits, temperature, top_k, top_p, generator)
+
+    return _steps(model, ids, mask, min(max_new_tokens, room), choose, stops)
+
+
+def _steps(
+    model: TextModel, ids: Tensor, mask: Tensor | None, most: int, choose: Callable[[Tensor], Tensor], stops: Tensor
+) -> Iterator[Tensor]:
+    """Between two tokens the caller's own mode of gradients holds."""
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     cache, fresh = KVCache(), ids
     places = None if mask is None else (mask.cumsum(1) - 1).clamp_min(0)
-    with torch.inference_mode():
-        for _ in range(min(max_new_tokens, room)):
-            logits = model(fresh, mask, positions=places, cache=cache, last=True).logits[:, -1]
-            token = _chosen(logits, temperature, top_k, top_p, generator)
+    for _ in range(most):
+        with torch.inference_mode():
+            token = choose(model(fresh, mask, positions=places, cache=cache, last=True).logits[:, -1])
             token = token.masked_fill(ended, model.spec.texts.padding)
-            yield token
-            ended |= torch.isin(token, stops)
-            if ended.all():
-                return
-            fresh = token[:, None]
-            if mask is not None and places is not None:
-                mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-                places = places[:, -1:] + 1
+        yield token
+        ended = ended | torch.isin(token, stops)
+        if ended.all():
+            return
+        fresh = token[:, None]
+        if mask is not None and places is not None:
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+            places = places[:, -1:] + 1
 
 
 def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -115,6 +126,8 @@ def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
 def _chosen(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
     if temperature == 0:
         return logits.argmax(-1)
+    logits = logits.float()
+    logits = logits - logits.amax(-1, keepdim=True)  # the likeliest at 0: no temperature is too low
     probabilities = filtered(logits, temperature, top_k, top_p).softmax(-1)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
@@ -132,14 +145,31 @@ def _aligned(model: TextModel, ids: Tensor, mask: Tensor | None) -> tuple[Tensor
     return ids.gather(1, order), kept
 
 
-def _check(model: TextModel, max_new_tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+def _check(
+    model: TextModel,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    stop_tokens: Collection[int] | None,
+) -> None:
     if model.spec.task != "text-generation":
         raise ValueError(f"{model.spec.name} is for {model.spec.task}, it continues no texts; gpt2 does.")
+    stops = stop_tokens is None or (isinstance(stop_tokens, Collection) and all(map(_is_whole, stop_tokens)))
     for name, value, proper, valid in (
-        ("max_new_tokens", max_new_tokens, isinstance(max_new_tokens, int) and max_new_tokens >= 0, "0 or more"),
-        ("temperature", temperature, temperature >= 0, "0 or more"),
-        ("top_k", top_k, isinstance(top_k, int) and top_k >= 0, "0 or more"),
-        ("top_p", top_p, 0 < top_p <= 1, "above 0, at most 1"),
+        ("max_new_tokens", max_new_tokens, _is_whole(max_new_tokens) and max_new_tokens >= 0, "a whole number from 0"),
+        ("temperature", temperature, _is_real(temperature) and temperature >= 0, "0 or more"),
+        ("top_k", top_k, _is_whole(top_k) and top_k >= 0, "a whole number from 0"),
+        ("top_p", top_p, _is_real(top_p) and 0 < top_p <= 1, "above 0, at most 1"),
+        ("stop_tokens", stop_tokens, stops, "a collection of token ids, or None"),
     ):
         if not proper:
             raise ValueError(f"{name} is {valid}, not {value!r}.")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))

@@ -87,12 +87,13 @@ class TextModel(Model):
         `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
         has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
         """
-        self.check_ids(input_ids, attention_mask, token_type_ids)
+        before = 0 if cache is None else cache.length
+        self.check_ids(input_ids, attention_mask, token_type_ids, before)
         taps = tuple(taps)
         if unknown := set(taps) - {"input", *self._modules}:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
         if cache is not None and positions is None:
-            positions = torch.arange(cache.length, cache.length + input_ids.shape[1], device=input_ids.device)
+            positions = torch.arange(before, before + input_ids.shape[1], device=input_ids.device)
         if attention_mask is not None and not _traced(attention_mask) and bool(attention_mask.all()):
             attention_mask = None  # attention without a mask is quicker
         context = {"mask": attention_mask, "token_type_ids": token_type_ids, "positions": positions, "last": last}
@@ -120,10 +121,9 @@ class TextModel(Model):
         """Raise ValueError for what `forward` does not take."""
         self.check_ids(x)
 
-    def check_ids(self, ids: Any, mask: Any = None, types: Any = None) -> None:
-        """Raise ValueError for ids, a mask or types that `forward` does not take."""
-        whole = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32) and ids.dim() == 2
-        if not whole or ids.shape[1] == 0:
+    def check_ids(self, ids: Any, mask: Any = None, types: Any = None, before: int = 0) -> None:
+        """Raise ValueError for ids, a mask or types that `forward` does not take behind `before` tokens in a cache."""
+        if not _whole(ids) or ids.dim() != 2 or ids.shape[1] == 0:
             found = (
                 f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
             )
@@ -131,18 +131,38 @@ class TextModel(Model):
                 f"{self.spec.name} takes token ids, int64 of shape (batch, tokens), not {found}; "
                 "zoo.preprocess(model) makes them of text."
             )
-        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != ids.shape[0]):
+        if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[0] == ids.shape[0]):
             raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
-        if types is not None and (not isinstance(types, Tensor) or types.shape != ids.shape):
-            raise ValueError(f"token_type_ids have the shape of the ids, {tuple(ids.shape)}.")
-        if _traced(ids) or not ids.numel():
+        if types is not None and not (_whole(types) and types.shape == ids.shape):
+            raise ValueError(f"token_type_ids are whole numbers, and have the shape of the ids, {tuple(ids.shape)}.")
+        if _traced(ids):
             return
-        low, high = torch.aminmax(ids)
-        if low < 0 or high >= self.spec.texts.vocabulary:
-            raise ValueError(
-                f"{self.spec.name} knows tokens 0 to {self.spec.texts.vocabulary - 1}, not {int(low)} to {int(high)}: "
-                "is the tokenizer another network's?"
-            )
+        tokens = before + ids.shape[1]
+        if mask is not None and mask.shape[1] != tokens:
+            raise ValueError(f"attention_mask is over {tokens} tokens, as the ids are, not over {mask.shape[1]}.")
+        if tokens > (room := self._most_tokens()):
+            raise ValueError(f"{self.spec.name} has positions for {room} tokens, not for {tokens}: cut the text.")
+        if not ids.numel():
+            return
+        _check_range(self.spec.name, "tokens", ids, self.spec.texts.vocabulary, "is the tokenizer another network's?")
+        if types is not None and (known := self.spec.rows[0].args.get("token_types", 0)):
+            _check_range(self.spec.name, "token types", types, known, "they tell a pair's halves apart.")
+
+    def _most_tokens(self) -> float:
+        """How many tokens have learned positions; rotary and relative ones go on."""
+        args = self.spec.rows[0].args
+        learned = args.get("max_positions", 0)
+        return learned - 1 - args.get("padding_id", -1) if learned else float("inf")
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype in (torch.int64, torch.int32)
+
+
+def _check_range(name: str, what: str, numbers: Tensor, known: int, hint: str) -> None:
+    low, high = map(int, torch.aminmax(numbers))
+    if low < 0 or high >= known:
+        raise ValueError(f"{name} knows {what} 0 to {known - 1}, not {low} to {high}: {hint}")
 
 
 def _traced(x: Tensor) -> bool:

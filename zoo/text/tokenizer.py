@@ -28,7 +28,9 @@ class TextPreprocess:
         self._types = bool(spec.rows[0].args.get("token_types", 0) > 1)
         self._tokenizer = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.input.length)
+        self._tokenizer.no_truncation()
+        if spec.task != "text-generation":  # a prompt without its end would be continued in its middle
+            self._tokenizer.enable_truncation(self.input.length)
         if (known := self._tokenizer.get_vocab_size()) > self.input.vocabulary:
             raise TextError(f"{spec.name} knows {self.input.vocabulary} tokens, and its tokenizer has {known}.")
 
@@ -41,7 +43,8 @@ class TextPreprocess:
         """One text, a pair of texts (a tuple), or a list of either, as the network's call takes them.
 
         "input_ids" and "attention_mask" (B, N), N the longest of them, and "token_type_ids" where the network tells a
-        pair's halves apart. What is longer than the network takes is cut off.
+        pair's halves apart. What is longer than the network takes is cut off, but for prompts of a network that
+        continues texts: it says itself how long they may be.
         """
         many = list(texts) if isinstance(texts, list) else [texts]
         for text in many:

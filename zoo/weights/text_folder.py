@@ -231,6 +231,9 @@ def _tail(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping[st
 
 
 def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> ModelSpec:
+    named = str((config.get("architectures") or [""])[0])
+    if named and not named.endswith(("Model", "ForCausalLM")):  # GPT2LMHeadModel, LlamaForCausalLM, LlamaModel
+        raise SpecError(f"config.json says {named}, and of decoders the zoo has those that continue texts")
     if kind == "gpt2":
         for key, plain in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False),
                            ("add_cross_attention", False), ("tie_word_embeddings", True)):  # fmt: skip
@@ -247,7 +250,12 @@ def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[in
             eps=float(config.get("layer_norm_epsilon", 1e-5)),
         )
     else:
-        spec = _llama(kind, config, shapes)
+        headed, tied = any(key.startswith("lm_head.") for key in shapes), config.get("tie_word_embeddings")
+        if not headed and tied is False and named.endswith("ForCausalLM"):
+            raise SpecError(f"config.json says {named} with a head of its own, but lm_head.weight is missing")
+        bare = not headed and not tied and named.endswith("Model")
+        spec = _llama(kind, config, tied=not headed)
+        spec = spec.replace(rows=spec.rows[:-1], task="feature-extraction") if bare else spec
     ends = config.get("eos_token_id", 50256 if kind == "gpt2" else None)
     ends = tuple(ends) if isinstance(ends, list) else () if ends is None else (ends,)
     pad = config.get("pad_token_id")
@@ -255,13 +263,12 @@ def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[in
     return spec.replace(input=TextInput(spec.texts.vocabulary, spec.texts.length, padding=padding, ends=ends))
 
 
-def _llama(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> ModelSpec:
+def _llama(kind: str, config: Mapping[str, Any], tied: bool) -> ModelSpec:
     for key in ("attention_bias", "mlp_bias", "use_sliding_window"):
         _require(config, key, (False, None))
     _require(config, "partial_rotary_factor", (1.0, 1, None))
     heads = _whole(config["num_attention_heads"])
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    tied = bool(config.get("tie_word_embeddings", False))
     return registry.fetch(registry.SIZED["llama"])(
         kind,
         vocabulary=_whole(config["vocab_size"]),
@@ -277,7 +284,7 @@ def _llama(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int,
         qkv_bias=kind == "qwen2",
         window=_whole(config.get("sliding_window") or 0) if kind == "mistral" else 0,
         eps=float(config.get("rms_norm_eps", 1e-6)),
-        tied=tied or not any(name.startswith("lm_head.") for name in shapes),
+        tied=tied,
         length=_whole(config.get("max_position_embeddings", 2048)),
     )
 

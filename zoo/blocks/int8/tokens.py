@@ -34,10 +34,11 @@ class TokenLinear(Int8Layer):
 
         Where `source` is None every token has a scale of its own.
         """
-        flat = x.reshape(-1, x.shape[-1])
         if not runs_fast(x.device) or not x.numel():
             y = self._plainly(x, source, target)
-        elif source is None:
+            return y.view(*x.shape[:-1], y.shape[-1])
+        flat = x.detach().reshape(-1, x.shape[-1])  # codes have no gradients, and scales in place can have none
+        if source is None:
             y = self._by_token(flat)
         else:
             codes = flat if flat.dtype == torch.uint8 else whole_codes(flat.float(), source)
