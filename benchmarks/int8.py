@@ -1,7 +1,8 @@
 """int8 and fused float32 networks of the zoo beside what else there is, in one process, by turns.
 
-    python benchmarks/int8.py                    # everything: about an hour, most of it other libraries' compilers
+    python benchmarks/int8.py                    # everything: some two hours, most of it other libraries' compilers
     python benchmarks/int8.py --without compile  # without those
+    python benchmarks/int8.py --only resnet18 --size 224 --threads 2
 
 Needs timm, torchvision, openvino, nncf, onnx, onnxscript, onnxruntime, executorch, torchao and a C++ compiler; what is
 missing is left out, and said. Writes a table and a plot where `--out` says. Ratios are times over timm's float32
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +90,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Networks; default: all.")] = None,
     threads: Annotated[list[int] | None, typer.Option()] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Default: 1, and 32 (16 for ResNet-50).")] = None,
-    size: Annotated[int, typer.Option(help="Pixels.")] = 224,
+    size: Annotated[list[int] | None, typer.Option(help="Pixels; default: 224 and 160.")] = None,
     without: Annotated[str, typer.Option(help="Words of contenders to leave out, with commas.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for int8.json, int8.md and int8.png.")] = None,
     one: Annotated[str, typer.Option(hidden=True)] = "",
@@ -98,14 +100,13 @@ def main(
         print(json.dumps(measured(name, *map(int, numbers), without)))
         return
     found: dict[str, dict[str, float]] = {}
-    for name in only or NETWORKS:
-        for count in threads or [1, 2]:
-            for many in batch or [1, NETWORKS[name]]:
-                asked = ["--one", f"{name},{many},{count},{size}", "--without", without]
-                done = subprocess.run([sys.executable, __file__, *asked], stdout=subprocess.PIPE, text=True, check=True)
-                found[f"{name}, batch {many}, threads {count}"] = json.loads(done.stdout.splitlines()[-1])
-                print(text({key: found[key] for key in list(found)[-1:]}), flush=True)
-    facts = f"{cpu_name()}, {size} pixels, torch {torch.__version__}, " + (
+    for name, pixels in product(only or NETWORKS, size or [224, 160]):
+        for count, many in product(threads or [1, 2], batch or [1, NETWORKS[name]]):
+            asked = ["--one", f"{name},{many},{count},{pixels}", "--without", without]
+            done = subprocess.run([sys.executable, __file__, *asked], stdout=subprocess.PIPE, text=True, check=True)
+            found[f"{name} at {pixels}, batch {many}, threads {count}"] = json.loads(done.stdout.splitlines()[-1])
+            print(text({key: found[key] for key in list(found)[-1:]}), flush=True)
+    facts = f"{cpu_name()}, torch {torch.__version__}, " + (
         "VNNI" if onednn.trusted() else "no VNNI: zoo's int8 weights have 7 bits here"
     )
     print(f"\n{text(found)}\n\n{facts}.")
@@ -117,7 +118,7 @@ def main(
 
 
 def text(found: dict[str, dict[str, float]]) -> str:
-    """A table a network: a row a contender, a column a case, milliseconds and how many times as fast as the base."""
+    """A table a network and size: rows are contenders, columns cases: ms, and how many times as fast as the base."""
     networks = dict.fromkeys(key.partition(",")[0] for key in found)
     return "\n\n".join(_table(name, {k: t for k, t in found.items() if k.startswith(f"{name},")}) for name in networks)
 

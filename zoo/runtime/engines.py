@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from zoo.runtime.program import executorch
+from zoo.runtime.sums import keep_sums_inside
 
 Array = np.ndarray[Any, Any]
 Engine = Callable[..., tuple[Array, ...]]  # arrays in, arrays out
@@ -41,6 +42,8 @@ def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bo
     }
     if exact:
         settings["LP_TRANSFORMS_MODE"] = "NO"
+    else:
+        keep_sums_inside(model)
     compiled = core().compile_model(model, "CPU", settings)
     local = threading.local()
 
