@@ -42,6 +42,18 @@ def test_equal_to_torchvision(size: tuple[int, int], interpolation: str, crop: f
     torch.testing.assert_close(ours[0], theirs(picture(*size)), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(500, 375), (100, 60)])
+@pytest.mark.parametrize("crop", [1.0, 0.875])
+def test_squashed_to_the_size(size: tuple[int, int], crop: float) -> None:
+    transforms = pytest.importorskip("torchvision.transforms")
+    spec = SPEC.replace(input=ImageInput(crop=crop, squash=True))
+    sides, mode = [int(224 / crop)] * 2, transforms.InterpolationMode.BICUBIC
+    theirs = transforms.Compose([transforms.Resize(sides, interpolation=mode), transforms.CenterCrop(224)])
+    expected = torch.from_numpy(np.asarray(theirs(picture(*size))).copy())
+    assert torch.equal(torch.from_numpy(zoo.preprocess(spec).cut(picture(*size))), expected)
+    assert "squash" not in SPEC.to_json()["input"] and spec.to_json()["input"]["squash"] is True
+
+
 def test_the_right_size_is_left_alone() -> None:
     array = np.asarray(picture(224, 224))
     expected = (torch.from_numpy(array.copy()).permute(2, 0, 1) / 255 - torch.tensor(SPEC.input.mean).view(3, 1, 1)) / (

@@ -62,9 +62,11 @@ class Preprocess:
         return ((scaled - mean) / std).permute(0, 3, 1, 2)
 
     def _resize(self, picture: Image.Image, where: str) -> Image.Image:
-        """Until it just covers size / crop, rounded down, as timm and torchvision do."""
+        """Until it just covers size / crop, rounded down, as timm and torchvision do, or is squashed to that."""
         height, width = (int(side / self.input.crop) for side in self.input.size)
-        if picture.width * height <= picture.height * width:
+        if self.input.squash:
+            new = (width, height)
+        elif picture.width * height <= picture.height * width:
             new = (width, int(width * picture.height / picture.width))
         else:
             new = (int(height * picture.width / picture.height), height)

@@ -85,6 +85,7 @@ CALLS: dict[str, str] = {"TextInput": "zoo.text.model:TextModel"}
 
 # transformers' kinds of network -> what makes a spec of their sizes
 SIZED: dict[str, str] = {
+    "vit": "zoo.models.vit:sized",
     "encoder": "zoo.models.bert:encoder",
     "gpt2": "zoo.models.gpt:gpt2_type",
     "llama": "zoo.models.gpt:llama_type",

@@ -110,7 +110,8 @@ _short = reprlib.repr
 class ImageInput:
     """What a vision model takes: (batch, channels, *size) floats, normalised by `mean` and `std` of the 0..1 range.
 
-    A picture is resized so that its short side is `size / crop`, by `interpolation`, and cut in the middle.
+    A picture is resized so that its short side is `size / crop`, by `interpolation`, and cut in the middle; with
+    `squash` it is resized to just that, whatever its shape.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -119,6 +120,7 @@ class ImageInput:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: str = "bicubic"
     crop: float = 0.875
+    squash: bool = False
 
     def __post_init__(self) -> None:
         sizes = (*self.size, self.channels) if isinstance(self.size, tuple) and len(self.size) == 2 else ()
@@ -132,6 +134,7 @@ class ImageInput:
         _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {_short(self.interpolation)}")
         proper = _is_number(self.crop) and MIN_CROP <= self.crop <= 1
         _require(proper, f"crop is between {MIN_CROP} and 1, not {reprlib.repr(self.crop)}")
+        _require(isinstance(self.squash, bool), f"squash is true or false, not {_short(self.squash)}")
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class TextInput:
 
 
 INPUTS = (ImageInput, TextInput)
+_LATER = {"squash"}  # fields that files of before them do not have
 Input = ImageInput | TextInput
 
 
@@ -227,7 +231,7 @@ class ModelSpec:
         return {
             "name": self.name,
             "task": self.task,
-            "input": {f.name: _value_to_json(getattr(self.input, f.name)) for f in fields(self.input)},
+            "input": {f.name: _value_to_json(getattr(self.input, f.name)) for f in _written(self.input)},
             "rows": [row.to_json() for row in self.rows],
         }
 
@@ -235,7 +239,8 @@ class ModelSpec:
     def from_json(data: Any) -> ModelSpec:
         _check_keys(data, "a spec", required={"name", "task", "input", "rows"})
         takes = TextInput if isinstance(data["input"], Mapping) and "vocabulary" in data["input"] else ImageInput
-        _check_keys(data["input"], "a spec's input", required={f.name for f in fields(takes)})
+        own = {f.name for f in fields(takes)}
+        _check_keys(data["input"], "a spec's input", required=own - _LATER, optional=_LATER & own)
         _require(isinstance(data["rows"], list), "a spec's rows are a list")
         return ModelSpec(
             name=data["name"],
@@ -254,6 +259,11 @@ class ModelSpec:
         except (ValueError, RecursionError) as error:
             raise SpecError(f"Not a model spec: the JSON does not parse ({error}).") from None
         return ModelSpec.from_json(data)
+
+
+def _written(given: Input) -> list[Any]:
+    """The fields of an input that its JSON has."""
+    return [f for f in fields(given) if f.name not in _LATER or getattr(given, f.name) != f.default]
 
 
 def _require(condition: bool, message: str) -> None:

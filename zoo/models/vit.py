@@ -1,4 +1,8 @@
-"""ViT (Dosovitskiy et al., 2021) and DeiT (Touvron et al., 2021), as timm has them."""
+"""ViT (Dosovitskiy et al., 2021) and DeiT (Touvron et al., 2021), as timm and transformers have them."""
+
+from __future__ import annotations
+
+from typing import Any
 
 from zoo.spec import Block, ImageInput, ModelSpec
 
@@ -13,28 +17,66 @@ def imagenet(name: str, num_classes: int = 1000) -> ModelSpec:
     """A distilled DeiT has a second token, that a teacher trained; the mean of both answers counts."""
     family, size, *more = name.split("_")
     dim, heads = SIZES[size]
-    prefix = 2 if "distilled" in more else 1
-    head: tuple[Block, ...] = (
-        Block("token_pool", "pool"),
-        Block("classifier", "classifier", in_features=dim, num_classes=num_classes),
+    distilled = "distilled" in more
+    return sized(
+        name,
+        dim=dim,
+        layers=12,
+        heads=heads,
+        head_dim=HEAD_DIM,
+        mlp_dim=4 * dim,
+        prefix=2 if distilled else 1,
+        head="pair" if distilled else "first",
+        num_classes=num_classes,
+        takes=_VIT_INPUT if family == "vit" else _DEIT_INPUT,
     )
-    if prefix == 2:
-        head = (Block("pair_classifier", "classifier", dim=dim, num_classes=num_classes),)
+
+
+def sized(
+    name: str,
+    *,
+    dim: int,
+    layers: int,
+    heads: int,
+    head_dim: int,
+    mlp_dim: int,
+    prefix: int,
+    head: str,
+    num_classes: int,
+    patch: int = 16,
+    size: tuple[int, int] = (224, 224),
+    channels: int = 3,
+    qkv_bias: bool = True,
+    activation: str = "gelu",
+    eps: float = 1e-6,
+    takes: ImageInput = _VIT_INPUT,
+) -> ModelSpec:
+    """Pre-norm blocks on patches behind `prefix` tokens; `head` says which of these answer, "first" or "pair"."""
+    block: dict[str, Any] = {
+        "dim": dim,
+        "heads": heads,
+        "head_dim": head_dim,
+        "kv_heads": heads,
+        "mlp_dim": mlp_dim,
+    }
+    unusual = {"qkv_bias": (qkv_bias, True), "activation": (activation, "gelu"), "eps": (eps, 1e-6)}
+    block |= {key: value for key, (value, usual) in unusual.items() if value != usual}
+    grid = {"rows": size[0] // patch, "columns": size[1] // patch}
     rows = [
-        Block("patch_embedding", "embed", in_channels=3, dim=dim, patch=16, rows=14, columns=14, prefix=prefix),
-        *(
-            Block(
-                "transformer_block",
-                f"h{i}",
-                dim=dim,
-                heads=heads,
-                head_dim=HEAD_DIM,
-                kv_heads=heads,
-                mlp_dim=4 * dim,
-            )
-            for i in range(12)
-        ),
-        Block("token_norm", "norm", dim=dim),
-        *head,
+        Block("patch_embedding", "embed", in_channels=channels, dim=dim, patch=patch, **grid, prefix=prefix),
+        *(Block("transformer_block", f"h{i}", **block) for i in range(layers)),
+        Block("token_norm", "norm", dim=dim, **({"eps": eps} if eps != 1e-6 else {})),
     ]
-    return ModelSpec(name=name, rows=tuple(rows), input=_VIT_INPUT if family == "vit" else _DEIT_INPUT)
+    if head == "pair" and num_classes:
+        rows.append(Block("pair_classifier", "classifier", dim=dim, num_classes=num_classes))
+    else:
+        rows.append(Block("token_pool", "pool", **({"pool": head} if head != "first" else {})))
+    if head == "first" and num_classes:
+        rows.append(Block("classifier", "classifier", in_features=dim, num_classes=num_classes))
+    return ModelSpec(name=name, rows=tuple(rows), input=_fitting(takes, size, channels))
+
+
+def _fitting(takes: ImageInput, size: tuple[int, int], channels: int) -> ImageInput:
+    if (size, channels) == (takes.size, takes.channels):
+        return takes
+    return ImageInput(size, channels, (0.5,) * channels, (0.5,) * channels, takes.interpolation, takes.crop)

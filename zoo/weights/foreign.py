@@ -12,7 +12,7 @@ from typing import Any
 from zoo import kinds, registry
 from zoo.naming import did_you_mean
 from zoo.spec import ImageInput, ModelSpec, SpecError
-from zoo.weights import keys, manifest, text_folder
+from zoo.weights import keys, manifest, text_folder, vit_folder
 from zoo.weights.header import (
     CONFIG,
     HALVES,
@@ -58,8 +58,8 @@ def _json(file: Path) -> dict[str, Any] | None:
 
 def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
     """The header of a file of timm or transformers, as if it were ours; raises FileError for what the zoo has not."""
-    if text_folder.is_text(config):
-        return _text_header(path, contents, config)
+    if config.get("model_type") in (*text_folder.KINDS, *vit_folder.KINDS) and "architecture" not in config:
+        return _header_by_sizes(path, contents, config)
     try:
         library, arch = _recognized(path, config)
     except TypeError:
@@ -83,13 +83,18 @@ def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) ->
     return Header(spec, _labels(spec, config), {"source": source}, contents.tensors, stored, contents.files)
 
 
-def _text_header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
-    what = str(config["model_type"])
+def _header_by_sizes(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
+    """Of a network whose sizes its config.json tells, whether it has a name here or not."""
+    what, tokenizer = str(config["model_type"]), ""
     shapes = {name: shape for name, (_, shape) in contents.tensors.items()}
     try:
-        spec, stored, unused = text_folder.read(path.parent, config, shapes)
+        if what in vit_folder.KINDS:
+            spec, stored, unused = vit_folder.read(config, shapes)
+            spec = spec.replace(input=_input(path, spec.pictures, config, "transformers"))
+        else:
+            spec, stored, unused = text_folder.read(path.parent, config, shapes)
+            tokenizer = text_folder.tokenizer_of(path.parent, MAX_TOKENIZER)
         spec = kinds.check(spec)
-        tokenizer = text_folder.tokenizer_of(path.parent, MAX_TOKENIZER)
     except (OSError, SpecError, TypeError, ValueError, AttributeError, KeyError, ZeroDivisionError) as error:
         raise FileError(f"{path}: is no {what} that the zoo can read: {error}") from None
     expected = {name: ("float32", shape) for one in stored.values() for name, shape in one.parts}
@@ -97,7 +102,8 @@ def _text_header(path: Path, contents: Contents, config: Mapping[str, Any]) -> H
     if lines := differences(expected, found):
         raise FileError(f"{path}: its tensors are not those that its config.json tells of: {first_few(lines)}.")
     source = {"library": "transformers", "architecture": str((config.get("architectures") or [what])[0])[:100]}
-    labels = _labels(spec, config) if spec.rows[-1].kind in ("classifier", "token_head") else ()
+    answers = ("classifier", "token_head", "pair_classifier")
+    labels = _labels(spec, config) if spec.rows[-1].kind in answers else ()
     return Header(spec, labels, {"source": source}, contents.tensors, stored, contents.files, tokenizer)
 
 
@@ -146,25 +152,35 @@ def _input(path: Path, usual: ImageInput, config: Mapping[str, Any], library: st
     if library == "timm":
         return image_input(usual, _facts(config))
     prepared = _json(path.with_name(PREPROCESSOR))
-    return usual if prepared is None else _prepared(usual, prepared)
+    return (
+        usual if prepared is None else _prepared(usual, prepared, square=config.get("model_type") in vit_folder.KINDS)
+    )
 
 
-def _prepared(usual: ImageInput, prepared: Mapping[str, Any]) -> ImageInput:
-    """What a preprocessor_config.json of transformers says; raises SpecError for what an ImageInput cannot say."""
+def _prepared(usual: ImageInput, prepared: Mapping[str, Any], *, square: bool) -> ImageInput:
+    """What a preprocessor_config.json of transformers says; raises SpecError for what an ImageInput cannot say.
+
+    To processors of `square` pictures one number is height and width.
+    """
     switched_off = [key for key in ("do_resize", "do_rescale", "do_normalize") if prepared.get(key) is False]
     if switched_off:
         raise SpecError(f"{PREPROCESSOR} says {switched_off[0]}: false, which the zoo's preprocessing cannot")
     edge, cut = _side(prepared.get("size", 224)), _side(prepared.get("crop_size"))
     processor = str(prepared.get("image_processor_type") or prepared.get("feature_extractor_type") or "")
+    size = prepared.get("size", 224)
+    squash = "height" in size if isinstance(size, dict) else square
     if edge and cut and prepared.get("do_center_crop", True):
         side, crop = cut, cut / edge
     elif edge and edge < 384 and (processor.startswith("ConvNext") or (not processor and "crop_pct" in prepared)):
         side, crop = edge, prepared.get("crop_pct") or 224 / 256
+    elif edge and squash:
+        side, crop = edge, 1.0
     else:
         raise SpecError(f"{PREPROCESSOR} says how pictures are cut in a way that the zoo's preprocessing cannot")
     filters = {2: "bilinear", 3: "bicubic"}
     facts = {"mean": prepared.get("image_mean"), "std": prepared.get("image_std"), "crop_pct": crop}
     facts["interpolation"] = filters.get(prepared.get("resample", 3), "another")
+    facts["crop_mode"] = "squash" if squash else "center"
     return image_input(usual, {**facts, "input_size": (3, side, side)})
 
 
@@ -177,12 +193,16 @@ def _side(size: Any) -> int | None:
 
 def image_input(usual: ImageInput, facts: Mapping[str, Any]) -> ImageInput:
     """How timm's configuration says that pictures are prepared, as far as it says so."""
+    mode = facts.get("crop_mode")
+    if mode not in (None, "center", "squash"):
+        raise SpecError(f"crop_mode is {str(mode)[:60]!r}, and the zoo's preprocessing cuts the centre, or squashes")
     given: dict[str, Any] = {
         "size": tuple(facts["input_size"][1:]) if facts.get("input_size") else None,
         "mean": tuple(facts["mean"]) if facts.get("mean") else None,
         "std": tuple(facts["std"]) if facts.get("std") else None,
         "interpolation": facts.get("interpolation"),
         "crop": facts.get("crop_pct"),
+        "squash": None if mode is None else mode == "squash",
     }
     return replace(usual, **{name: value for name, value in given.items() if value is not None})
 

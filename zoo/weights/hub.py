@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from zoo.weights import text_folder
 from zoo.weights.header import (
     CONFIG,
     INDEX,
@@ -26,7 +27,6 @@ from zoo.weights.header import (
     one_line,
     shard_names,
 )
-from zoo.weights.text_folder import BESIDE, is_text
 
 SCHEMES = ("hf-hub:", "hf_hub:")
 ATTEMPTS = 3  # of a whole file; within each huggingface_hub goes on from where a connection broke
@@ -97,7 +97,7 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
         files = files.at(config.parent.name)
         small = config.stat().st_size <= MAX_CONFIG
         if small and b'"model_type"' in config.read_bytes():  # transformers keeps how inputs are prepared apart
-            for name in BESIDE if _of_text(config) else (PREPROCESSOR,):
+            for name in text_folder.BESIDE if _of_text(config) else (PREPROCESSOR,):
                 files.get(name, needed=False)
     weights = files.get(WEIGHTS, needed=False, sha256=sha256)
     if weights is not None:
@@ -116,7 +116,7 @@ def _of_text(config: Path) -> bool:
         found = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and is_text(found)
+    return isinstance(found, dict) and found.get("model_type") in text_folder.KINDS
 
 
 @dataclass(frozen=True)

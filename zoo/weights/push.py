@@ -140,6 +140,7 @@ def _timm_config(model: Model) -> dict[str, Any]:
         "input_size": [spec.pictures.channels, *spec.pictures.size],
         "interpolation": spec.pictures.interpolation,
         "crop_pct": spec.pictures.crop,
+        "crop_mode": "squash" if spec.pictures.squash else "center",
         "mean": list(spec.pictures.mean),
         "std": list(spec.pictures.std),
         "num_classes": classes,

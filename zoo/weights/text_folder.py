@@ -30,6 +30,7 @@ ACTIVATIONS = {
 DEEPEST = 512  # blocks
 ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta", "camembert")
 DECODERS = ("gpt2", "llama", "qwen2", "mistral")
+KINDS = ENCODERS + DECODERS  # of transformers' model_type
 # Tensors in files that no network needs: buffers, and heads of training.
 UNUSED = re.compile(
     r"(.*\.)?(position_ids|attn\.(bias|masked_bias)|rotary_emb\.inv_freq)|cls\..*|lm_head\..*|vocab_(transform|"
@@ -80,11 +81,6 @@ _EMBEDDINGS: Modules = {
 }
 _GPT2_ENDS: Modules = {"embed.tokens": "wte", "embed.positions": "wpe", "norm.norm.": "ln_f"}
 _LLAMA_ENDS: Modules = {"embed.tokens": "embed_tokens", "norm.norm.": "norm"}
-
-
-def is_text(config: Mapping[str, Any]) -> bool:
-    """Whether config.json tells of a language model that the zoo reads."""
-    return config.get("model_type") in ENCODERS + DECODERS
 
 
 def read(
@@ -179,7 +175,7 @@ def _encoder(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping
     _require(config, "is_decoder", (False, None))
     _require(config, "embedding_size", (config.get("hidden_size"), None))
     tail, outputs = _tail(folder, kind, config, shapes)
-    pad = _whole(config.get("pad_token_id", 0 if kind in ("bert", "distilbert") else 1))
+    pad = whole(config.get("pad_token_id", 0 if kind in ("bert", "distilbert") else 1))
     names = ("dim", "n_layers", "n_heads", "hidden_dim", "activation") if distil else (
         "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"
     )  # fmt: skip
@@ -187,22 +183,22 @@ def _encoder(folder: Path, kind: str, config: Mapping[str, Any], shapes: Mapping
     dim, layers, heads, mlp_dim, activation = (config.get(n, d) for n, d in zip(names, usual, strict=True))
     spec = registry.fetch(registry.SIZED["encoder"])(
         kind,
-        vocabulary=_whole(config.get("vocab_size", 30522)),
-        dim=_whole(dim),
-        layers=_depth(layers),
-        heads=_whole(heads),
-        mlp_dim=_whole(mlp_dim),
-        max_positions=_whole(config.get("max_position_embeddings", 512)),
-        token_types=0 if distil else _whole(config.get("type_vocab_size", 2)),
+        vocabulary=whole(config.get("vocab_size", 30522)),
+        dim=whole(dim),
+        layers=depth_of(layers),
+        heads=whole(heads),
+        mlp_dim=whole(mlp_dim),
+        max_positions=whole(config.get("max_position_embeddings", 512)),
+        token_types=0 if distil else whole(config.get("type_vocab_size", 2)),
         padding_id=-1 if kind in ("bert", "distilbert") else pad,
-        activation=_activation(activation),
+        activation=activation_of(activation),
         eps=float(config.get("layer_norm_eps", 1e-12)),
         tail=tail,
         outputs=outputs,
         pooled="relu" if distil else "tanh",
     )
     length = _json(folder / SENTENCES).get("max_seq_length") if tail == "sentence" else None
-    length = min(_whole(length), spec.texts.length) if length else spec.texts.length
+    length = min(whole(length), spec.texts.length) if length else spec.texts.length
     return spec.replace(input=TextInput(spec.texts.vocabulary, length, padding=pad))
 
 
@@ -240,13 +236,13 @@ def _decoder(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[in
             _require(config, key, (plain, None))
         spec = registry.fetch(registry.SIZED["gpt2"])(
             kind,
-            vocabulary=_whole(config.get("vocab_size", 50257)),
-            dim=_whole(config.get("n_embd", 768)),
-            layers=_depth(config.get("n_layer", 12)),
-            heads=_whole(config.get("n_head", 12)),
-            mlp_dim=_whole(config.get("n_inner") or 4 * _whole(config.get("n_embd", 768))),
-            length=_whole(config.get("n_positions", 1024)),
-            activation=_activation(config.get("activation_function", "gelu_new")),
+            vocabulary=whole(config.get("vocab_size", 50257)),
+            dim=whole(config.get("n_embd", 768)),
+            layers=depth_of(config.get("n_layer", 12)),
+            heads=whole(config.get("n_head", 12)),
+            mlp_dim=whole(config.get("n_inner") or 4 * whole(config.get("n_embd", 768))),
+            length=whole(config.get("n_positions", 1024)),
+            activation=activation_of(config.get("activation_function", "gelu_new")),
             eps=float(config.get("layer_norm_epsilon", 1e-5)),
         )
     else:
@@ -267,25 +263,25 @@ def _llama(kind: str, config: Mapping[str, Any], tied: bool) -> ModelSpec:
     for key in ("attention_bias", "mlp_bias", "use_sliding_window"):
         _require(config, key, (False, None))
     _require(config, "partial_rotary_factor", (1.0, 1, None))
-    heads = _whole(config["num_attention_heads"])
+    heads = whole(config["num_attention_heads"])
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     return registry.fetch(registry.SIZED["llama"])(
         kind,
-        vocabulary=_whole(config["vocab_size"]),
-        dim=_whole(config["hidden_size"]),
-        layers=_depth(config["num_hidden_layers"]),
+        vocabulary=whole(config["vocab_size"]),
+        dim=whole(config["hidden_size"]),
+        layers=depth_of(config["num_hidden_layers"]),
         heads=heads,
-        kv_heads=_whole(config.get("num_key_value_heads") or heads),
-        mlp_dim=_whole(config["intermediate_size"]),
-        head_dim=_whole(config.get("head_dim") or _whole(config["hidden_size"]) // heads),
+        kv_heads=whole(config.get("num_key_value_heads") or heads),
+        mlp_dim=whole(config["intermediate_size"]),
+        head_dim=whole(config.get("head_dim") or whole(config["hidden_size"]) // heads),
         rotary_base=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
         rotary_scaling=_scaling(rope),
-        activation=_activation(config.get("hidden_act", "silu")),
+        activation=activation_of(config.get("hidden_act", "silu")),
         qkv_bias=kind == "qwen2",
-        window=_whole(config.get("sliding_window") or 0) if kind == "mistral" else 0,
+        window=whole(config.get("sliding_window") or 0) if kind == "mistral" else 0,
         eps=float(config.get("rms_norm_eps", 1e-6)),
         tied=tied,
-        length=_whole(config.get("max_position_embeddings", 2048)),
+        length=whole(config.get("max_position_embeddings", 2048)),
     )
 
 
@@ -318,20 +314,22 @@ def _require(config: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> N
         raise SpecError(f"config.json says {key}: {str(config[key])[:60]!r}, which the zoo's network does not have")
 
 
-def _activation(name: Any) -> str:
+def activation_of(name: Any) -> str:
+    """Ours for one of transformers' activations."""
     if name not in ACTIVATIONS:
         raise SpecError(f"its activation {str(name)[:60]!r} is none of {sorted(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 
-def _depth(value: Any) -> int:
+def depth_of(value: Any) -> int:
     """A number of blocks; a hostile one would make as many rows before they are counted."""
-    if _whole(value) > DEEPEST:
+    if whole(value) > DEEPEST:
         raise SpecError(f"it has {value} blocks, and more than {DEEPEST} are refused")
-    return _whole(value)
+    return whole(value)
 
 
-def _whole(value: Any) -> int:
+def whole(value: Any) -> int:
+    """A size in config.json; raises SpecError for what is none."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise SpecError(f"a size in config.json is {str(value)[:60]!r}, not a whole number")
     return value
