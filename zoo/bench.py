@@ -11,13 +11,14 @@ import torch
 from zoo import measure, tables
 from zoo.runtime.cache import Report, silent
 from zoo.runtime.choose import RUNTIMES, there_for, to_runtime
+from zoo.spec import TextInput
 
 KINDS = ("eager", *RUNTIMES)  # eager: as create gives it; torch: fused where it is float32
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One network in one runtime at one batch size; `latency` in ms a call, `throughput` in pictures a second.
+    """One network in one runtime at one batch size; `latency` in ms a call, `throughput` in pictures or texts a second.
 
     `peak_memory` in bytes is what a fresh process takes above torch itself; None where the system does not tell.
     `ratio` is the latency over that of the first network in its first runtime at the same batch.
@@ -41,15 +42,20 @@ class Bench:
     threads: int
     cpu: str
     torch: str
+    unit: str = "pictures"  # or "texts", or "inputs" where there are both
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def __repr__(self) -> str:
-        return "\n".join((tables.text(HEADERS, self._cells()), "", *self._notes()))
+        return "\n".join((tables.text(self._headers(), self._cells()), "", *self._notes()))
 
     def _repr_html_(self) -> str:
-        return tables.html([header.replace("\n", " ") for header in HEADERS], self._cells(), notes=self._notes())
+        headers = [header.replace("\n", " ") for header in self._headers()]
+        return tables.html(headers, self._cells(), notes=self._notes())
+
+    def _headers(self) -> list[str]:
+        return ["network", "runtime", "batch", "ms\na call", f"{self.unit}\na second", "time", "peak\nmemory"]
 
     def _cells(self) -> list[list[str]]:
         return [
@@ -72,9 +78,6 @@ class Bench:
         ]
 
 
-HEADERS = ("network", "runtime", "batch", "ms\na call", "pictures\na second", "time", "peak\nmemory")
-
-
 def bench(
     names: str | Sequence[str],
     *,
@@ -89,7 +92,7 @@ def bench(
 
     Runtimes are "eager", what `create` gives, "torch", the same with float32 rows fused, "openvino", "onnxruntime" and
     "executorch"; by default all that are installed. Threads are torch.get_num_threads(), pictures random, of the
-    network's own size or of `size` pixels.
+    network's own size or of `size` pixels, texts of 128 tokens.
     """
     names = [names] if isinstance(names, str) else list(names)
     _check(names, KINDS if runtimes is None else runtimes, batches, size)
@@ -112,7 +115,9 @@ def bench(
         peaks = measure.peak_memory(labels, batch=batch, size=size) if memory else [None] * len(opened)
         for (name, runtime), time, peak in zip(labels, times, peaks, strict=True):
             timings.append(Timing(name, runtime, batch, 1e3 * time, batch / time, time / times[0], peak))
-    return Bench(tuple(timings), tuple(rounds), torch.get_num_threads(), measure.cpu_name(), torch.__version__)
+    units = {"texts" if isinstance(one.spec.input, TextInput) else "pictures" for one in opened}
+    unit = units.pop() if len(units) == 1 else "inputs"
+    return Bench(tuple(timings), tuple(rounds), torch.get_num_threads(), measure.cpu_name(), torch.__version__, unit)
 
 
 def _in(model: Any, runtime: str, report: Report) -> Any:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -231,6 +232,17 @@ def test_an_older_processor_answers_right() -> None:
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
     done = subprocess.run([sys.executable, "-c", OLD_PROCESSOR], env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "right", done.stderr
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(not onednn.trusted(), reason="this processor is an older one itself: all tests run so")
+def test_the_tests_of_integers_pass_on_an_older_processor() -> None:
+    here = Path(__file__).parent
+    files = [here / "test_int8.py", here / "test_transformers.py", here.parent / "test_fuse.py", Path(__file__)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:xdist", "-m", "not timing and not multiprocess"]
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([*command, *map(str, files)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 @pytest.mark.skipif(not onednn.widest_weight(), reason="a torch without the operators")

@@ -74,6 +74,12 @@ def test_static_int8_of_a_file_of_texts(folder: Path, tmp_path: Path) -> None:
         assert said.exit_code == 2 and "one a line" in said.output.replace("\n", " ")
 
 
+def test_bench_counts_texts(folder: Path) -> None:
+    how = ["--runtime", "eager", "--batch", "1", "--size", "9", "--seconds", "0", "--no-memory"]
+    assert "texts" in CliRunner().invoke(app, ["bench", str(folder), *how]).stdout
+    assert "inputs" in CliRunner().invoke(app, ["bench", str(folder), "mobilenet", *how]).stdout
+
+
 def test_a_network_of_pictures_generates_no_text() -> None:
     done = CliRunner().invoke(app, ["generate", "mobilenet", "--prompt", "x"])
     assert done.exit_code == 2 and "takes pictures" in done.output

@@ -61,16 +61,18 @@ def sized(
     }
     unusual = {"qkv_bias": (qkv_bias, True), "activation": (activation, "gelu"), "eps": (eps, 1e-6)}
     block |= {key: value for key, (value, usual) in unusual.items() if value != usual}
-    grid = {"rows": size[0] // patch, "columns": size[1] // patch}
+    grid: dict[str, Any] = {"in_channels": channels, "rows": size[0] // patch, "columns": size[1] // patch}
+    norm: dict[str, Any] = {"eps": eps} if eps != 1e-6 else {}
+    pool: dict[str, Any] = {"pool": head} if head != "first" else {}
     rows = [
-        Block("patch_embedding", "embed", in_channels=channels, dim=dim, patch=patch, **grid, prefix=prefix),
+        Block("patch_embedding", "embed", dim=dim, patch=patch, prefix=prefix, **grid),
         *(Block("transformer_block", f"h{i}", **block) for i in range(layers)),
-        Block("token_norm", "norm", dim=dim, **({"eps": eps} if eps != 1e-6 else {})),
+        Block("token_norm", "norm", dim=dim, **norm),
     ]
     if head == "pair" and num_classes:
         rows.append(Block("pair_classifier", "classifier", dim=dim, num_classes=num_classes))
     else:
-        rows.append(Block("token_pool", "pool", **({"pool": head} if head != "first" else {})))
+        rows.append(Block("token_pool", "pool", **pool))
     if head == "first" and num_classes:
         rows.append(Block("classifier", "classifier", in_features=dim, num_classes=num_classes))
     return ModelSpec(name=name, rows=tuple(rows), input=_fitting(takes, size, channels))
