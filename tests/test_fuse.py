@@ -9,7 +9,7 @@ import torch
 
 import zoo
 from networks import CONVOLUTIONAL, gated, lively, pictures, small
-from zoo.blocks.int8 import packed
+from zoo.blocks.int8 import onednn, packed
 from zoo.compress import compress
 from zoo.compress.qat import prepare_qat
 from zoo.spec import Block, ImageInput, ModelSpec, SpecError
@@ -141,3 +141,22 @@ def test_it_is_not_trained_and_not_made_of_what_trains() -> None:
         zoo.fuse(torch.nn.Linear(2, 2))
     with pytest.raises(SpecError, match="uint8"):
         zoo.build(zoo.fuse(model).spec.edit("stem", emits="uint8"))
+
+
+def test_a_row_before_it_may_begin_to_learn() -> None:
+    fused = zoo.edit(zoo.fuse(small("mobilenetv2_cifar")), "stem", kernel_size=5)
+    x = pictures(fused, 2)
+    fused.stem.requires_grad_(False)
+    fused(x)
+    fused.stem.requires_grad_(True)
+    fused(x).sum().backward()
+    assert fused.stem.conv.weight.grad is not None
+
+
+@torch.inference_mode()
+def test_one_convolution_of_one_pixel_is_packed_for_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onednn, "trusted", lambda: True)  # int8 ones are products there
+    fused = zoo.fuse(small("mobilenetv2_cifar"))
+    for side in (32, 64):
+        fused(torch.randn(1, 3, side, side))
+    assert len(fused.s2_2.expand._calls) == 2

@@ -265,3 +265,63 @@ def test_a_product_is_a_convolution(activation: str, zero: int, target: Edge | N
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         else:
             assert int((found.int() - arithmetic.quantize(expected, target).int()).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("kind", ["int8", "fused"])
+@torch.inference_mode()
+def test_tensors_that_are_swapped_unseen(kind: str) -> None:
+    """`functional_call` goes past every setter; what is packed is of the tensors that are there."""
+    model = small("mobilenetv2_cifar")
+    model = zoo.fuse(model) if kind == "fused" else zoo.compress(model, "int8", calibration=pictures(model))
+    x = pictures(model, 2)
+    other = copy.deepcopy(model)
+    for name, tensor in other.state_dict().items():
+        if name.endswith(("bias", "scale")):
+            tensor.mul_(1.5)
+    for part in other.modules():
+        if hasattr(part, "forget"):
+            part.forget()
+    mine, theirs = model(x), other(x)
+    assert not torch.allclose(mine, theirs)
+    for asked in (model, copy.deepcopy(model)):  # packed before, and not yet
+        assert torch.equal(torch.func.functional_call(asked, other.state_dict(), (x,)), theirs)
+        assert torch.equal(asked(x), mine)
+
+
+FIRST_USE = """
+import sys
+import torch, zoo
+from zoo.blocks.int8 import codes, onednn, packed
+from networks import pictures, small
+model = small("mobilenetv2_cifar")
+x, int8, fused = pictures(model, 2), zoo.compress(model, "int8", calibration=pictures(model)), zoo.fuse(model)
+with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=sys.argv[1] == "autocast"):
+    if sys.argv[1] == "dtype":
+        torch.set_default_dtype(torch.float64)
+    if sys.argv[1] == "device":
+        torch.set_default_device("meta")
+    int8(x), fused(x)
+    assert packed.available() and onednn.widest_weight() and onednn.has_post_op("gelu")
+    assert codes._quantizer() is codes._by_quantized_tensor
+print("right")
+"""
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(not onednn.widest_weight(), reason="a torch without the operators")
+@pytest.mark.parametrize("state", ["autocast", "dtype", "device"])
+def test_what_the_first_use_finds_holds_for_all(state: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_USE, state]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "right", done.stderr[-3000:]
+
+
+@torch.inference_mode()
+def test_a_hook_sees_what_a_layer_gave() -> None:
+    model = gated("swish")
+    int8 = zoo.compress(model, "int8", calibration=pictures(model), reduce_range=True)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    int8.a.depthwise.register_forward_hook(lambda module, given, y: seen.append((y, y.clone())))
+    int8(pictures(int8, 2))
+    assert torch.equal(*seen[0])

@@ -110,4 +110,4 @@ def test_half_of_a_pair_takes_no_place(taken: str, tmp_path: Path) -> None:
     (tmp_path / taken).mkdir()
     with pytest.raises(FileError, match="cannot be written"):
         zoo.export(small("resnet20"), tmp_path / "m.xml")
-    assert [one.name for one in tmp_path.iterdir() if one.suffix == ".xml"] == [taken] * (taken == "m.xml")
+    assert [one.name for one in tmp_path.iterdir()] == [taken]

@@ -231,3 +231,17 @@ os.kill(os.getpid(), signal.SIGINT)
 def test_a_signal_after_openvino_is_heard(tmp_path) -> None:
     done = subprocess.run([sys.executable, "-c", ENDED_THEN_CTRL_C, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.strip() == "heard" and done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("first", ["double", "autocast", "nan"])
+def test_the_first_answer_is_compared_with_the_networks_own(first: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    model = small("mobilenetv2_cifar")
+    fast = zoo.to_runtime(model, "onnxruntime", cache_dir=tmp_path)
+    x = pictures(model, 2)
+    if first == "nan":
+        fast(torch.full_like(x, torch.nan))
+    with torch.autocast("cpu", torch.bfloat16, enabled=first == "autocast"):
+        found = fast(x.double() if first == "double" else x)
+    with torch.inference_mode():
+        torch.testing.assert_close(found, model(x), rtol=1e-4, atol=1e-4)

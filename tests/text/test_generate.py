@@ -97,7 +97,7 @@ def test_between_two_tokens_the_mode_is_the_callers(tmp_path: Path) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
-@pytest.mark.parametrize("temperature", [1e-45, 1e-3])
+@pytest.mark.parametrize("temperature", [1e-50, 1e-45, 1e-29, 1e-3])
 def test_the_lowest_temperatures_are_greedy(temperature: float, tmp_path: Path) -> None:
     _, ours = both("gpt2", tmp_path)
     ids = torch.randint(0, 97, (2, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,23 +72,33 @@ def test_a_known_size_has_its_name_and_classes(tmp_path: Path) -> None:
     saved(tmp_path, "ViTForImageClassification", **TINY, id2label=names, label2id={v: k for k, v in names.items()})
     model = zoo.create("vit-tiny-patch16-224", weights=tmp_path)
     assert model.spec.name == "vit_tiny_patch16_224" and model.labels == ("cat", "dog", "owl")
+    # DeiTs without a second token are published as ViTs.
+    assert zoo.create("deit-tiny-patch16-224", weights=tmp_path).spec.name == "deit_tiny_patch16_224"
+    with pytest.raises(ValueError, match="holds a vit_tiny_patch16_224, not a deit_small_patch16_224"):
+        zoo.create("deit-small-patch16-224", weights=tmp_path)
 
 
-@pytest.mark.parametrize("processor", ["ViTImageProcessor", "DeiTImageProcessor"])
-def test_pictures_are_prepared_as_there(processor: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("processor", "cut"), [("ViTImageProcessor", False), ("DeiTImageProcessor", True)])
+def test_pictures_are_prepared_as_there(processor: str, cut: bool, tmp_path: Path) -> None:
     """Squashed to a square, whatever their shape; DeiT's are cut then."""
     named = "ViTForImageClassification" if processor.startswith("ViT") else "DeiTForImageClassification"
     saved(tmp_path, named, **{**SIZES, "image_size": 224, "patch_size": 32})
     theirs = getattr(transformers, processor)()
     theirs.save_pretrained(tmp_path)
-    model = zoo.load(tmp_path)
-    assert model.spec.input.squash and zoo.ModelSpec.loads(model.spec.dumps()) == model.spec
-    ramp = np.linspace(0, 255, 300 * 400 * 3).reshape(300, 400, 3).astype(np.uint8)
-    picture = Image.fromarray(ramp)
+    file = tmp_path / "preprocessor_config.json"
+    told = json.loads(file.read_text())
+    short = {key: told[key] for key in ("do_resize", "do_normalize", "image_mean", "image_std")}  # as of old
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
     expected = torch.as_tensor(np.asarray(theirs(picture)["pixel_values"]))
-    found = zoo.preprocess(model)(picture)
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() < 0.05  # one level of 255 is 0.02
+    for settings in (told, {**short, "size": told["size"]["height"], **({"crop_size": 224} if cut else {})}, None):
+        file.unlink() if settings is None else file.write_text(json.dumps(settings))
+        spec = zoo.load(tmp_path).spec
+        assert spec.input.squash and zoo.ModelSpec.loads(spec.dumps()) == spec
+        off = float((zoo.preprocess(spec)(picture) - expected).abs().mean())
+        assert off < 0.01  # one level of 255 is 0.01 to 0.02
+        for changed in ({"squash": False}, {"interpolation": "bicubic" if not cut else "bilinear"}):
+            other = spec.replace(input=replace(spec.input, **changed))
+            assert (zoo.preprocess(other)(picture) - expected).abs().mean() > 5 * off
 
 
 @pytest.mark.parametrize(
@@ -97,7 +108,9 @@ def test_pictures_are_prepared_as_there(processor: str, tmp_path: Path) -> None:
         ({"patch_size": [8, 4]}, "square"),
         ({"num_hidden_layers": 10**6}, "more than"),
         ({"hidden_size": "64"}, "not a whole number"),
-        ({"num_attention_heads": 0}, "."),
+        ({"num_attention_heads": 0}, "among 0 heads"),
+        ({"num_channels": 10**15}, "channels"),
+        ({"layer_norm_eps": 10**400}, "int too large"),
         ({"architectures": ["ViTForImageClassificationWithTeacher"]}, r"cls_classifier\.weight is missing"),
     ],
 )

@@ -9,6 +9,7 @@ call, which can cost as much as the network, and smaller ones stay in the caches
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class FlatCalls:
     """Lists of calls for a chain of modules, one a size of input. Copies and pickles start empty."""
 
     def __init__(self) -> None:
-        self._lists: dict[Any, tuple[int, Sequence[nn.Module], list[Step]]] = {}
+        self._lists: dict[Any, _List] = {}
 
     def __call__(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
         """`x` through the modules, in order. Hooks are kept: a module that has some is called as a module."""
@@ -49,11 +50,11 @@ class FlatCalls:
         return self._in_one(modules, x)
 
     def _in_one(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-        key = (x.shape[2:], x.dtype, x.device, torch.is_grad_enabled())
+        key = (x.shape[2:], x.dtype, x.device, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
         found = self._lists.get(key)
-        if found is None or found[0] != _changes or found[1] != modules:
+        if found is None or not found.holds(modules):
             return self._first(key, modules, x)
-        for step in found[2]:
+        for step in found.steps:
             x = step(x)
         return x
 
@@ -61,15 +62,35 @@ class FlatCalls:
         return FlatCalls, ()
 
     def _first(self, key: Any, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-        since, steps = _changes, []
+        made = _List(modules)
         for module in modules:
             step = bound(module, x)
             x = step(x)
-            steps.append(step)
+            made.steps.append(step)
         while len(self._lists) >= MAX_SIZES:
             self._lists.pop(next(iter(self._lists)), None)
-        self._lists[key] = (since, modules, steps)
+        self._lists[key] = made
         return x
+
+
+class _List:
+    """The calls of a chain of modules, and what they were made of."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules, self.steps, self._since = modules, list[Step](), _changes
+        inside = [held for module in modules if hasattr(module, "bind") for held in _tensors(module)]
+        self._now = [held.values() for held in inside]  # follows the modules
+        self._then = tuple(chain.from_iterable(self._now))
+        self._ids = tuple(map(id, self._then))
+
+    def holds(self, modules: Sequence[nn.Module]) -> bool:
+        """Whether they are still of these; `functional_call` swaps tensors that no module hears of."""
+        same = self._since == _changes and self.modules == modules
+        return same and tuple(map(id, chain.from_iterable(self._now))) == self._ids
+
+
+def _tensors(module: nn.Module) -> list[dict[str, Any]]:
+    return [held for one in module.modules() for held in (one._buffers, one._parameters) if held]
 
 
 def bound(module: nn.Module, x: Tensor) -> Step:

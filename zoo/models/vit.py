@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from zoo.spec import Block, ImageInput, ModelSpec
@@ -81,4 +82,6 @@ def sized(
 def _fitting(takes: ImageInput, size: tuple[int, int], channels: int) -> ImageInput:
     if (size, channels) == (takes.size, takes.channels):
         return takes
-    return ImageInput(size, channels, (0.5,) * channels, (0.5,) * channels, takes.interpolation, takes.crop)
+    if channels != takes.channels:
+        takes = replace(takes, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
+    return replace(takes, size=size)

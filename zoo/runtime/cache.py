@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from zoo.blocks.int8.arithmetic import Size
+from zoo.blocks.int8.arithmetic import Size, undisturbed
 from zoo.build import Model
 from zoo.runtime.executorch import write_program
 from zoo.runtime.onnx import write_onnx
@@ -59,7 +59,7 @@ def exported_file(
         with locked(file):
             if not file.exists():
                 report(f"exporting {model.spec.name}{f' at {at}' if at else ''}, once")
-                with written_whole(file) as part:
+                with written_whole(file) as part, undisturbed():
                     write(model, part, size)
     return file
 

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -63,8 +64,7 @@ class RuntimeModel(nn.Module):
         array = x.detach().float().contiguous().numpy()
         y = torch.from_numpy(self._engine(array.shape)(array)[0])
         if not self._compared and bool(x.isfinite().all()):  # of others there is nothing to compare
-            with torch.inference_mode():
-                check_alike(y, model(x), self.spec, self.runtime)
+            check_alike(y, self._answer(x.detach().float()), self.spec, self.runtime)
             self._compared = True
         return y
 
@@ -73,6 +73,14 @@ class RuntimeModel(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_engines": {}}
+
+    def _answer(self, *given: Tensor) -> Any:
+        """The network's own, of what the engine got."""
+        model = self._source[0]
+        device = next(chain(model.parameters(), model.buffers())).device
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            answer = model(*(one.to(device) for one in given))
+        return answer.cpu() if isinstance(answer, Tensor) else answer
 
     def _engine(self, shape: tuple[int, ...]) -> Engine:
         threads = torch.get_num_threads()
@@ -117,8 +125,7 @@ class TextRuntimeModel(RuntimeModel):
         given = [one.long().contiguous() for one in (input_ids, mask, types)[: len(inputs)]]
         found = tuple(map(torch.from_numpy, self._engine(())(*(one.numpy() for one in given))))
         if not self._compared:
-            with torch.inference_mode():
-                expected = model(*given)
+            expected = self._answer(*given)
             theirs, ours = (answer_of(x, outputs, mask) for x in (found, tuple(expected[name] for name in outputs)))
             check_alike(theirs, ours, self.spec, self.runtime)
             self._compared = True

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.blocks.int8 import reference_execution
+from zoo.blocks.int8.arithmetic import undisturbed
 from zoo.build import Model, is_whole
 from zoo.kinds import usual_size
 from zoo.runtime import engines, text
@@ -47,11 +48,15 @@ def export(model: Model, file: str | os.PathLike[str], format: str | None = None
         raise ValueError(f"A file of {format} ends in {SUFFIXES[format]}, and {target.name!r} does not.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
+    pair = (target, target.with_suffix(".bin")) if format == "openvino" else (target,)
+    if taken := [one for one in pair if os.path.isdir(one)]:  # which takes a name too long, too
+        raise FileError(f"{taken[0]}: cannot be written: it is a folder.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"{target.parent}: cannot be a folder: {error.strerror}.") from None
-    WRITERS[format](model, target)
+    with undisturbed():
+        WRITERS[format](model, target)
     return target
 
 
@@ -70,7 +75,11 @@ def _openvino(model: Model, file: Path) -> None:
         source = xml.with_suffix(".onnx")
         try:
             write_onnx(model, source, usual_size(model.spec))
-            ov.save_model(ov.convert_model(str(source)), str(xml), compress_to_fp16=False)  # and the .bin beside it
+            converted = ov.convert_model(str(source))
+            try:
+                ov.save_model(converted, str(xml), compress_to_fp16=False)  # and the .bin beside it
+            except RuntimeError as error:  # OpenVINO's of a full disk
+                raise FileError(f"{file}: cannot be written: {error}") from None
             _check(model, _engine(engines.openvino, model, xml), "openvino")
         finally:
             source.unlink(missing_ok=True)

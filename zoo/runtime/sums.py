@@ -2,8 +2,8 @@
 
 An int8 residual block rounds once, behind its sum: the last convolution's products are added unrounded. OpenVINO's CPU
 plugin keeps a sum inside the convolution only where its products are rounded before it too, and otherwise writes them
-as floats for a second pass. So they are rounded there, to steps some four thousand times finer than the block's own:
-one pass, and the same codes but for ties.
+as floats for a second pass. So they are rounded there, to steps thousands of times finer than the block's own: one
+pass, and the same codes but for ties.
 """
 
 from __future__ import annotations

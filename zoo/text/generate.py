@@ -17,6 +17,8 @@ from zoo.blocks.kv_cache import KVCache
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
 
+LOWEST = 1e-30  # of temperatures that differ from 0: float32 divides by no number much smaller
+
 
 def generate(
     model: TextModel,
@@ -124,10 +126,10 @@ def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
 
 
 def _chosen(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
-    if temperature == 0:
+    if temperature < LOWEST:
         return logits.argmax(-1)
     logits = logits.float()
-    logits = logits - logits.amax(-1, keepdim=True)  # the likeliest at 0: no temperature is too low
+    logits = logits - logits.amax(-1, keepdim=True)  # the likeliest at 0: no quotient is too large
     probabilities = filtered(logits, temperature, top_k, top_p).softmax(-1)
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 

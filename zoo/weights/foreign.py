@@ -95,7 +95,7 @@ def _header_by_sizes(path: Path, contents: Contents, config: Mapping[str, Any]) 
             spec, stored, unused = text_folder.read(path.parent, config, shapes)
             tokenizer = text_folder.tokenizer_of(path.parent, MAX_TOKENIZER)
         spec = kinds.check(spec)
-    except (OSError, SpecError, TypeError, ValueError, AttributeError, KeyError, ZeroDivisionError) as error:
+    except (OSError, SpecError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise FileError(f"{path}: is no {what} that the zoo can read: {error}") from None
     expected = {name: ("float32", shape) for one in stored.values() for name, shape in one.parts}
     found = {name: signature for name, signature in _widened(contents.tensors).items() if name not in unused}
@@ -152,15 +152,13 @@ def _input(path: Path, usual: ImageInput, config: Mapping[str, Any], library: st
     if library == "timm":
         return image_input(usual, _facts(config))
     prepared = _json(path.with_name(PREPROCESSOR))
-    return (
-        usual if prepared is None else _prepared(usual, prepared, square=config.get("model_type") in vit_folder.KINDS)
-    )
+    return usual if prepared is None else _prepared(usual, prepared, str(config.get("model_type")))
 
 
-def _prepared(usual: ImageInput, prepared: Mapping[str, Any], *, square: bool) -> ImageInput:
+def _prepared(usual: ImageInput, prepared: Mapping[str, Any], kind: str) -> ImageInput:
     """What a preprocessor_config.json of transformers says; raises SpecError for what an ImageInput cannot say.
 
-    To processors of `square` pictures one number is height and width.
+    Where it leaves things out, it means what the processors of that `kind` of network do by themselves.
     """
     switched_off = [key for key in ("do_resize", "do_rescale", "do_normalize") if prepared.get(key) is False]
     if switched_off:
@@ -168,7 +166,8 @@ def _prepared(usual: ImageInput, prepared: Mapping[str, Any], *, square: bool) -
     edge, cut = _side(prepared.get("size", 224)), _side(prepared.get("crop_size"))
     processor = str(prepared.get("image_processor_type") or prepared.get("feature_extractor_type") or "")
     size = prepared.get("size", 224)
-    squash = "height" in size if isinstance(size, dict) else square
+    squash = "height" in size if isinstance(size, dict) else kind in vit_folder.KINDS
+    vit = processor.startswith("ViT") or (not processor and kind == "vit")
     if edge and cut and prepared.get("do_center_crop", True):
         side, crop = cut, cut / edge
     elif edge and edge < 384 and (processor.startswith("ConvNext") or (not processor and "crop_pct" in prepared)):
@@ -179,7 +178,7 @@ def _prepared(usual: ImageInput, prepared: Mapping[str, Any], *, square: bool) -
         raise SpecError(f"{PREPROCESSOR} says how pictures are cut in a way that the zoo's preprocessing cannot")
     filters = {2: "bilinear", 3: "bicubic"}
     facts = {"mean": prepared.get("image_mean"), "std": prepared.get("image_std"), "crop_pct": crop}
-    facts["interpolation"] = filters.get(prepared.get("resample", 3), "another")
+    facts["interpolation"] = filters.get(prepared.get("resample", 2 if vit else 3), "another")
     facts["crop_mode"] = "squash" if squash else "center"
     return image_input(usual, {**facts, "input_size": (3, side, side)})
 

@@ -16,7 +16,12 @@ LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
 
 
 def check_holds(model: Model, name: Name, where: str) -> None:
-    """Raise ValueError, saying which name is the right one, unless `model`, read from `where`, is a `name`."""
+    """Raise ValueError, saying which name is the right one, unless `model`, read from `where`, is a `name`.
+
+    Where two names stand for the same rows, as those of ViT and DeiT do, it takes the one that was asked for.
+    """
+    if {model.spec.name, name.arch} <= registry.MODELS.keys() and _same_rows(model.spec.name, name.arch):
+        model.spec = model.spec.replace(name=name.arch)
     found = model.spec
     if found.name != name.arch and "distilled" not in name.passes:
         raise ValueError(f"{where} holds a {found.name}, not a {name.arch}; zoo.load(...) reads it as it is.")
@@ -40,6 +45,10 @@ def check_holds(model: Model, name: Name, where: str) -> None:
         raise ValueError(
             f"{where} holds weights of which {zeros:.1%} are zero; that is not sparse, so it is no {name}."
         )
+
+
+def _same_rows(one: str, other: str) -> bool:
+    return _trunk(registry.spec(one)).rows == _trunk(registry.spec(other)).rows
 
 
 def _dense(found: ModelSpec) -> ModelSpec | None:

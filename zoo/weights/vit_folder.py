@@ -10,11 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo import kinds, registry
-from zoo.spec import ModelSpec, SpecError
+from zoo.spec import ImageInput, ModelSpec, SpecError
 from zoo.weights.stored import Stored
 from zoo.weights.text_folder import activation_of, depth_of, whole
 
 KINDS = ("vit", "deit")  # of transformers' model_type
+# How their processors prepare pictures by themselves.
+USUAL = {
+    "vit": ImageInput(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop=1.0, squash=True),
+    "deit": ImageInput(mean=(0.5,) * 3, std=(0.5,) * 3, squash=True),
+}
+MOST_CHANNELS = 64  # of pictures
 # Tensors in files that no answer needs: heads of training, and the pooler of networks without a classifier.
 UNUSED = re.compile(r"((vit|deit)\.)?(pooler\..*|embeddings\.mask_token)|decoder\..*")
 
@@ -47,7 +53,12 @@ def read(
     (height, width), (tall, wide) = (_pair(config.get(key, d)) for key, d in (("image_size", 224), ("patch_size", 16)))
     if tall != wide:
         raise SpecError(f"its patches have {tall} x {wide} pixels, and those of the zoo are square")
+    channels = whole(config.get("num_channels", 3))
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise SpecError(f"its pictures have {channels} channels, and 1 to {MOST_CHANNELS} are taken")
     dim, heads = whole(config.get("hidden_size", 768)), whole(config.get("num_attention_heads", 12))
+    if not 1 <= heads <= dim:
+        raise SpecError(f"its width of {dim} does not divide among {heads} heads")
     spec = registry.fetch(registry.SIZED["vit"])(
         kind,
         dim=dim,
@@ -55,7 +66,7 @@ def read(
         heads=heads,
         head_dim=whole(config.get("head_dim") or dim // heads),
         mlp_dim=whole(config.get("intermediate_size", 3072)),
-        channels=whole(config.get("num_channels", 3)),
+        channels=channels,
         patch=tall,
         size=(height, width),
         prefix=1 if kind == "vit" else 2,
@@ -64,6 +75,7 @@ def read(
         eps=float(config.get("layer_norm_eps", 1e-12)),
         head=head,
         num_classes=classes,
+        takes=USUAL[kind],
     )
     prefix = f"{kind}." if any(name.startswith(f"{kind}.") for name in shapes) else ""
     stored = {key: _stored(key, spec, prefix, shape) for key, (_, shape) in kinds.model_state(spec).items()}
@@ -79,7 +91,7 @@ def _head(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
         ("ForImageClassificationWithTeacher", "pair", "cls_classifier.weight"),
     ):
         if named.endswith(ending):
-            if weight not in shapes:
+            if len(shapes.get(weight, ())) != 2:
                 raise SpecError(f"config.json says {named}, but {weight} is missing")
             return head, shapes[weight][0]
     return ("first" if kind == "vit" else "pair"), 0

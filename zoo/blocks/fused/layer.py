@@ -39,6 +39,9 @@ class FusedLayer(Int8Layer):
         """(B, C) floats, times `factor`, to (B, O) floats."""
         return arithmetic.activate(F.linear(x * factor, self.weight.flatten(1), self.bias), self.activation)
 
+    def _is_product(self, skip_edge: Any) -> bool:
+        return self.linear
+
     def _bind(self, size: Size, source: Any, target: Any, skip_edge: Any, after: str) -> Callable[..., Tensor]:
         """For maps of `size`, a function of `x`, or of `x` and a `skip`, which stays."""
         if self.linear:

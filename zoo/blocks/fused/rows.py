@@ -43,7 +43,11 @@ class FusedRow(Int8Row):
         if not packs(x):
             return self
         step = self.wire(bound, x.shape[2:])
-        return (lambda x: step(x.contiguous(memory_format=torch.channels_last))) if x.dim() == 4 else step
+
+        def call(x: Tensor) -> Tensor:
+            return step(self.enter(x)) if packs(x) else self(x)  # a row before it may have begun to learn
+
+        return call
 
 
 class FusedConvNormAct(Int8ConvNormAct, FusedRow):

@@ -6,8 +6,8 @@ Shapes: B batch, C and O channels, H and W height and width.
 """
 
 import functools
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -130,6 +130,13 @@ def before_activation(y: Tensor, activation: str, target: Edge | None, skip_edge
 def before_sum(y: Tensor, skip_edge: Edge, after: str, target: Edge) -> Tensor:
     """Floats that a skip is added to, as they are."""
     return y
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """On the CPU and without autocast, whatever the caller's are: what is tried in it holds for the process."""
+    with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        yield
 
 
 def exact(device: torch.device) -> AbstractContextManager[object]:

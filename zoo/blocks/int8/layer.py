@@ -1,5 +1,6 @@
 """The int8 leaf: one convolution or linear layer with integer weights, and what all int8 modules share."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +20,25 @@ MAX_PACKS = 8  # kept ready a layer
 class Int8Module(nn.Module):
     """Tensors keep their dtypes under `.half()` and `.to(dtype)`; what is derived from them is dropped on a change.
 
-    Loading, moving and assigning are noticed; whoever writes into a tensor in place calls `forget()` afterwards.
+    Loading, moving, assigning and swapping are noticed; whoever writes into a tensor in place calls `forget()`
+    afterwards.
     """
+
+    _derived_of: tuple[Tensor | None, ...] = ()
 
     def forget(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
+        self.__dict__["_derived_of"] = ()
         flat.changed()
+
+    def renew(self) -> None:
+        """Forget what was derived of tensors that the module has no longer: `functional_call` swaps them unseen."""
+        if torch.compiler.is_compiling():  # which swaps in tensors without values
+            return
+        tensors, known = tuple(self._buffers.values()), self._derived_of
+        if known and not all(map(operator.is_, tensors, known)):
+            self.forget()
+        self.__dict__["_derived_of"] = tensors
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -57,7 +71,7 @@ class Int8Module(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.update(self._underived())
+        state.update(self._underived(), _derived_of=())
         return state
 
     def _underived(self) -> dict[str, Any]:
@@ -138,6 +152,7 @@ class Int8Layer(Int8Module):
     ) -> Callable[..., Tensor]:
         """`forward` in oneDNN's operators for maps of `size`, as a function of `x`, or of `x` and a `skip`, which it
         overwrites."""
+        self.renew()
         # A convolution packed for another image size is reordered at every call, up to 400 times slower.
         one_for_all = self._is_product(skip_edge)
         key = (None if one_for_all else (size[0], size[1]), source, target, skip_edge, after)
@@ -164,6 +179,7 @@ class Int8Layer(Int8Module):
         if plain() is not arithmetic:
             y = plain().multiply_floats(x * factor, self.weight, self.scale, self.bias)
             return arithmetic.activate(y, self.activation)
+        self.renew()
         if self._real is None:
             wide = torch.float32 if x.device.type == "mps" else torch.float64
             with torch.inference_mode(False), torch.no_grad():

@@ -55,7 +55,7 @@ class PackedConv:
         height, width = size[0] + sum(self.border[2:]), size[1] + sum(self.border[:2])
         shape = [1, weight.shape[1] * window.groups, height, width]
         packed = torch.ops.onednn.qconv_prepack(weight, scale, source.scale, 0, *moves, shape)
-        self.weights = (packed, scale, torch.zeros(len(scale), dtype=torch.int64))
+        self.weights = (packed, scale, torch.zeros(len(scale), dtype=torch.int64, device=scale.device))
         self.bias, self.moves = bias, moves
 
     def bind(self, target: Edge | None, activation: str) -> Call:
@@ -117,7 +117,7 @@ def linear(
     """
     run = torch.ops.onednn.qlinear_pointwise.default
     packed = torch.ops.onednn.qlinear_prepack(weight.flatten(1).contiguous(), None)
-    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    zeros = torch.zeros(len(scale), dtype=torch.int64, device=scale.device)
     x_scale, x_zero = source
     y_scale, y_zero, dtype = _written(target)
     form = GELUS.get(activation, "")
@@ -181,6 +181,11 @@ def warn_of_reference() -> None:
 
 
 def _all_agree(widest: int, depthwise: bool = False) -> bool:
+    with arithmetic.undisturbed():
+        return _all_trials(widest, depthwise)
+
+
+def _all_trials(widest: int, depthwise: bool) -> bool:
     try:
         steps = ((1, "symmetric"), (2, "symmetric"), (2, "same"))
         windows = [Window(stride, 1, 32 if depthwise else 1, padding) for stride, padding in steps]
@@ -219,7 +224,8 @@ def has_post_op(activation: str) -> bool:
     if activation not in GELUS:
         return activation in POST_OPS
     try:
-        return widest_weight() > 0 and _linear_trial(activation, widest_weight())
+        with arithmetic.undisturbed():
+            return widest_weight() > 0 and _linear_trial(activation, widest_weight())
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 
@@ -241,7 +247,7 @@ def _extremes(shape: tuple[int, ...], widest: int) -> tuple[Tensor, Tensor, Tens
     weight = torch.randint(-widest, widest + 1, shape, generator=generator).to(torch.int8)
     weight[0], weight[1] = widest, -widest
     x = x.contiguous(memory_format=torch.channels_last)
-    return x, weight, torch.full((32,), 0.02), torch.linspace(-5, 5, 32)
+    return x, weight, torch.full((32,), 0.02, dtype=torch.float32), torch.linspace(-5, 5, 32, dtype=torch.float32)
 
 
 def _agree(codes: Tensor, expected: Tensor) -> bool:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.blocks.int8.arithmetic import Size, Window
+from zoo.blocks.int8.arithmetic import Size, Window, undisturbed
 from zoo.blocks.int8.onednn import POST_OPS
 
 MAX_BATCHES = 64  # remembered; their weights are few
@@ -82,10 +82,15 @@ class PackedWeight:
 @functools.cache
 def available() -> bool:
     """Whether torch has the operators here, and they are right."""
+    with undisturbed():
+        return _right()
+
+
+def _right() -> bool:
     try:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(2, 4, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
-        weight, bias = torch.randn(4, 4, 3, 3, generator=generator), torch.randn(4, generator=generator)
+        settings: dict[str, Any] = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float32}
+        x = torch.randn(2, 4, 5, 6, **settings).contiguous(memory_format=torch.channels_last)
+        weight, bias = torch.randn(4, 4, 3, 3, **settings), torch.randn(4, **settings)
         one = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu6")(x)
         two = convolution(weight, bias, window=Window(), size=(5, 6), activation="relu", adds=True)(x, x)
         expected = F.conv2d(x, weight, bias, padding=1)

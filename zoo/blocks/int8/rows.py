@@ -72,6 +72,7 @@ class Int8Row(Int8Module):
 
     @property
     def edge_list(self) -> tuple[Edge, ...]:
+        self.renew()
         if self._read_edges is None:
             self._read_edges = tuple(Edge(scale, int(zero)) for scale, zero in self.edges.tolist())
         return self._read_edges

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.blocks.activation import ACTIVATIONS
 from zoo.blocks.int8 import arithmetic
 from zoo.blocks.int8.arithmetic import Edge, Size
-from zoo.blocks.int8.codes import gated_codes
+from zoo.blocks.int8.codes import gated_codes, whole_codes
 from zoo.blocks.int8.execution import plain, runs_fast
 from zoo.blocks.int8.layer import Int8Layer, Int8Module
 from zoo.blocks.squeeze_excite import GATES
@@ -36,8 +36,8 @@ class Int8SqueezeExcite(Int8Module):
 
     def forward(self, x: Tensor, source: Any, target: Edge) -> Tensor:
         """Floats `x` to codes on `target`; there is no `source` edge, but every part of a row is called alike."""
-        gate = self.gates(x)
-        return gated_codes(x, gate, target) if runs_fast(x.device) else plain().quantize(x * gate, target)
+        quantize = whole_codes if runs_fast(x.device) else plain().quantize
+        return quantize(x * self.gates(x), target)
 
     def bound(
         self, size: Size, source: Any, target: Edge | None, skip_edge: Edge | None = None, after: str = "none"

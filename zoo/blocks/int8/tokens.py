@@ -52,6 +52,7 @@ class TokenLinear(Int8Layer):
         return _activate_(torch.addcmul(self.bias, y, scale, out=y), self.activation)
 
     def _packed(self, source: Edge | None, target: Edge | None) -> Callable[[Tensor], Tensor]:
+        self.renew()
         key = ("tokens", source, target)
         call = self._calls.get(key)
         if call is None:
@@ -157,6 +158,7 @@ class StaticEdges(Int8Module):
 
     @property
     def edge_list(self) -> tuple[Edge, ...]:
+        self.renew()
         if self._read_edges is None:
             self._read_edges = tuple(Edge(scale, int(zero)) for scale, zero in self.edges.tolist())
         return self._read_edges
