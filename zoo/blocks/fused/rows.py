@@ -44,10 +44,12 @@ class FusedRow(Int8Row):
             return self
         step = self.wire(bound, x.shape[2:])
 
-        def call(x: Tensor) -> Tensor:
-            return step(self.enter(x)) if packs(x) else self(x)  # a row before it may have begun to learn
+        def on_map(x: Tensor) -> Tensor:
+            if x.requires_grad:  # a row before it has begun to learn
+                return self(x)
+            return step(x.contiguous(memory_format=torch.channels_last))
 
-        return call
+        return on_map if x.dim() == 4 else lambda x: self(x) if x.requires_grad else step(x)
 
 
 class FusedConvNormAct(Int8ConvNormAct, FusedRow):
