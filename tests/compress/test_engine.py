@@ -203,6 +203,8 @@ def test_wide_weights_warn_once_and_run_the_reference(monkeypatch) -> None:
         assert torch.equal(wide(x), y)
 
 
+older = pytest.mark.skipif(not onednn.trusted(), reason="this processor is an older one itself: all tests run so")
+
 OLD_PROCESSOR = """
 import sys, warnings
 import torch, zoo
@@ -226,7 +228,7 @@ print("right")
 
 
 @pytest.mark.multiprocess
-@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="no x86 with AVX2")
+@older
 def test_an_older_processor_answers_right() -> None:
     """`ONEDNN_MAX_CPU_ISA=AVX2` is a processor without VNNI, whose products saturate."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -235,7 +237,7 @@ def test_an_older_processor_answers_right() -> None:
 
 
 @pytest.mark.multiprocess
-@pytest.mark.skipif(not onednn.trusted(), reason="this processor is an older one itself: all tests run so")
+@older
 def test_the_tests_of_integers_pass_on_an_older_processor() -> None:
     here = Path(__file__).parent
     files = [here / "test_int8.py", here / "test_transformers.py", here.parent / "test_fuse.py", Path(__file__)]

@@ -27,7 +27,7 @@ def float_convolutions(network: Any) -> int:
     return kinds.count(("Convolution", "f32"))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet50", "mobilenetv2_cifar", "mixed"])
+@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2_cifar", "mixed"])
 def test_sums_are_inside(name: str, tmp_path: Path) -> None:
     dense = mixed() if name == "mixed" else small(name)
     model = compress(dense, "int8", calibration=pictures(dense), reduce_range=True)
