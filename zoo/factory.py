@@ -198,9 +198,9 @@ def _fresh(name: Name, num_classes: int | None, device: str | None) -> Model:
     from zoo.build import build
 
     if name.passes:
-        from zoo.compress import distill
-
         if "distilled" in name.passes:
+            from zoo.compress import distill
+
             distill.refuse(name.arch)
         raise ValueError(
             f"A compressed network comes from weights, so {str(name)!r} has no fresh ones: build {name.arch!r} with "

@@ -80,7 +80,7 @@ class _List:
         self.modules, self.steps, self._since = modules, list[Step](), _changes
         inside = [held for module in modules if hasattr(module, "bind") for held in _tensors(module)]
         self._now = [held.values() for held in inside]  # follows the modules
-        self._then = tuple(chain.from_iterable(self._now))
+        self._then = tuple(chain.from_iterable(self._now))  # kept, so that no other tensor gets one of their ids
         self._ids = tuple(map(id, self._then))
 
     def holds(self, modules: Sequence[nn.Module]) -> bool:

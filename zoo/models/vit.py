@@ -80,8 +80,6 @@ def sized(
 
 
 def _fitting(takes: ImageInput, size: tuple[int, int], channels: int) -> ImageInput:
-    if (size, channels) == (takes.size, takes.channels):
-        return takes
     if channels != takes.channels:
         takes = replace(takes, channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels)
     return replace(takes, size=size)

@@ -180,12 +180,8 @@ def warn_of_reference() -> None:
     )
 
 
+@arithmetic.undisturbed()
 def _all_agree(widest: int, depthwise: bool = False) -> bool:
-    with arithmetic.undisturbed():
-        return _all_trials(widest, depthwise)
-
-
-def _all_trials(widest: int, depthwise: bool) -> bool:
     try:
         steps = ((1, "symmetric"), (2, "symmetric"), (2, "same"))
         windows = [Window(stride, 1, 32 if depthwise else 1, padding) for stride, padding in steps]
@@ -219,13 +215,13 @@ def _trial(activation: str, zero: int, window: Window, widest: int) -> bool:
 
 
 @functools.cache
+@arithmetic.undisturbed()
 def has_post_op(activation: str) -> bool:
     """Whether an activation can follow a matrix product here, rightly."""
     if activation not in GELUS:
         return activation in POST_OPS
     try:
-        with arithmetic.undisturbed():
-            return widest_weight() > 0 and _linear_trial(activation, widest_weight())
+        return widest_weight() > 0 and _linear_trial(activation, widest_weight())
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
 

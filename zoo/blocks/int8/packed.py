@@ -80,13 +80,9 @@ class PackedWeight:
 
 
 @functools.cache
+@undisturbed()
 def available() -> bool:
     """Whether torch has the operators here, and they are right."""
-    with undisturbed():
-        return _right()
-
-
-def _right() -> bool:
     try:
         settings: dict[str, Any] = {"generator": torch.Generator().manual_seed(0), "dtype": torch.float32}
         x = torch.randn(2, 4, 5, 6, **settings).contiguous(memory_format=torch.channels_last)
