@@ -6,9 +6,9 @@ What ships has its weights, a bare architecture fresh ones; the keywords are tho
 """
 
 import zoo as _zoo
-from zoo import listing as _listing
 from zoo import registry as _registry
-from zoo.weights.manifest import entries as _entries
+from zoo.catalog import listing as _listing
+from zoo.catalog.manifest import entries as _entries
 
 dependencies = ["torch", "safetensors", "numpy", "PIL"]
 

@@ -1,9 +1,11 @@
 """How far int8 answers stand from float32's: the zoo's and NNCF's, of the same networks, calibration and pictures.
 
     python benchmarks/agreement.py
+    python benchmarks/agreement.py --runtime onnxruntime
 
 Both run in OpenVINO without its integer kernels, which saturate on x86 without VNNI: what differs is how the numbers
 were rounded, not what multiplies them. 256 pictures to calibrate on, 500 others to compare; all ship with the package.
+With `--runtime`, the int8 networks that ship answer the 500 pictures in that runtime and in torch.
 Needs openvino, nncf, onnx and onnxscript.
 """
 
@@ -26,7 +28,7 @@ from torch import Tensor
 
 import zoo
 from zoo import tables
-from zoo.build import Model
+from zoo.model.build import Model
 from zoo.runtime.onnx import write_onnx
 
 
@@ -43,9 +45,36 @@ def opened(model: Model, where: Path) -> ov.Model:
     return ov.Core().read_model(str(file))
 
 
-def main(names: Annotated[list[str] | None, typer.Argument(help="Default: all that ship dense.")] = None) -> None:
+def in_runtime(names: list[str], runtime: str) -> str:
+    """A table: how far the answers of int8 networks in a runtime are from torch's and from float32's."""
+    rows = []
+    for name in names:
+        model, dense = zoo.create(name), zoo.create(name.removesuffix("-int8"))
+        test = zoo.samples("cifar10", "test")
+        x, labels = zoo.preprocess(model)(list(test.images)), torch.as_tensor(np.array(test.labels))
+        with torch.inference_mode():
+            right, ours = dense(x), model(x)
+            theirs = zoo.to_runtime(model, runtime)(x)
+        others = int((theirs.argmax(1) != ours.argmax(1)).sum())
+        errors = [F.mse_loss(one, two) / right.var() for one, two in ((theirs, ours), (theirs, right), (ours, right))]
+        correct = [f"{(one.argmax(1) == labels).float().mean():.1%}" for one in (theirs, ours)]
+        rows.append([name, f"{others} of {len(x)}", *(f"{error:.6f}" for error in errors), *correct])
+    headers = ["network", "other answers\nthan torch's", "squared error\nagainst torch"]
+    short = (runtime, "torch")
+    headers += [f"{one}\nagainst float32" for one in short] + [f"{one}\nright" for one in short]
+    return tables.text(headers, rows)
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: all that ship dense, or in int8.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Compare this runtime with torch instead.")] = None,
+) -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("nncf").setLevel(logging.ERROR)
+    if runtime is not None:
+        families = ("mobilenet", "resnet", "efficientnet")
+        print(in_runtime(names or [f"{one}{form}" for one in families for form in ("-int8", "-pruned-int8")], runtime))
+        return
     rows = []
     for name in names or ["mobilenet", "resnet", "efficientnet"]:
         dense = zoo.create(name)

@@ -20,7 +20,7 @@ import typer
 
 from zoo import tables
 from zoo.blocks import Attention
-from zoo.measure import cpu_name
+from zoo.report.timing import cpu_name
 
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 KINDS = {"full": {}, "sliding, 256": {"attention": "sliding", "window": 256}, "linear": {"attention": "linear"}}

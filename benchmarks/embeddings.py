@@ -23,7 +23,7 @@ from torch import Tensor
 
 import zoo
 from zoo import tables
-from zoo.blocks.int8 import onednn
+from zoo.engine.cpu import onednn
 
 BATCH, CALIBRATION = 32, 256
 

@@ -19,9 +19,9 @@ import typer
 
 import zoo
 from zoo import tables
-from zoo.build import Model
-from zoo.finetune import finetune, labelled_inputs
+from zoo.model.build import Model
 from zoo.train.data import hold_out, open_pictures
+from zoo.train.finetune import finetune, labelled_inputs
 from zoo.train.loop import accuracy
 from zoo.train.recipe import Recipe
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 import zoo
 from zoo import registry, tables
-from zoo.measure import cpu_name
+from zoo.report.timing import cpu_name
 from zoo.train.images import ImageSet
 from zoo.train.loop import computes_in_bfloat16, fit
 from zoo.train.recipe import Recipe

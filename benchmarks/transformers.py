@@ -31,8 +31,8 @@ import typer
 
 import zoo
 from zoo import tables
-from zoo.blocks.int8 import onednn
-from zoo.measure import cpu_name
+from zoo.engine.cpu import onednn
+from zoo.report.timing import cpu_name
 
 BASE = "transformers"
 NATIVE = ("transformers", "torchao int8 dynamic")  # of PyTorch, and without a compile step

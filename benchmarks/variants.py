@@ -23,7 +23,7 @@ from contenders import Case, folder, openvino_nncf
 
 import zoo
 from zoo import tables
-from zoo.measure import cpu_name, median_times
+from zoo.report.timing import cpu_name, median_times
 from zoo.runtime.choose import there_for
 
 VARIANTS = ("int8", "pruned", "pruned-int8", "distilled")

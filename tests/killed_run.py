@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from zoo.build import build
+from zoo.model.build import build
 from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.images import ImageSet
 from zoo.train.loop import fit

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
+import pytest
 import torch
 import torch.nn as nn
 
 from reduced import reduced, structure
 from zoo import registry
-from zoo.build import Model, build
+from zoo.model.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec, TextInput
 
 _TRANSFORMERS = ("zoo.models.vit", "zoo.models.bert", "zoo.models.gpt")
@@ -28,6 +30,14 @@ EACH_TRANSFORMER = (
 )
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def by_structure(names: Iterable[str]) -> list[Any]:
+    """For `parametrize`: one name of each structure in every run of the tests, the others nightly."""
+    return [
+        name if name in (*EACH_CONVOLUTIONAL, *EACH_TRANSFORMER) else pytest.param(name, marks=pytest.mark.nightly)
+        for name in names
+    ]
 
 
 def lively(spec: ModelSpec) -> Model:
@@ -95,6 +105,32 @@ def mixed() -> Model:
         Block("classifier", "classifier", in_features=40, num_classes=10),
     )
     return lively(ModelSpec("mixed", rows, ImageInput(size=(64, 64))))
+
+
+def sums() -> Model:
+    """A residual sum of every kind, "same" borders and a max pool, and nothing that must be in floats between them."""
+    middle = {"mid1_channels": 8, "mid2_channels": 16}
+    rows = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, padding="same", activation="relu6"),
+        Block("max_pool", "max"),
+        Block("basic_block", "a", in_channels=16, mid_channels=16, out_channels=16),
+        Block("bottleneck", "b", in_channels=16, out_channels=24, stride=2, projection=True, **middle),
+        Block("inverted_residual", "c", in_channels=24, mid_channels=48, out_channels=24, skip=True, padding="same"),
+        Block("global_pool", "pool"),
+        Block("classifier", "classifier", in_features=24, num_classes=10),
+    )
+    return lively(ModelSpec("sums", rows, ImageInput(size=(32, 32))))
+
+
+def tiny() -> Model:
+    """Two convolutions and a sum: for what holds of every network alike, and costs time with every row."""
+    rows = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=8, stride=2, activation="relu"),
+        Block("basic_block", "a", in_channels=8, mid_channels=8, out_channels=8),
+        Block("global_pool", "pool"),
+        Block("classifier", "classifier", in_features=8, num_classes=10),
+    )
+    return lively(ModelSpec("tiny", rows, ImageInput(size=(32, 32))))
 
 
 def inputs(model: Model, count: int = 4) -> tuple[torch.Tensor, ...]:

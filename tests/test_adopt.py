@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn as nn
+from torch.nn.utils import parametrizations, prune
 
 import zoo
 from zoo import kinds, registry
-from zoo.adopt import AdoptionError
+from zoo.weights.adopt import AdoptionError
 
 timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
@@ -72,6 +73,11 @@ def test_every_pass_takes_it(tmp_path) -> None:
     assert zoo.load(tmp_path / "small").made["adopted"] == "timm resnet18"
 
 
+def other_head(module: nn.Module) -> nn.Module:
+    module.fc = nn.Sequential(nn.Dropout(0.5), nn.Linear(512, 3))
+    return module
+
+
 def relu_for_gelu(module: nn.Module) -> nn.Module:
     module.layer1[0].act1 = nn.GELU()
     return module
@@ -85,14 +91,60 @@ def relu_for_gelu(module: nn.Module) -> nn.Module:
             r"takes a network of timm or torchvision, not torch\.nn.*ModelSpec",
         ),
         (lambda: timm.create_model("convnext_atto"), "timm's 'convnext_atto' is not among the zoo's"),
-        (lambda: torchvision.models.squeezenet1_0(), "This SqueezeNet of torchvision is none of the zoo's"),
+        (lambda: torchvision.models.squeezenet1_0(), "takes torchvision's ResNet-18.*not its SqueezeNet"),
         (lambda: timm.create_model("resnet18", stem_width=32, stem_type="deep"), "This resnet18 of timm was changed"),
-        (lambda: relu_for_gelu(timm.create_model("resnet18")), "but it answers otherwise"),
-        (lambda: timm.create_model("resnet18", output_stride=8), "but it answers otherwise"),
-        (lambda: timm.create_model("resnet18", num_classes=0), "This resnet18 of timm was changed"),
-        (lambda: timm.create_model("resnet18").half(), "float16"),
+        (lambda: relu_for_gelu(timm.create_model("resnet18")), "but it gives other answers"),
+        (lambda: timm.create_model("resnet18", output_stride=8), "but it gives other answers"),
+        (lambda: timm.create_model("resnet18", features_only=True), "gives a list.*adopt the whole network"),
+        (lambda: torchvision.models.resnext50_32x4d(), "nearest to resnet50, but"),
+        (lambda: other_head(torchvision.models.resnet18()), "nearest to resnet18, but fc.weight is missing"),
     ],
 )
 def test_what_is_not_known_is_one_clear_error(module, message: str) -> None:
     with pytest.raises(AdoptionError, match=message):
         zoo.adopt(module())
+
+
+@pytest.mark.parametrize(
+    ("arch", "settings", "shape"),
+    [
+        ("resnet18", {"num_classes": 0}, (2, 3, 64, 64)),
+        ("resnet18", {"in_chans": 1}, (2, 1, 64, 64)),
+        ("mobilenetv2_035", {"in_chans": 5}, (2, 5, 64, 64)),
+        ("vit_tiny_patch16_224", {"num_classes": 3, "img_size": 64}, (2, 3, 64, 64)),
+        ("deit_tiny_distilled_patch16_224", {"num_classes": 3, "img_size": (32, 48), "in_chans": 1}, (2, 1, 32, 48)),
+        ("deit_tiny_distilled_patch16_224", {"num_classes": 0, "img_size": 32}, (2, 3, 32, 32)),
+    ],
+)
+@torch.inference_mode()
+def test_other_heads_channels_and_sizes(arch: str, settings: dict, shape: tuple[int, ...], tmp_path) -> None:
+    """As a module, and as the folder that timm writes of it."""
+    theirs = trained(timm.create_model(arch, **settings)).eval()
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    expected = theirs(x)
+    timm.models.save_for_hf(theirs, tmp_path, safe_serialization=True)
+    for ours in (zoo.adopt(theirs), zoo.load(tmp_path)):
+        assert ours.spec.input.channels == shape[1] == len(ours.spec.input.mean)
+        assert (ours(x) - expected).abs().max() <= 1e-5 * expected.abs().max().clamp_min(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_other_precisions_become_float32(dtype: torch.dtype) -> None:
+    theirs = torchvision.models.resnet18(num_classes=3).to(dtype)
+    ours = zoo.adopt(theirs)
+    assert {value.dtype for value in ours.state_dict().values()} == {torch.float32, torch.int64}
+    assert torch.equal(ours.state_dict()["stem.conv.weight"], theirs.conv1.weight.float())
+
+
+@pytest.mark.parametrize(
+    "made", [parametrizations.weight_norm, lambda conv: prune.l1_unstructured(conv, "weight", 0.5)]
+)
+def test_masks_and_parametrizations_count_as_the_weights_that_they_give(made) -> None:
+    theirs = trained(timm.create_model("resnet18", num_classes=3)).eval()
+    made(theirs.layer2[0].conv1)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected, weight = theirs(x), theirs.layer2[0].conv1.weight
+        ours = zoo.adopt(theirs)
+        assert torch.equal(theirs.layer2[0].conv1.weight, weight)
+        assert (ours(x) - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -8,10 +8,11 @@ import pickle
 import pytest
 import torch
 
-from networks import PICTURES, answer, inputs
+from networks import PICTURES, answer, inputs, pictures, small
 from reduced import reduced
 from zoo import registry
-from zoo.build import build, from_state
+from zoo.model.build import build, from_state
+from zoo.passes.compress import compress
 from zoo.spec import Block, ModelSpec, SpecError
 
 ARCHS = tuple(registry.MODELS)
@@ -41,7 +42,7 @@ def test_every_architecture_builds_and_answers(arch: str) -> None:
 
 def test_it_runs_its_rows_in_order(spec: ModelSpec) -> None:
     model = build(spec)
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)  # as a model runs its rows
     with torch.inference_mode():
         y = x
         for row in model.children():
@@ -51,7 +52,7 @@ def test_it_runs_its_rows_in_order(spec: ModelSpec) -> None:
 
 def test_taps_give_what_rows_put_out(spec: ModelSpec) -> None:
     model = build(spec)
-    x = torch.randn(1, 3, 32, 32)
+    x = torch.randn(1, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         plain = model(x)
         out, tapped = model(x, taps=("input", "stem", "pool"))
@@ -125,3 +126,14 @@ def test_what_does_not_fit_is_not_built() -> None:
         build(ModelSpec("bad", (stem(), Block("conv_norm_act", "b", in_channels=16, out_channels=8))))
     with pytest.raises(SpecError, match="unknown kind"):
         from_state(ModelSpec("bad", (Block("torch.nn.Linear", "a"),)), {})
+
+
+def test_where_and_how_large_a_network_is() -> None:
+    model = small("resnet20")
+    count = sum(one.numel() for one in model.parameters())
+    assert (model.device, model.dtype, model.num_parameters()) == (torch.device("cpu"), torch.float32, count)
+    int8 = compress(model, "int8", calibration=pictures(model))
+    assert (int8.device, int8.dtype, int8.num_parameters()) == (torch.device("cpu"), torch.float32, count)
+    with pytest.raises(ValueError, match="empty parameter list"):
+        torch.optim.SGD(int8.parameters(), lr=0.1)
+    assert model.bfloat16().dtype == torch.bfloat16 and build(model.spec, device="meta").device.type == "meta"

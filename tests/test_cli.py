@@ -12,20 +12,21 @@ from typer.testing import CliRunner
 
 import toy_shipped
 import zoo
+from networks import tiny
 from toy_shipped import DENSE
-from zoo import measure
 from zoo.cli import app
+from zoo.report import memory, timing
 
 PURPOSE = "CIFAR-10, 10 classes, 32x32"
 
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
-    real = measure.median_times
+    real = timing.median_times
     monkeypatch.setattr(
-        measure, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
+        timing, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
     )
-    monkeypatch.setattr(measure, "peak_memory", lambda names: [None] * len(names))
+    monkeypatch.setattr(memory, "peak_memory", lambda names: [None] * len(names))
     return toy_shipped.use(monkeypatch)
 
 
@@ -55,6 +56,10 @@ def test_list(toys: Path) -> None:
     assert [one["name"] for one in run_json("list", "*int8", "--shipped")] == [f"{DENSE}-int8", f"{DENSE}-pruned-int8"]
     assert "Did you mean 'mobilenet'" in run("list", "mobilnet")[1]
     assert run_json("list", "mobilnet") == []
+    assert run("list", "--task", "text-generation")[0].count("gpt2") > 1
+    assert "No network of the catalogue is for text-scoring" in run("list", "--task", "text-scoring")[1]
+    assert "Nothing matches 'gpt2'" in run("list", "gpt2", "--task", "image-classification")[1]
+    assert run_json("list", "--task", "text-scoring") == []
 
 
 def test_info(toys: Path) -> None:
@@ -92,7 +97,8 @@ def test_eval(toys: Path, tmp_path: Path) -> None:
 
 def test_compare(toys: Path) -> None:
     shown, _ = run("compare", "mobilenet", "--images", "5")
-    assert PURPOSE in shown and "pruned-int8" in shown and max(map(len, shown.splitlines())) <= 80
+    table = shown.partition("\n\n")[2].partition("\n\n")[0]
+    assert PURPOSE in shown and "pruned-int8" in table and max(map(len, table.splitlines())) <= 80
     assert len(run_json("compare", "mobilenet", "--images", "5")["rows"]) == 6
     assert len(run_json("compare", "mobilenet", "mobilenet-int8", "--images", "5")["rows"]) == 2
 
@@ -138,9 +144,9 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
         (("predict", "empty", "text.png"), "it holds nothing"),
         (("eval", "pickles", "--data", "empty"), "holds only pickles"),
         (("eval", "empty", "--data", "empty"), "it holds nothing"),
-        (("eval", "mobilenet", "--data", "empty"), "has no folders in it"),
-        (("eval", "mobilenet", "--data", "text.png"), "neither a .parquet file nor a folder"),
-        (("eval", "mobilenet", "--data", "text.parquet"), "is not a Parquet file"),
+        (("eval", "mobilenet", "--data", "empty"), "neither Parquet files nor folders of pictures"),
+        (("eval", "mobilenet", "--data", "text.png"), "is not a .parquet file"),
+        (("eval", "mobilenet", "--data", "text.parquet"), "cannot be read as Parquet"),
         (("compare", "no/such/folder"), "no such file or folder"),
         (("compare", "pickles"), "holds only pickles"),
         (("compare", "mobilenet", "empty", "--images", "5"), "it holds nothing"),
@@ -150,22 +156,33 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
         (("compress", "empty", "sparse", "--out", "x"), "it holds nothing"),
         (("compress", "mobilenet", "sparse", "--out", "text.png"), "cannot be a folder"),
         (("compress", "mobilenet", "int4", "--out", "x"), "Unknown pass"),
-        (("compress", "mobilenet", "pruned", "--out", "x", "--macs", "nan"), "Pruning takes one of"),
+        (
+            ("compress", "mobilenet", "pruned", "--out", "x", "--macs", "nan"),
+            "--macs takes a number between 0 and 1, not nan",
+        ),
         (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "empty"), "No pictures"),
         (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "text.png"), "is not a picture"),
         (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "absent.png"), "No such picture"),
         (("list", "--task", "knitting"), "the tasks are"),
+        (("predict", "mobilenet", ""), "there is no such picture"),
+        (("eval", "mobilenet", "--data", ""), "The path is empty"),
         (("predict", "mobilenetv2_100", "a.png"), "weights=None"),
         (("eval", "mobilenet", "--data", "absent.parquet"), "No such data"),
-        (("eval", "mobilenet", "--data", ".", "--batch-size", "0"), "batch_size"),
+        (("eval", "mobilenet", "--data", ".", "--batch-size", "0"), "--batch-size"),
         (("compare", "mobilenet", "--images", "1000000"), "at most"),
-        (("compare", "mobilenetv2_100"), "nothing to compare"),
+        (("compare", "mobilenetv2_035"), "nothing to compare"),
         (("compress", "mobilenet", "int8-pruned", "--out", "x"), "write 'pruned-int8'"),
-        (("compress", "mobilenet", "sparse", "--out", "x", "--sparsity", "7"), "Sparsity is a share"),
-        (("compress", "mobilenet", "int8", "--out", "x", "--observer", "eye"), "observer"),
-        (("compress", "mobilenet", "int8", "--out", "x", "--keep-float", "s9"), "keep_float names no rows"),
+        (
+            ("compress", "mobilenet", "sparse", "--out", "x", "--sparsity", "7"),
+            "--sparsity takes a number between 0 and 1, not 7.0",
+        ),
+        (("compress", "mobilenet", "int8", "--out", "x", "--observer", "eye"), "--observer takes one of"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--keep-float", "s9"), "--keep-float names no rows"),
         (("compress", "mobilenet", "int8", "--out", "x", "--keep-float", "99"), "rows, not 99"),
-        (("compress", "mobilenet", "sparse", "--out", "x", "--keep-float", "2"), "keep_float: for the pass 'int8'"),
+        (
+            ("compress", "mobilenet", "sparse", "--out", "x", "--keep-float", "2"),
+            "--keep-float is an option of the pass 'int8'; you asked for 'sparse' only",
+        ),
         (("compress", "mobilenet", "distilled", "--out", "x"), "distil"),
     ],
 )
@@ -188,7 +205,7 @@ def test_errors_are_one_line_and_exit_2(
 
 @pytest.mark.parametrize(
     ("image", "message"),
-    [(".", "is a folder, not a picture"), ("text.png", "is not a picture"), ("absent.png", "No such picture")],
+    [(".", "text.png is not a picture"), ("text.png", "is not a picture"), ("absent.png", "No such picture")],
 )
 def test_what_is_no_picture_is_one_line(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, message: str
@@ -238,23 +255,26 @@ def test_bench() -> None:
     assert found["timings"][0]["ratio"] == 1.0
     shown, _ = run("bench", "mobilenet", *how)
     assert "pictures" in shown and "mobilenet" in shown
+    (alone,) = run_json("bench", "mobilenet-int8", "--runtime", "torch", *how[4:])["timings"]
+    assert alone["runtime"] == "torch", "what was asked for is timed"
     assert "choose of eager" in run("bench", "mobilenet", "--runtime", "tensorrt", status=2)[1]
     assert "Did you mean" in run("bench", "mobilnet", *how, status=2)[1]
 
 
 @pytest.mark.multiprocess
 def test_bench_measures_memory() -> None:
-    if not measure._STATUS.exists():
+    if not memory._STATUS.exists():
         pytest.skip("the system does not tell")
     (one,) = run_json("bench", "mobilenet", "--runtime", "torch", "--batch", "1", "--seconds", "0")["timings"]
     assert 1e6 < one["peak_memory"] < 1e9
 
 
 def test_export(tmp_path: Path) -> None:
-    file = tmp_path / "m.pt2"
+    file, name = tmp_path / "m.pt2", str(tmp_path / "tiny")
+    zoo.save(tiny(), name)
     assert "answers as" in run("export", "resnet-int8", "--out", str(file))[0]
-    assert run_json("export", "resnet-int8", "--format", "pt2", "--out", str(file)) == {
-        "name": "resnet-int8",
+    assert run_json("export", name, "--format", "pt2", "--out", str(file)) == {
+        "name": name,
         "files": {str(file): file.stat().st_size},
     }
     assert "--format is one of" in run("export", "resnet-int8", status=2)[1]

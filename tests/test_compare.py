@@ -5,22 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import toy_shipped
 import zoo
 from toy_shipped import DENSE, VARIANTS
-from zoo import measure
-from zoo.compare import Comparison
+from zoo.report import memory, timing
+from zoo.report.compare import Comparison
 
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Path:
-    real = measure.median_times
+    real = timing.median_times
     monkeypatch.setattr(
-        measure, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
+        timing, "median_times", lambda models, inputs, seconds: real(models, inputs, seconds=0, rounds=(1, 1))
     )
-    monkeypatch.setattr(measure, "peak_memory", lambda names: [None] * len(names))
+    monkeypatch.setattr(memory, "peak_memory", lambda names: [None] * len(names))
     return toy_shipped.use(monkeypatch)
 
 
@@ -87,11 +88,21 @@ def test_the_table_is_readable_in_80_columns(toys: Path) -> None:
     assert found._repr_html_().count("<tr>") == 7
 
 
+def test_without_examples_there_is_no_column_of_their_answers(toys: Path, tmp_path: Path) -> None:
+    zoo.save(zoo.create("mobilenet"), tmp_path / "own")
+    alone = zoo.compare(tmp_path / "own")
+    assert alone.images == 0 and not [heading for heading in alone.headers() if "%" in heading]
+    assert {len(cells) for cells in alone.cells()} == {len(alone.headers())}
+    assert "top-1" not in str(alone) and "same %" not in str(alone)
+    beside = zoo.compare(["mobilenet", tmp_path / "own"], images=5)
+    assert [heading for heading in beside.headers() if "%" in heading] == ["top-1 %\nof 5", "same\n%", "top-1 %\nall"]
+
+
 @pytest.mark.parametrize(
     ("names", "images", "message"),
     [
         ("mobilnet", 5, "Did you mean 'mobilenet'"),
-        ("mobilenetv2_100", 5, "nothing to compare"),
+        ("mobilenetv2_035", 5, "nothing to compare"),
         ([], 5, "at least one"),
         ("mobilenet", 0, "images is a whole number"),
         ("mobilenet", 41, "at most 40"),
@@ -110,7 +121,7 @@ def test_bad_arguments_give_one_clear_error(toys: Path, names: object, images: i
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
 def test_peak_memory_is_taken_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     file = toy_shipped.use(monkeypatch) / "shipped" / f"{DENSE}.safetensors"
-    peak, none = measure.peak_memory([str(file), "no/such"])
+    peak, none = memory.peak_memory([str(file), "no/such"])
     assert peak is not None and 1e6 < peak < 1e9
     assert none is None
 
@@ -124,8 +135,8 @@ def test_a_turn_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 0.003
 
     clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None)
-    monkeypatch.setattr(measure, "time", clock)
-    times, rounds = measure.median_times([takes_3_ms], [None], seconds=0, rounds=(1, 1))  # type: ignore[list-item]
+    monkeypatch.setattr(timing, "time", clock)
+    times, rounds = timing.median_times([takes_3_ms], [None], seconds=0, rounds=(1, 1))  # type: ignore[list-item]
     assert rounds == 1 and times == [pytest.approx(0.003)]
     warm = began[3:-1]  # behind the three calls before all turns, and before the one that counts
     assert len(warm) == 4 and began[-1] - warm[0] > 0.01
@@ -133,8 +144,20 @@ def test_a_turn_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_times_are_interleaved_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(measure, "_WARM", 0.0)  # one call
+    monkeypatch.setattr(timing, "_WARM", 0.0)  # one call
     models = [lambda x, i=i: calls.append(i) for i in range(3)]
-    times, rounds = measure.median_times(models, [None] * 3, seconds=0, rounds=(4, 9))  # type: ignore[arg-type, list-item]
+    times, rounds = timing.median_times(models, [None] * 3, seconds=0, rounds=(4, 9))  # type: ignore[arg-type, list-item]
     assert (len(times), rounds) == (3, 4)
     assert calls == [0] * 3 + [1] * 3 + [2] * 3 + [0, 0, 1, 1, 2, 2] * 4  # of a turn's two calls one counts
+
+
+def test_own_data_takes_the_place_of_the_shipped_pictures(toys: Path, tmp_path: Path) -> None:
+    for name, size in (("mine", None), ("small", 0.3)):
+        model = zoo.create("mobilenet", num_classes=3)
+        model.labels = ("a", "b", "c")
+        zoo.save(zoo.compress(model, "pruned", macs=size, importance="l1") if size else model, tmp_path / name)
+    pictures = zoo.samples("cifar10").images[:12]
+    found = zoo.compare([tmp_path / "mine", tmp_path / "small"], data=(pictures, np.arange(12) % 3))
+    assert found.images == 12 and "shipped" not in str(found)
+    assert found.rows[0].agreement == 100
+    assert all(row.accuracy is not None and row.agreement is not None for row in found.rows)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from networks import pictures, small
-from zoo.build import edit, upto
-from zoo.compress import compress
+from zoo.model.build import upto
+from zoo.model.editing import edit
+from zoo.passes.compress import compress
 from zoo.spec import SpecError
 from zoo.weights.file import load, save_file
 
@@ -57,6 +58,18 @@ def test_a_fresh_row_in_an_int8_model_is_float(tmp_path) -> None:
     assert torch.equal(load(tmp_path / "edited.safetensors")(x), edited(x))
     middle = edit(model, "s2_2", kernel_size=5)
     assert [r.precision for r in middle.spec].count("float32") == 1 and middle(x).shape == (2, 10)
+
+
+def test_an_argument_that_a_row_has_not_is_answered_with_those_it_has() -> None:
+    model = small("mobilenetv2_cifar")
+    with pytest.raises(SpecError, match=r"Row 'stem', a conv_norm_act, has the arguments .*kernel_size.* num_classes="):
+        edit(model, "stem", num_classes=5)
+    with pytest.raises(SpecError, match=r"The head is row 'classifier'\.$"):
+        edit(model, "stem", num_classes=5)
+    with pytest.raises(SpecError, match=r"cannot change colour= there\.$"):
+        edit(model, "stem", colour=5)
+    with pytest.raises(SpecError, match=r"has the arguments .*; edit cannot change nothing there"):
+        edit(model, "stem")
 
 
 def test_a_cut_model_shares_the_tensors_and_ends_in_floats() -> None:

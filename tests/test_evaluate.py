@@ -10,7 +10,7 @@ from PIL import Image
 
 import toy_shipped
 import zoo
-from zoo.build import Model
+from zoo.model.build import Model
 
 
 @pytest.fixture
@@ -39,6 +39,13 @@ def test_arrays(model: Model, labelled: tuple[np.ndarray, np.ndarray]) -> None:
     found = zoo.evaluate(model, labelled, batch_size=7)
     assert (found.value, found.examples, found.skipped) == (75.0, 20, ())
     assert len(found.sha256) == 64 and "75.00% top-1 accuracy on 20 pictures" in repr(found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_in_another_precision(
+    model: Model, labelled: tuple[np.ndarray, np.ndarray], dtype: torch.dtype
+) -> None:
+    assert zoo.evaluate(model.to(dtype), labelled).value == pytest.approx(75.0, abs=10.0)
 
 
 def test_parquet_with_pictures_of_other_sizes_and_damaged_ones(
@@ -87,7 +94,8 @@ def test_folders_are_matched_by_label(model: Model, labelled: tuple[np.ndarray, 
         (folder / f"{i}.png").write_bytes(png(image))
     assert zoo.evaluate(model, tmp_path).value == 75.0
     (tmp_path / "trucks").mkdir()
-    with pytest.raises(ValueError, match=r"Folder 'trucks' is none of the network's classes\. Did you mean 'truck'"):
+    (tmp_path / "trucks" / "0.png").write_bytes(png(labelled[0][0]))
+    with pytest.raises(ValueError, match=r"has the class 'trucks', which is not known\. Did you mean 'truck'"):
         zoo.evaluate(model, tmp_path)
 
 
@@ -120,9 +128,9 @@ PICTURES = np.zeros((2, 32, 32, 3), np.uint8)
         ((PICTURES.astype(np.float32), np.array([0, 1])), "images are uint8"),
         ((PICTURES[:0], np.array([], dtype=np.int64)), "holds no pictures"),
         (5, "data is a path"),
-        ("text.csv", "neither a .parquet file nor a folder"),
-        ("broken.parquet", "not a Parquet file"),
-        ("empty", "has no folders in it"),
+        ("text.csv", "is not a .parquet file; examples lie in one, or in a folder"),
+        ("broken.parquet", "cannot be read as Parquet"),
+        ("empty", "neither Parquet files nor folders of pictures"),
     ],
 )
 def test_bad_data_gives_one_clear_error(model: Model, tmp_path: Path, data: object, message: str) -> None:
@@ -138,7 +146,7 @@ def test_bad_options(model: Model, tmp_path: Path) -> None:
         zoo.evaluate(model, (PICTURES, np.array([0, 1])), batch_size=0)
     with pytest.raises(FileNotFoundError, match="No such data"):
         zoo.evaluate(model, tmp_path / "absent.parquet")
-    with pytest.raises(ValueError, match="No sample pictures of 'cifar100' 'test' ship; those that do: 'cifar10'"):
+    with pytest.raises(ValueError, match="has no pictures of 'cifar100' 'test'; it has 'cifar10'"):
         zoo.samples("cifar100")
 
 
@@ -146,5 +154,18 @@ def test_bad_options(model: Model, tmp_path: Path) -> None:
 def test_a_network_without_a_classifier_has_no_accuracy(
     labelled: tuple[np.ndarray, np.ndarray], options: dict[str, object], last: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"ends in '{last}', not in a classifier: it gives no answers"):
+    with pytest.raises(ValueError, match=f"ends in '{last}', not in a classifier: evaluate has no figure"):
         zoo.evaluate(zoo.create("mobilenet", **options), labelled)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.nn.DataParallel, "takes a zoo model, not DataParallel, a wrapper: give the model inside"),
+        (lambda model: model.stem, "takes a zoo model, not ConvNormAct"),
+        (lambda model: "mobilenet", r"the string 'mobilenet'; zoo\.create"),
+    ],
+)
+def test_what_is_no_model_is_told_so(model: Model, labelled: tuple[np.ndarray, np.ndarray], wrong, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        zoo.evaluate(wrong(model), labelled)

@@ -48,24 +48,20 @@ def each_before_zoo_is_imported(codes: list[str]) -> None:
     subprocess.run([sys.executable, "-c", script, *codes], check=True)
 
 
-def test_importing_a_module_of_the_same_name_leaves_the_function() -> None:
+def test_a_module_and_a_function_of_one_name() -> None:
+    """Importing the module leaves the function, and what lies in the module is imported from it."""
     each_before_zoo_is_imported(
         [
             f"import zoo, zoo.{name}; from zoo.{name} import {name} as f; assert zoo.{name} is f and callable(f)"
             for name in SAME
         ]
-    )
-    assert all(isinstance(importlib.import_module(f"zoo.{name}"), ModuleType) for name in SAME)
-
-
-def test_what_lies_in_a_module_of_a_public_name_is_imported_from_it() -> None:
-    each_before_zoo_is_imported(
-        [
+        + [
             f"import zoo; from zoo.{module} import {name} as a; f = zoo.{module}; "
             f"from zoo.{module} import {name} as b; assert a is b and callable(f) and zoo.{module} is f"
             for module, name in zip(SAME, INSIDE, strict=True)
         ]
     )
+    assert all(isinstance(importlib.import_module(f"zoo.{name}"), ModuleType) for name in SAME)
 
 
 def test_the_blocks_are_these() -> None:

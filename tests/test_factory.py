@@ -1,6 +1,9 @@
 """From a name to a network."""
 
+import inspect
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,8 @@ import zoo
 from networks import PICTURES
 from toy_shipped import DENSE, VARIANTS
 from zoo import registry
-from zoo.weights import manifest
+from zoo.catalog import hub_index, manifest, resolve
+from zoo.runtime.choose import check_runtime
 
 X = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -122,7 +126,15 @@ def test_weights_from_a_file_and_a_folder(toys: Path, tmp_path: Path) -> None:
         ("mobilenet", {"num_classes": -1}, "num_classes is a whole number, 0 for no classifier, not -1"),
         ("mobilenet", {"num_classes": True}, "num_classes is a whole number"),
         ("mobilenet", {"num_classes": 2.0}, "num_classes is a whole number"),
-        ("mobilenet", {"device": "toaster"}, "Device 'toaster' cannot be used here"),
+        ("mobilenet", {"device": "toaster"}, "Device 'toaster' cannot be used here; choose cpu, cuda or mps"),
+        ("mobilenet", {"weights": False}, "weights= takes 'default', None for fresh weights, .* not False"),
+        ("mobilenet", {"features_only": "yes"}, "features_only= takes True or False, not 'yes'"),
+        ("mobilenet", {"allow_untuned": 1}, "allow_untuned= takes True or False, not 1"),
+        (
+            "bert_tiny",
+            {"weights": None, "in_chans": 1},
+            "^in_chans= is for networks of pictures; bert_tiny takes texts",
+        ),
         ("mobilenet", {"weights": "no/such/folder"}, "no such file or folder"),
         ("mobilenetv2_100", {"weights": "dense"}, "holds a mobilenetv2_cifar, not a mobilenetv2_100"),
         ("mobilenet-int8", {"weights": "dense"}, "holds float32 weights"),
@@ -171,6 +183,32 @@ def test_a_damaged_shipped_file_is_refused(toys: Path, tmp_path: Path, monkeypat
     (tmp_path / f"{DENSE}.safetensors").write_bytes(data)
     with pytest.raises(zoo.FileError, match="SHA-256 is not the manifest's"):
         zoo.create("mobilenet")
+
+
+def documented(name: object, **options: Any) -> None:
+    """What an example of the docstring does, without fetching or measuring."""
+    if runtime := options.pop("runtime", None):
+        check_runtime(runtime)
+    if "/" in str(name) or name in hub_index.published() or str(name).partition("-")[0] in hub_index.published():
+        resolve(name, **options)  # type: ignore[arg-type]
+    else:
+        zoo.create(name, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("example", re.findall(r"`zoo\.(create\([^`]*\))`", zoo.create.__doc__ or ""))
+def test_the_examples_of_the_docstring_run(example: str) -> None:
+    eval(example, {"create": documented, "torch": torch})
+
+
+def test_every_argument_is_documented_with_its_default_and_an_example() -> None:
+    said = (zoo.create.__doc__ or "").split("Args:")[1].split("Returns:")[0]
+    parts = dict(re.findall(r"\n {8}(\w+) \([^\n]*\): (.*?)(?=\n {8}\w|\n\s*$)", said, re.DOTALL))
+    arguments = inspect.signature(zoo.create).parameters
+    assert list(parts) == list(arguments)
+    for name, argument in arguments.items():
+        default = {"default": '"default"', "torch": '"torch"'}.get(str(argument.default), str(argument.default))
+        assert argument.default is inspect.Parameter.empty or f"Default: {default}." in parts[name]
+        assert "zoo.create(" in parts[name]
 
 
 def test_wrong_shapes_are_told_what_is_right(toys: Path) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import zoo
-from networks import CONVOLUTIONAL, gated, lively, pictures, small
-from zoo.blocks.int8 import onednn, packed
-from zoo.compress import compress
-from zoo.compress.qat import prepare_qat
+from networks import CONVOLUTIONAL, by_structure, gated, lively, pictures, small
+from zoo.engine.cpu import onednn, packed
+from zoo.passes.compress import compress
+from zoo.passes.qat import prepare_qat
 from zoo.spec import Block, ImageInput, ModelSpec, SpecError
 
 
@@ -20,7 +20,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("name", [*CONVOLUTIONAL, "gated"])
+@pytest.mark.parametrize("name", [*by_structure(CONVOLUTIONAL), "gated"])
 def test_it_answers_as_the_dense_network(name: str, there: bool, monkeypatch) -> None:
     if not there:
         monkeypatch.setattr(packed, "available", lambda: False)
@@ -160,3 +160,19 @@ def test_one_convolution_of_one_pixel_is_packed_for_every_size(monkeypatch: pyte
     for side in (32, 64):
         fused(torch.randn(1, 3, side, side))
     assert len(fused.s2_2.expand._calls) == 2
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("made", ["fused", "int8"])
+def test_weights_written_in_place_are_the_ones_that_compute(made: str, mode) -> None:
+    model = small("mobilenetv2_cifar")
+    x = pictures(model, 4)
+    model = zoo.fuse(model) if made == "fused" else compress(model, "int8", calibration=x)
+    with mode():
+        before = model(x)
+        for key in ("s3_2.expand.weight", "classifier.fc.bias"):
+            model.state_dict()[key].zero_()
+        now = model(x)
+        assert not torch.equal(now, before)
+        assert torch.equal(now, copy.deepcopy(model)(x))  # packs anew
+        assert torch.equal(now, model(x))

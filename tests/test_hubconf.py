@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import zoo
-from zoo import listing, registry
+from zoo import registry
+from zoo.catalog import listing
 
 ROOT = Path(__file__).resolve().parents[1]
 REPO = "zoo/zoo:main"

@@ -21,9 +21,9 @@ from networks import (
     small,
 )
 from zoo import kinds, registry
-from zoo.build import Model, build
-from zoo.compress import compress
-from zoo.compress.qat import prepare_qat
+from zoo.model.build import Model, build
+from zoo.passes.compress import compress
+from zoo.passes.qat import prepare_qat
 from zoo.spec import ModelSpec
 from zoo.weights.file import load, save, save_file
 
@@ -39,16 +39,30 @@ VARIANTS = (
     "qat",
     "fused",
 )
+# All passes together say most of what pairs of them do, and one network of each family what the others of it do.
+PAIRS = ("pruned-sparse", "pruned-int8", "sparse-int8")
+ALL_PASSES = "pruned-sparse-int8"
+FAMILIES = ("mobilenetv1_100", "mobilenetv2_035", "resnet20", "resnet50", "gated", "vit_tiny_patch16_224", "gpt2")
 SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER)
 CONVOLUTIONAL_ALONE = ("qat", "fused")
+
+
+def rare(subject: str, variant: str) -> bool:
+    return variant in PAIRS or (variant == ALL_PASSES and subject not in FAMILIES)
+
+
 MADE = [
     *(
-        (subject, variant)
+        pytest.param(subject, variant, marks=pytest.mark.nightly if rare(subject, variant) else ())
         for subject in SUBJECTS
         for variant in VARIANTS
         if subject not in EACH_TRANSFORMER or variant not in CONVOLUTIONAL_ALONE
     ),
-    *((name, "pruned-sparse-int8") for name in CONVOLUTIONAL if name not in EACH_CONVOLUTIONAL),
+    *(
+        pytest.param(name, ALL_PASSES, marks=pytest.mark.nightly)
+        for name in CONVOLUTIONAL
+        if name not in EACH_CONVOLUTIONAL
+    ),
 ]
 
 
@@ -88,6 +102,10 @@ def test_a_variant_is_what_its_spec_says(subject: str, variant: str, tmp_path) -
         # Mapped weights lie at other addresses, which float kernels may round by.
         y = answer(model, x)
         torch.testing.assert_close(answer(again, x), y, rtol=0, atol=tolerance(subject, variant) * float(y.abs().max()))
+    if x[0].is_floating_point() and ("int8" in variant or variant == "fused"):
+        x[0][1, 0, 3, 3] = torch.nan
+        with pytest.raises(ValueError, match="this batch of 3 pictures has nan or infinity at index 1"):
+            again(x[0])
 
 
 def tolerance(subject: str, variant: str) -> float:
@@ -96,10 +114,18 @@ def tolerance(subject: str, variant: str) -> float:
 
 
 @pytest.mark.slow
-def test_a_fresh_process_reloads_them_all(tmp_path) -> None:
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("subjects", "variants"),
+    [
+        (FAMILIES, ("pruned-int8",)),
+        pytest.param(SUBJECTS, ("pruned-int8", "pruned-sparse", "int8"), marks=pytest.mark.nightly),
+    ],
+)
+def test_a_fresh_process_reloads_them_all(subjects: tuple[str, ...], variants: tuple[str, ...], tmp_path) -> None:
     expected = {}
-    for subject in SUBJECTS:
-        for variant in ("pruned-sparse", "int8", "pruned-int8"):
+    for subject in subjects:
+        for variant in variants:
             model = make(subject, variant)
             x = inputs(model, 1)[:1]
             with torch.inference_mode():
@@ -126,7 +152,14 @@ def test_a_fresh_process_reloads_them_all(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arch", ["mobilenetv1_100", "mobilenetv2_100", "mobilenetv3_large_100", "resnet50", "tf_efficientnet_lite0"]
+    "arch",
+    [
+        "mobilenetv3_large_100",
+        *(
+            pytest.param(name, marks=pytest.mark.nightly)
+            for name in ("mobilenetv1_100", "mobilenetv2_100", "resnet50", "tf_efficientnet_lite0")
+        ),
+    ],
 )
 def test_full_size(arch: str, tmp_path) -> None:
     model = build(registry.spec(arch))

@@ -7,9 +7,9 @@ import pytest
 import toy_shipped
 import zoo
 from toy_shipped import DENSE, VARIANTS
-from zoo import listing, registry
-from zoo.build import build
-from zoo.weights import manifest
+from zoo import registry
+from zoo.catalog import listing, manifest
+from zoo.model.build import build
 
 
 @pytest.fixture
@@ -36,6 +36,20 @@ def test_list_filters(toys: Path) -> None:
     assert "gpt2" in zoo.list_models(task="text-generation")
     assert "gpt2" not in zoo.list_models(task="image-classification")
     assert zoo.list_models("nothing*") == []
+    with pytest.raises(ValueError, match="shipped= takes True or False, not 'yes'"):
+        zoo.list_models(shipped="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("variant", "known"), [("pruned", False), ("pruned-int8", False), ("sparse", True), ("int8", True)]
+)
+def test_figures_of_what_is_not_made_yet_are_those_that_hold_however_it_is_made(variant: str, known: bool) -> None:
+    dense, found = zoo.info("resnet18.a1_in1k"), zoo.info(f"resnet18.a1_in1k-{variant}")
+    sizes = (dense.parameters, dense.macs) if known else (None, None)
+    assert (found.parameters, found.macs) == sizes and found.nonzero is None and found.bytes is None
+    assert "made here at first use" in found.purpose
+    assert ("depends on the options" in found.purpose) == (variant != "int8")
+    assert ("MACs" in dict(found.rows())) == known and repr(found)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +109,11 @@ def test_info_says_what_a_folder_without_a_model_holds(tmp_path: Path) -> None:
         ({"teacher": "big"}, "big"),
         ({"trained": {"teacher": "big"}}, "big"),
         ({"trained": {"teacher": None}}, ""),
+        ({"trained": {"teacher": ["big"]}, "teacher": 7}, ""),
         ({"trained": "long ago", "teacher": 7}, ""),
         ({}, ""),
-        ({"teacher": "\x1b[31mred\n"}, "[31mred"),
-        ({"teacher": "x" * 1000}, "x" * 97 + "..."),
+        ({"teacher": "\x1b[31mred\n"}, r"\x1b[31mred"),
+        ({"teacher": "x" * 1000}, "x" * 65 + "..." + "x" * 32),
     ],
 )
 def test_the_teacher_is_read_from_how_it_was_made(tmp_path: Path, made: dict[str, object], teacher: str) -> None:

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from zoo import registry
-from zoo.naming import PASSES, Name, UnknownName, parse, parse_passes
+from zoo.catalog import hub_index
+from zoo.naming import Name, UnknownName, parse, parse_passes
+from zoo.passes import in_order
 
+PASSES = tuple(one.name for one in in_order())
 archs = st.from_regex(r"[a-z0-9]{1,6}(_[a-z0-9]{1,4}){0,2}", fullmatch=True)
 tags = st.from_regex(r"[A-Za-z0-9_]{0,8}", fullmatch=True)
 passes = st.sets(st.sampled_from(PASSES)).map(lambda chosen: tuple(p for p in PASSES if p in chosen))
@@ -127,6 +131,41 @@ def test_an_alias_takes_passes(alias: str) -> None:
     whole = registry.resolve(alias)
     assert str(whole) == registry.ALIASES[alias]
     assert registry.resolve(f"{alias}-pruned-int8") == Name(whole.arch, whole.tag, ("pruned", "int8"))
+
+
+@pytest.mark.parametrize(
+    ("family", "tag", "name"),
+    [(family, tag, name) for family, tags in registry.FAMILIES.items() for tag, name in tags.items()],
+)
+def test_a_family_takes_a_tag(family: str, tag: str, name: str) -> None:
+    assert str(registry.resolve(f"{Name(family, tag)}-int8")) == f"{name}-int8"
+    assert name in zoo.list_models()
+    if tag == "in1k":  # timm's default weights of that size
+        assert name == hub_index.tags(parse(name).arch)[0]
+
+
+def test_info_of_a_family_names_its_weights_for_other_data() -> None:
+    assert "mobilenet.in1k" in repr(zoo.info("mobilenet"))
+    assert "mobilenet.cifar10" in repr(zoo.info("mobilenet.in1k-int8"))
+
+
+def test_a_family_of_pretrained_trunks_names_those_that_classify() -> None:
+    assert zoo.info("bert").name == "bert_base_uncased" and "bert.sst2 (distilbert" in repr(zoo.info("bert"))
+    known = zoo.info("bert.sst2")
+    assert (known.name, known.task) == ("distilbert_base_uncased.sst2", "text-classification")
+    assert "bert (bert_base_uncased)" in known.siblings
+    assert known.name in zoo.list_models("bert*", task="text-classification")
+    assert str(registry.resolve("distilbert-base-uncased-finetuned-sst-2-english")) == known.name
+
+
+def test_a_tag_that_a_pretrained_trunk_has_not_is_answered_with_names_that_can_be_read() -> None:
+    with pytest.raises(UnknownName, match=r"distilbert_base_uncased, distilbert_base_uncased\.sst2\.$"):
+        zoo.info("distilbert_base_uncased.imdb")
+
+
+def test_a_tag_that_no_weights_have_is_answered_with_those_that_exist() -> None:
+    with pytest.raises(UnknownName, match=r"mobilenet\.in1k"):
+        registry.resolve("mobilenet.imagenet")
 
 
 def test_the_longest_alias_wins_before_passes_are_split_off() -> None:

@@ -6,20 +6,20 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from timm.layers import Conv2dSame
 from torch import Tensor
 
 from zoo import kinds
 from zoo.blocks.conv import ConvNormAct
-from zoo.blocks.int8 import reference_execution
-from zoo.blocks.int8.arithmetic import Edge, dequantize
-from zoo.blocks.int8.layer import Int8Layer
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.padding import PADDINGS, borders
+from zoo.engine import reference_execution
+from zoo.engine.arithmetic import QParams, dequantize
+from zoo.engine.int8.layer import Int8Layer
 from zoo.spec import Block, ModelSpec, SpecError
-from zoo.train.strided import subsampled_depthwise
+from zoo.train.depthwise_bf16 import subsampled_depthwise
 
 sizes = st.tuples(st.integers(1, 17), st.integers(1, 17))
 kernels = st.sampled_from([1, 3, 5, 7])
@@ -119,6 +119,8 @@ def test_an_unknown_padding_is_refused() -> None:
     st.sampled_from(["none", "relu6", "swish"]),
     st.integers(0, 1000),
 )
+@example((9, 1), 3, 2, 1, False, 0, "none", 0)  # oneDNN with AMX gives other numbers for a result one column wide
+@example((16, 2), 5, 2, 2, False, 128, "relu6", 0)
 def test_an_int8_layer_is_timms_to_one_unit(
     size: tuple[int, int],
     kernel: int,
@@ -142,7 +144,7 @@ def test_an_int8_layer_is_timms_to_one_unit(
     )
     layer.weight.copy_(torch.randint(-127, 128, layer.weight.shape, generator=generator))
     layer.scale.uniform_(1e-4, 1e-2, generator=generator)
-    source, target = Edge(0.05, zero), Edge(0.1, 128)
+    source, target = QParams(0.05, zero), QParams(0.1, 128)
     x = torch.randint(0, 256, (2, 16, *size), dtype=torch.uint8, generator=generator)
     fast = layer(x, source, target)
     with reference_execution():
@@ -161,7 +163,7 @@ def test_an_int8_layer_is_timms_to_one_unit(
 def test_one_layer_takes_even_and_odd_sizes_in_turn() -> None:
     layer = Int8Layer(8, 8, kernel_size=3, stride=2, padding="same", depthwise=True, activation="relu6")
     layer.weight.copy_(torch.randint(-127, 128, layer.weight.shape))
-    source, target = Edge(0.05, 0), Edge(0.05, 0)
+    source, target = QParams(0.05, 0), QParams(0.05, 0)
     for size in ((8, 8), (7, 7), (8, 7), (8, 8)):
         x = torch.randint(0, 256, (1, 8, *size), dtype=torch.uint8)
         fast = layer(x, source, target)

@@ -10,7 +10,7 @@ from PIL import Image
 
 import zoo
 from zoo import registry
-from zoo.preprocess import ImageError
+from zoo.data.preprocess import ImageError
 from zoo.spec import ImageInput
 
 SPEC = registry.spec("mobilenetv2_100")
@@ -101,7 +101,7 @@ def test_an_oblong_input_is_covered() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("text.png", "text.png is not a picture"),
+        ("text.png", "text.png is not a picture of a format"),
         ("cut.png", "cut.png is a damaged picture"),
         (".", "is a folder"),
         (np.zeros((3, 3, 3), np.float32), "uint8 of shape"),
@@ -125,7 +125,7 @@ def test_a_line_is_refused_before_it_fills_the_memory(tmp_path: Path, size: tupl
     Image.new("L", size).save(tmp_path / "line.png")
     with pytest.raises(ImageError, match=r"line\.png is \d+x\d+, too long and narrow.*15,360,000.*Cut out"):
         zoo.preprocess(SPEC)(tmp_path / "line.png")
-    with pytest.raises(ImageError, match="the image given is"):
+    with pytest.raises(ImageError, match="The image given is"):
         zoo.preprocess(SPEC)(Image.new("L", size))
 
 

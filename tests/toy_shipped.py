@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from zoo import registry
-from zoo.build import build
-from zoo.compress import compress
+from zoo.catalog import manifest
 from zoo.kinds import cost
+from zoo.model.build import build
+from zoo.passes.compress import compress
 from zoo.spec import ModelSpec
-from zoo.weights import manifest
 from zoo.weights.file import save_file
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -64,7 +64,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = Path(_made().name)
     monkeypatch.setattr(manifest, "PATH", folder / "manifest.toml")
     monkeypatch.setattr(manifest, "SHIPPED", folder / "shipped")
-    monkeypatch.setattr(importlib.import_module("zoo.samples"), "FOLDER", folder / "samples")
+    monkeypatch.setattr(importlib.import_module("zoo.data.samples"), "FOLDER", folder / "samples")
     return folder
 
 

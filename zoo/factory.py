@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zoo import kinds, listing, registry
-from zoo.naming import Name, UnknownName
-from zoo.spec import Block, ModelSpec, SpecError, TextInput
-from zoo.weights import published
-from zoo.weights.manifest import Entry
+from zoo import catalog, kinds
+from zoo.catalog import listing
+from zoo.checks import check_flag
+from zoo.spec import ModelSpec, SpecError
 
 if TYPE_CHECKING:
-    from zoo.build import Model
-    from zoo.derive import Derived
-    from zoo.features import Features
-
-CLASSIFIERS = ("classifier", "pair_classifier")
+    from zoo.model.build import Model
+    from zoo.model.features import Features
 
 
 def pull(name: str, *, revision: str | None = None, cache_dir: str | Path | None = None) -> Path:
@@ -29,29 +24,9 @@ def pull(name: str, *, revision: str | None = None, cache_dir: str | Path | None
     `name` is a model's, or a repository of the Hub. A variant that is made of published weights is made too. Raises as
     `create` does.
     """
-    from zoo.weights import hub
-
-    if address := hub.read_address(name):
-        return hub.fetch(hub.read_address(_revised(name, revision)) or address, cache_dir=cache_dir)
-    full, entry = listing.find(name)
-    if entry is not None:
-        return entry.verified()
-    source = _Source(revision, None, False, cache_dir)
-    if str(full) in published.published():
-        return _fetch(full, source, fresh=True)
-    if full.dense not in published.published():
-        raise UnknownName(_unknown(name))
-    return _derived(full, source, fresh=True).file
-
-
-@dataclass(frozen=True)
-class _Source:
-    """How weights that do not ship are found or made: `create`'s own arguments."""
-
-    revision: str | None
-    calibration: Any
-    allow_untuned: bool
-    cache_dir: str | Path | None
+    file = catalog.resolve(name, revision=revision, cache_dir=cache_dir).fetch(fresh=True, report=_report)
+    assert file is not None
+    return file
 
 
 @overload
@@ -60,6 +35,7 @@ def create(
     *,
     weights: str | os.PathLike[str] | None = ...,
     num_classes: int | None = ...,
+    in_chans: int | None = ...,
     features_only: Literal[True],
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
@@ -77,6 +53,7 @@ def create(
     *,
     weights: str | os.PathLike[str] | None = ...,
     num_classes: int | None = ...,
+    in_chans: int | None = ...,
     features_only: bool = ...,
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
@@ -93,6 +70,7 @@ def create(
     *,
     weights: str | os.PathLike[str] | None = "default",
     num_classes: int | None = None,
+    in_chans: int | None = None,
     features_only: bool = False,
     out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
@@ -102,185 +80,129 @@ def create(
     cache_dir: str | Path | None = None,
     runtime: str = "torch",
 ) -> Model:
-    """The network of a name, in eval mode.
+    """Make the network of a name, in eval mode.
 
-    `weights`: "default" for those that ship under the name or are published on the Hugging Face Hub (as
-    "resnet50.a1_in1k"; an architecture without a tag has its default ones); None for fresh ones; or the folder or file
-    of a saved network of that architecture, or its repository, "hf-hub:org/name[@revision]". A ModelSpec has fresh
-    weights by default.
-    `revision`: another branch, tag or commit of the repository. `cache_dir`: where what is fetched and made is kept,
-    instead of HF_HUB_CACHE.
-    A variant of published weights that nobody published ("resnet50.a1_in1k-int8") is made here, once, and kept: int8
-    with the preprocessed inputs `calibration`, or photographs that ship; a pruned one loses most of its accuracy
-    until it is trained, so it needs `allow_untuned`.
-    `num_classes`: another number than the weights' own keeps all but the classifier, which is then fresh and float32;
-    0 leaves the classifier out, for what it would have been given, (B, features) in float32.
-    `features_only`: the trunk as a backbone, `zoo.features.Features`. Its output is a list of float32 maps
-    (B, C, H, W), of int8 networks too: the last of every resolution, from the largest on, or those of `out_indices`,
-    in that order; negative ones count from the end, a number stands for that many last ones. `feature_info` has their
-    `channels()`, `reduction()` and `module_name()`. There is no classifier, so `num_classes` changes nothing.
-    `runtime`: "torch"; "openvino", "onnxruntime" or, for pictures, "executorch", the same call and answers in another
-    engine on the CPU; or "auto", the fastest of those installed, measured once on this host (`zoo.to_runtime`).
+    Args:
+        name_or_spec (str | ModelSpec): The name of a network, of a variant, or of a repository on the Hugging Face Hub.
+            `zoo.list_models()` lists the names. A ModelSpec gets fresh weights by default.
+            `zoo.create("mobilenet-int8")`, `zoo.create("timm/resnet18.a1_in1k")`.
+        weights (str | path | None): Where the weights come from. "default" takes those that ship with the package or
+            are published on the Hub. None makes fresh weights. A folder, a file or "hf-hub:org/name[@revision]" is a
+            saved network of the named architecture. Default: "default". `zoo.create("resnet20", weights=None)`.
+        num_classes (int | None): The number of classes. Another number than the weights' own keeps all rows but the
+            classifier, which becomes fresh and float32. 0 removes the classifier: the output is its input,
+            (B, features) in float32. None keeps the classifier. Default: None.
+            `zoo.create("mobilenet", num_classes=5)`.
+        in_chans (int | None): The number of channels of the pictures. The weights of the first layer are adapted as
+            timm does: summed for one channel, repeated and scaled for more. That layer has to be float32. None keeps
+            the channels. Default: None. `zoo.create("mobilenet", in_chans=1)`.
+        features_only (bool): Return the trunk as a backbone, a `zoo.model.features.Features`. Its output is a list
+            of float32 maps (B, C, H, W), of int8 networks too: the last map of each resolution, the largest first.
+            `feature_info` has their `channels()`, `reduction()` and `module_name()`. A backbone has no classifier, so
+            `num_classes` changes nothing. Default: False. `zoo.create("mobilenet", features_only=True)`.
+        out_indices (int | list of int | None): Which maps a backbone returns, and in which order. Negative numbers
+            count from the end; one number n stands for the last n maps. Needs `features_only`. None returns all.
+            Default: None. `zoo.create("mobilenet", features_only=True, out_indices=[1, -1])`.
+        device (str | None): The device of the weights. None is the CPU. Default: None.
+            `zoo.create("resnet20", weights=None, device="meta")`.
+        revision (str | None): Another branch, tag or commit of the repository on the Hub. None is the one that is
+            pinned, or else the main branch. Default: None. `zoo.create("resnet18.a1_in1k", revision="main")`.
+        calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for an int8 variant that
+            nobody published: it is made here, once, and kept. None takes photographs that ship. Default: None.
+            `zoo.create("resnet18.a1_in1k-int8", calibration=torch.randn(16, 3, 224, 224))`.
+        allow_untuned (bool): Make a pruned variant that nobody published, although it loses most of its accuracy until
+            it is trained. Default: False. `zoo.create("resnet18.a1_in1k-pruned", allow_untuned=True)`.
+        cache_dir (path | None): The folder that keeps what is downloaded and made. None is HF_HUB_CACHE.
+            Default: None. `zoo.create("resnet18.a1_in1k", cache_dir="~/weights")`.
+        runtime (str): What runs the network: "torch", or "openvino", "onnxruntime" or (pictures only) "executorch",
+            the same call in another engine on the CPU. "auto" is the fastest of those installed, measured once on this
+            host; see `zoo.to_runtime`. Default: "torch". `zoo.create("mobilenet-int8", runtime="auto")`.
 
-    Raises UnknownName for a name that stands for nothing, FileError for a file that is damaged or none of ours,
-    HubError (a FileError) for what cannot be fetched, ValueError for options that do not fit together, such as weights
-    that the name's passes did not make.
+    Returns:
+        Model: The network; a `Features` with `features_only`; with another runtime a module with the same call.
+
+    Raises:
+        UnknownName: The name stands for nothing, or no weights are known for it.
+        FileError: The file is damaged, or holds no network.
+        HubError: The weights cannot be downloaded. A HubError is a FileError.
+        ValueError: Arguments that do not fit together, such as weights that the passes in the name did not make.
+
+    Example:
+        >>> model = zoo.create("resnet20-int8")
+        >>> model(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
-    _check_options(num_classes, features_only, out_indices, device)
+    _check_options(num_classes, in_chans, features_only, out_indices, device)
     _check_runtime(runtime, features_only, device)
-    if isinstance(name_or_spec, ModelSpec):
-        model = _of_spec(name_or_spec, _revised(weights, revision), cache_dir, device)
-    elif weights is None:
-        _revised(weights, revision)
-        model = _fresh(registry.resolve(name_or_spec), num_classes, device)
-    elif weights == "default":
-        model = _default(name_or_spec, _Source(revision, calibration, allow_untuned, cache_dir))
-    else:
-        model = _from_file(registry.resolve(name_or_spec), _revised(weights, revision), cache_dir)
-    if features_only:
-        from zoo.features import Features
+    check_flag("allow_untuned", allow_untuned)
+    source = catalog.resolve(
+        name_or_spec,
+        weights=weights,
+        num_classes=num_classes,
+        revision=revision,
+        calibration=calibration,
+        allow_untuned=allow_untuned,
+        cache_dir=cache_dir,
+    )
+    file = source.fetch(report=_report)
+    model = source.load(file, device)
+    model = _with_ends(model, num_classes, in_chans, features_only, out_indices)
+    return _running(model, runtime, cache_dir, device)
 
-        model = Features(model, out_indices)
-    elif num_classes is not None:
-        model = with_classes(model, num_classes)
+
+def _with_ends(
+    model: Model,
+    num_classes: int | None,
+    in_chans: int | None,
+    features_only: bool,
+    out_indices: int | Iterable[int] | None,
+) -> Model:
+    """The network with other channels in front, and with another head or as a backbone."""
+    if in_chans is not None:
+        from zoo.model.editing import with_channels
+
+        try:
+            _ = model.spec.pictures
+        except SpecError:
+            takes = model.spec.input.unit
+            raise ValueError(f"in_chans= is for networks of pictures; {model.spec.name} takes {takes}.") from None
+        model = with_channels(model, in_chans)
+    if features_only:
+        from zoo.model.features import Features
+
+        return Features(model, out_indices)
+    return model if num_classes is None else with_classes(model, num_classes)
+
+
+def _running(model: Model, runtime: str, cache_dir: str | Path | None, device: str | None) -> Model:
+    """The network in its runtime, on its device."""
     if runtime != "torch":
         from zoo.runtime.choose import to_runtime
 
-        return to_runtime(model, runtime, cache_dir=cache_dir, report=_report)
+        return to_runtime(model, runtime, cache_dir=cache_dir, report=_report)  # type: ignore[no-any-return]
     return model if device is None else model.to(device)
 
 
+def open_model(name: str | os.PathLike[str]) -> Model:
+    """The network of a name, or of a saved network's folder or file."""
+    from zoo.weights.file import load
+
+    return load(name) if listing.is_path(name) else create(str(name))
+
+
 def with_classes(model: Model, num_classes: int) -> Model:
-    """The same trunk under a fresh float32 classifier, or for 0 none; the model itself where it is so already."""
-    from zoo.build import edit, upto
+    """The same trunk under a fresh float32 head, or for 0 none; the model itself where it is so already."""
+    from zoo.model.editing import edit, without_head
 
-    *trunk, head = model.spec
-    if isinstance(model.spec.input, TextInput) and head.kind != "classifier":
-        from zoo.text.heads import with_outputs
-
-        return with_outputs(model, num_classes)
-    if num_classes == 0 and head.kind == "pair_classifier":
-        return _pooled_pair(model)
+    spec, head, classes = model.spec, kinds.head(model.spec), kinds.classes(model.spec)
+    if spec.input.header and not classes:
+        return spec.input.fetch("header")(model, num_classes)  # type: ignore[no-any-return]
     if num_classes == 0:
-        return upto(model, trunk[-1].name) if trunk and head.kind in CLASSIFIERS else model
-    if head.kind not in CLASSIFIERS:
-        raise ValueError(f"{model.spec.name} ends in a {head.kind}, not in a classifier, so it takes no num_classes.")
-    return model if head.args["num_classes"] == num_classes else edit(model, head.name, num_classes=num_classes)
-
-
-def _pooled_pair(model: Model) -> Model:
-    """A network of two prefix tokens without its classifiers: the mean of both, which their mean answer is made of."""
-    from zoo.build import describe, from_state
-
-    spec = model.spec.replace(rows=(*model.spec.rows[:-1], Block("token_pool", "pool", pool="pair")))
-    state = model.state_dict()
-    made = describe(from_state(spec, {key: state[key] for key in kinds.model_state(spec)}), model)
-    made.labels = ()
-    return made
-
-
-def _of_spec(
-    spec: ModelSpec, weights: str | os.PathLike[str] | None, cache_dir: str | Path | None, device: str | None
-) -> Model:
-    if weights is None or weights == "default":
-        from zoo.build import build
-
-        return build(spec, device=device)
-    from zoo.weights.file import load
-
-    model = load(weights, cache_dir=cache_dir)
-    if model.spec != spec:
-        raise ValueError(f"{os.fspath(weights)} holds a network of another spec; zoo.load(...) reads it as it is.")
-    return model
-
-
-def _fresh(name: Name, num_classes: int | None, device: str | None) -> Model:
-    from zoo.build import build
-
-    if name.passes:
-        if "distilled" in name.passes:
-            from zoo.compress import distill
-
-            distill.refuse(name.arch)
-        raise ValueError(
-            f"A compressed network comes from weights, so {str(name)!r} has no fresh ones: build {name.arch!r} with "
-            f'weights=None, train it, then call zoo.compress(model, "{"-".join(name.passes)}").'
-        )
-    return build(registry.spec(name.arch, num_classes or None), device=device)
-
-
-def _default(text: str, source: _Source) -> Model:
-    """What ships under the name, else what is published, else what can be made of that."""
-    name, entry = listing.find(text)
-    if entry is not None:
-        if source.revision is not None:
-            raise ValueError(f"{name} ships with the package, so it has no revision={source.revision!r}.")
-        return _shipped(entry)
-    if name.dense not in published.published():
-        raise UnknownName(_unknown(text))
-    if str(name) in published.published():
-        return _fetched(name, source)
-    return _derived(name, source).model
-
-
-def _unknown(text: str) -> str:
-    return (
-        f'No weights are known for {text!r}. zoo.create("{text}", weights=None) gives fresh ones, '
-        f'zoo.create("{text}", weights="folder or file") your own.'
-    )
-
-
-def _derived(name: Name, source: _Source, *, fresh: bool = False) -> Derived:
-    from zoo.derive import check_tuned, derive
-    from zoo.weights.folder import find_file
-
-    check_tuned(name, source.allow_untuned)
-    start = replace(name, passes=tuple(one for one in name.passes if one == "distilled"))
-    folder = _fetch(start, source, fresh=fresh)
-    return derive(
-        name,
-        find_file(folder),
-        origin=_origin(start, folder),
-        calibration=source.calibration,
-        cache_dir=source.cache_dir,
-        report=_report,
-    )
-
-
-def _shipped(entry: Entry) -> Model:
-    from zoo.weights.file import load
-
-    model = load(entry.verified())
-    if model.spec.name != entry.spec_name:
-        raise SpecError(f"{entry.file} holds {model.spec.name!r}, but the manifest says {entry.spec_name!r}.")
-    return model
-
-
-def _fetch(name: Name, source: _Source, *, fresh: bool = False) -> Path:
-    from zoo.weights.hub import Address, fetch
-
-    known = published.published()[str(name)]
-    revision = source.revision or known.revision
-    sha256 = known.sha256 if revision == known.revision else ""
-    # Published weights do not change under their name, so a cached copy is not asked after.
-    fresh = fresh or bool(source.revision)
-    return fetch(Address(known.repo, revision), sha256=sha256, cache_dir=source.cache_dir, fresh=fresh)
-
-
-def _fetched(name: Name, source: _Source) -> Model:
-    from zoo.weights.file import load
-    from zoo.weights.header import source_of
-
-    folder = _fetch(name, source)
-    model = load(folder)
-    if model.spec.name != name.arch and "distilled" not in name.passes:
-        raise SpecError(f"{published.published()[str(name)].repo} holds a {model.spec.name}, not a {name.arch}.")
-    model.made = {**model.made, "source": {**source_of(model.made), **_origin(name, folder)}}
-    return model
-
-
-def _origin(name: Name, folder: Path) -> dict[str, str]:
-    return {"name": str(name), "repo": published.published()[str(name)].repo, "commit": folder.name}
+        return without_head(model)
+    if head is None or not classes:
+        last = spec.rows[-1].kind
+        raise ValueError(f"{spec.name} ends in a {last}, not in a classifier, so it takes no num_classes.")
+    return model if classes == num_classes else edit(model, head.name, **{kinds.width_argument(head): num_classes})
 
 
 def _report(step: str) -> None:
@@ -291,33 +213,19 @@ def _report(step: str) -> None:
         print(f"zoo: {step}", file=sys.stderr)
 
 
-def _revised(weights: str | os.PathLike[str] | None, revision: str | None) -> Any:
-    """`weights` at another revision, which only a repository has."""
-    if revision is None:
-        return weights
-    from zoo.weights.hub import Address, read_address
-
-    address = None if weights is None or weights == "default" else read_address(weights)
-    if address is None or address.revision not in ("", revision):
-        raise ValueError(f"revision={revision!r} is for a repository of the Hub without one, not for {weights!r}.")
-    return str(Address(address.repo, revision))
-
-
-def _from_file(name: Name, weights: str | os.PathLike[str], cache_dir: str | Path | None) -> Model:
-    from zoo.weights.file import load
-    from zoo.weights.holds import check_holds
-
-    model = load(weights, cache_dir=cache_dir)
-    check_holds(model, name, os.fspath(weights))
-    return model
-
-
 def _check_options(
-    num_classes: int | None, features_only: bool, out_indices: int | Iterable[int] | None, device: str | None
+    num_classes: int | None,
+    in_chans: int | None,
+    features_only: bool,
+    out_indices: int | Iterable[int] | None,
+    device: str | None,
 ) -> None:
+    check_flag("features_only", features_only)
     whole = isinstance(num_classes, int) and not isinstance(num_classes, bool)
     if num_classes is not None and not (whole and num_classes >= 0):
         raise ValueError(f"num_classes is a whole number, 0 for no classifier, not {num_classes!r}.")
+    if in_chans is not None and (not isinstance(in_chans, int) or isinstance(in_chans, bool) or in_chans < 1):
+        raise ValueError(f"in_chans is a whole number above 0, not {in_chans!r}.")
     if out_indices is not None and not features_only:
         raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
     if device is not None:
@@ -344,4 +252,6 @@ def check_device(device: str) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"Device {device!r} cannot be used here ({reason}); 'cpu' always can.") from None
+        known = not reason.startswith("Expected one of")  # what follows there is all that torch could be built for
+        why = f" ({reason})" if known else ""
+        raise ValueError(f"Device {device!r} cannot be used here{why}; choose cpu, cuda or mps.") from None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
+from zoo.lazy import fetch
 from zoo.naming import Name, UnknownName, did_you_mean, parse
 from zoo.spec import ModelSpec
 
@@ -56,7 +54,7 @@ MODELS: dict[str, str] = {
     "llama3_2_1b": "zoo.models.gpt:transformers",
 }
 
-# Repositories of the Hub that are called otherwise than by hyphens in our names.
+# Repositories of the Hub whose names are not ours with hyphens.
 _HUB_SPELLINGS = {
     "all-MiniLM-L6-v2": "all_minilm_l6_v2",
     "all-MiniLM-L12-v2": "all_minilm_l12_v2",
@@ -65,6 +63,17 @@ _HUB_SPELLINGS = {
     "SmolLM2-1.7B": "smollm2_1_7b",
     "Qwen2-0.5B": "qwen2_0_5b",
     "Llama-3.2-1B": "llama3_2_1b",
+    "distilbert-base-uncased-finetuned-sst-2-english": "distilbert_base_uncased.sst2",
+}
+
+# family -> its weights by tag, "" for those that a network was pretrained to; the first is what its name alone means
+FAMILIES: dict[str, dict[str, str]] = {
+    "mobilenet": {"cifar10": "mobilenetv2_cifar.cifar10", "in1k": "mobilenetv2_100.ra_in1k"},
+    "resnet": {"cifar10": "resnet20.cifar10", "in1k": "resnet50.a1_in1k"},
+    "efficientnet": {"cifar10": "efficientnet_cifar.cifar10", "in1k": "efficientnet_b0.ra_in1k"},
+    "vit": {"in1k": "vit_base_patch16_224.augreg2_in21k_ft_in1k"},
+    "bert": {"": "bert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
+    "distilbert": {"": "distilbert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
 }
 
 # family or foreign spelling -> what it stands for
@@ -75,13 +84,9 @@ ALIASES: dict[str, str] = {
         if target.startswith(("zoo.models.bert:", "zoo.models.gpt:", "zoo.models.vit:")) and "_" in arch
     },
     **_HUB_SPELLINGS,
-    "mobilenet": "mobilenetv2_cifar.cifar10",
-    "resnet": "resnet20.cifar10",
-    "efficientnet": "efficientnet_cifar.cifar10",
+    **{family: next(iter(tags.values())) for family, tags in FAMILIES.items()},
+    **{f"{family}.{tag}": name for family, tags in FAMILIES.items() for tag, name in tags.items() if tag},
 }
-
-# what a network takes -> the class of its call, where that is not `zoo.build.Model`
-CALLS: dict[str, str] = {"TextInput": "zoo.text.model:TextModel"}
 
 # transformers' kinds of network -> what makes a spec of their sizes
 SIZED: dict[str, str] = {
@@ -110,44 +115,38 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("pooler", "float32"): "zoo.blocks.tokens:Pooler",
     ("pair_classifier", "float32"): "zoo.blocks.tokens:PairClassifier",
     ("token_head", "float32"): "zoo.blocks.tokens:TokenHead",
-    ("token_embedding", "int8"): "zoo.blocks.int8.text:Int8TokenEmbedding",
-    ("transformer_block", "int8"): "zoo.blocks.int8.transformer:Int8TransformerBlock",
-    ("token_head", "int8"): "zoo.blocks.int8.text:Int8TokenHead",
-    ("token_embedding", "int8_dynamic"): "zoo.blocks.int8.text:Int8TokenEmbedding",
-    ("transformer_block", "int8_dynamic"): "zoo.blocks.int8.transformer:DynamicTransformerBlock",
-    ("token_head", "int8_dynamic"): "zoo.blocks.int8.text:DynamicTokenHead",
-    ("conv_norm_act", "int8"): "zoo.blocks.int8.rows:Int8ConvNormAct",
-    ("depthwise_separable", "int8"): "zoo.blocks.int8.rows:Int8DepthwiseSeparable",
-    ("inverted_residual", "int8"): "zoo.blocks.int8.rows:Int8InvertedResidual",
-    ("basic_block", "int8"): "zoo.blocks.int8.residual:Int8BasicBlock",
-    ("bottleneck", "int8"): "zoo.blocks.int8.residual:Int8Bottleneck",
-    ("max_pool", "int8"): "zoo.blocks.int8.pool:Int8MaxPool",
-    ("global_pool", "int8"): "zoo.blocks.int8.pool:Int8GlobalPool",
-    ("hidden", "int8"): "zoo.blocks.int8.rows:Int8Hidden",
-    ("classifier", "int8"): "zoo.blocks.int8.rows:Int8Classifier",
-    ("conv_norm_act", "qat"): "zoo.blocks.qat.rows:QatConvNormAct",
-    ("depthwise_separable", "qat"): "zoo.blocks.qat.rows:QatDepthwiseSeparable",
-    ("inverted_residual", "qat"): "zoo.blocks.qat.rows:QatInvertedResidual",
-    ("basic_block", "qat"): "zoo.blocks.qat.rows:QatBasicBlock",
-    ("bottleneck", "qat"): "zoo.blocks.qat.rows:QatBottleneck",
-    ("max_pool", "qat"): "zoo.blocks.qat.rows:QatMaxPool",
-    ("global_pool", "qat"): "zoo.blocks.qat.rows:QatGlobalPool",
-    ("hidden", "qat"): "zoo.blocks.qat.rows:QatHidden",
-    ("classifier", "qat"): "zoo.blocks.qat.rows:QatClassifier",
-    ("conv_norm_act", "fused"): "zoo.blocks.fused.rows:FusedConvNormAct",
-    ("depthwise_separable", "fused"): "zoo.blocks.fused.rows:FusedDepthwiseSeparable",
-    ("inverted_residual", "fused"): "zoo.blocks.fused.rows:FusedInvertedResidual",
-    ("basic_block", "fused"): "zoo.blocks.fused.rows:FusedBasicBlock",
-    ("bottleneck", "fused"): "zoo.blocks.fused.rows:FusedBottleneck",
-    ("hidden", "fused"): "zoo.blocks.fused.rows:FusedHidden",
-    ("classifier", "fused"): "zoo.blocks.fused.rows:FusedClassifier",
+    ("token_embedding", "int8"): "zoo.engine.int8.text:Int8TokenEmbedding",
+    ("transformer_block", "int8"): "zoo.engine.int8.transformer:Int8TransformerBlock",
+    ("token_head", "int8"): "zoo.engine.int8.text:Int8TokenHead",
+    ("token_embedding", "int8_dynamic"): "zoo.engine.int8.text:Int8TokenEmbedding",
+    ("transformer_block", "int8_dynamic"): "zoo.engine.int8.transformer:DynamicTransformerBlock",
+    ("token_head", "int8_dynamic"): "zoo.engine.int8.text:DynamicTokenHead",
+    ("conv_norm_act", "int8"): "zoo.engine.int8.rows:Int8ConvNormAct",
+    ("depthwise_separable", "int8"): "zoo.engine.int8.rows:Int8DepthwiseSeparable",
+    ("inverted_residual", "int8"): "zoo.engine.int8.rows:Int8InvertedResidual",
+    ("basic_block", "int8"): "zoo.engine.int8.rows:Int8BasicBlock",
+    ("bottleneck", "int8"): "zoo.engine.int8.rows:Int8Bottleneck",
+    ("max_pool", "int8"): "zoo.engine.int8.pool:Int8MaxPool",
+    ("global_pool", "int8"): "zoo.engine.int8.pool:Int8GlobalPool",
+    ("hidden", "int8"): "zoo.engine.int8.rows:Int8Hidden",
+    ("classifier", "int8"): "zoo.engine.int8.rows:Int8Classifier",
+    ("conv_norm_act", "qat"): "zoo.engine.qat.rows:QatConvNormAct",
+    ("depthwise_separable", "qat"): "zoo.engine.qat.rows:QatDepthwiseSeparable",
+    ("inverted_residual", "qat"): "zoo.engine.qat.rows:QatInvertedResidual",
+    ("basic_block", "qat"): "zoo.engine.qat.rows:QatBasicBlock",
+    ("bottleneck", "qat"): "zoo.engine.qat.rows:QatBottleneck",
+    ("max_pool", "qat"): "zoo.engine.qat.rows:QatMaxPool",
+    ("global_pool", "qat"): "zoo.engine.qat.rows:QatGlobalPool",
+    ("hidden", "qat"): "zoo.engine.qat.rows:QatHidden",
+    ("classifier", "qat"): "zoo.engine.qat.rows:QatClassifier",
+    ("conv_norm_act", "fused"): "zoo.engine.fused.rows:FusedConvNormAct",
+    ("depthwise_separable", "fused"): "zoo.engine.fused.rows:FusedDepthwiseSeparable",
+    ("inverted_residual", "fused"): "zoo.engine.fused.rows:FusedInvertedResidual",
+    ("basic_block", "fused"): "zoo.engine.fused.rows:FusedBasicBlock",
+    ("bottleneck", "fused"): "zoo.engine.fused.rows:FusedBottleneck",
+    ("hidden", "fused"): "zoo.engine.fused.rows:FusedHidden",
+    ("classifier", "fused"): "zoo.engine.fused.rows:FusedClassifier",
 }
-
-
-def fetch(target: str) -> Any:
-    """The object that "module:attribute" names."""
-    module, _, attribute = target.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def resolve(text: str) -> Name:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
-import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from zoo import inputs
+from zoo.checks import MAX_INT, SpecError, check_keys, is_number, require, short
+from zoo.inputs import ImageInput, Input, TextInput
+
+__all__ = ["MAX_INT", "Block", "ImageInput", "Input", "ModelSpec", "SpecError", "TextInput"]
 
 # int8_dynamic: each token ranged as it comes; qat: trained with the roundings of int8; fused: norms folded in
 PRECISIONS = ("float32", "int8", "int8_dynamic", "qat", "fused")
@@ -15,26 +19,31 @@ EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
 MAX_TEXT = 200  # characters of a spec's name and of its task
-MIN_CROP = 0.01
-MAX_VOCABULARY = 1_000_000
-MAX_TOKENS = 2**20
-MAX_INT = 2**53  # the largest that every reader of JSON keeps exactly
 
 Value = Any  # bool | int | float | str | Block | tuple[Value, ...]
 
 
-class SpecError(ValueError):
-    """A spec that names no network: unknown keys, wrong types, values out of bounds."""
-
-
 @dataclass(frozen=True, init=False)
 class Block:
-    """One row: what kind of block, under which name, with which arguments.
+    """One row of a spec: a kind of block, its name and its arguments. Immutable.
 
-    `name` is the row's key in the state dict. `precision` is how its weights are held, `emits` what flows out of
-    it ("uint8" only between int8 rows; between qat rows it means floats that stand on uint8 codes), `taps` the earlier
-    rows ("input" is the model's own) whose outputs it takes beside the previous row's. Arguments are scalars, tuples of
-    them, or nested Blocks.
+    Args:
+        kind (str): the kind of block, such as "conv_norm_act"; `zoo.kinds` lists them.
+        name (str): the row's name, an identifier; it starts the row's keys in the state dict.
+        precision (str): how the weights are held: "float32", "int8", "int8_dynamic" (each token has its own range),
+            "qat" (trained with the roundings of int8) or "fused" (norms folded in). Default: "float32".
+        emits (str): the type of the output: "float32", or "uint8" between int8 rows; between qat rows "uint8" means
+            floats that stand on uint8 codes. Default: "float32".
+        taps (tuple[str, ...]): earlier rows whose outputs the row takes too; "input" is the network's. Default: none.
+        **args (Value): the arguments of the kind: numbers, strings, tuples of them, or nested Blocks.
+
+    Raises:
+        SpecError: an argument is of another type or not finite, or a name is unknown.
+
+    Example:
+        >>> row = zoo.Block("conv_norm_act", "stem", in_channels=3, out_channels=16)
+        >>> row.args
+        {'in_channels': 3, 'out_channels': 16}
     """
 
     kind: str
@@ -54,11 +63,11 @@ class Block:
         taps: tuple[str, ...] = (),
         **args: Value,
     ) -> None:
-        _require(isinstance(kind, str) and isinstance(name, str), "a row's kind and name are strings")
+        require(isinstance(kind, str) and isinstance(name, str), "a row's kind and name are strings")
         where = f"row {name!r}"
-        _require(precision in PRECISIONS, f"{where}: precision {precision!r} is none of {PRECISIONS}")
-        _require(emits in EMITTED, f"{where}: emits {emits!r} is none of {EMITTED}")
-        _require(isinstance(taps, tuple) and all(isinstance(tap, str) for tap in taps), f"{where}: taps are names")
+        require(precision in PRECISIONS, f"{where}: precision {precision!r} is none of {PRECISIONS}")
+        require(emits in EMITTED, f"{where}: emits {emits!r} is none of {EMITTED}")
+        require(isinstance(taps, tuple) and all(isinstance(tap, str) for tap in taps), f"{where}: taps are names")
         for key, value in args.items():
             _check_value(value, f"{where}, argument {key!r}")
         for key, value in (("kind", kind), ("name", name), ("precision", precision), ("emits", emits), ("taps", taps)):
@@ -67,14 +76,30 @@ class Block:
 
     @property
     def args(self) -> dict[str, Value]:
+        """The arguments, by name."""
         return dict(self.arguments)
 
     def replace(self, **changes: Value) -> Block:
-        """The same row with some of its fields or arguments changed."""
+        """Copy the row with some fields or arguments changed.
+
+        Args:
+            **changes (Value): new values of fields (`name=`, `emits=`, ...) or of arguments.
+
+        Returns:
+            A new `Block`.
+
+        Raises:
+            SpecError: a value is not allowed.
+
+        Example:
+            >>> zoo.Block("max_pool", "pool", stride=2).replace(stride=1).args
+            {'stride': 1}
+        """
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "arguments"}
         return Block(**{**own, **self.args, **changes})
 
     def to_json(self) -> dict[str, Any]:
+        """The row as a dict of JSON values."""
         out: dict[str, Any] = {"kind": self.kind, "name": self.name}
         for key, default in (("precision", "float32"), ("emits", "float32")):
             if getattr(self, key) != default:
@@ -86,13 +111,25 @@ class Block:
 
     @staticmethod
     def from_json(data: Any, depth: int = 0) -> Block:
-        _check_keys(data, "a row", required={"kind", "name"}, optional={"precision", "emits", "taps", "args"})
+        """Read a row, checked.
+
+        Args:
+            data (Any): a dict as `to_json` gives it.
+            depth (int): how deeply this row is nested in another's arguments. Default: 0.
+
+        Returns:
+            A `Block`.
+
+        Raises:
+            SpecError: the dict is no row.
+        """
+        check_keys(data, "a row", required={"kind", "name"}, optional={"precision", "emits", "taps", "args"})
         args = data.get("args", {})
-        _require(isinstance(args, Mapping), "a row's args are an object")
+        require(isinstance(args, Mapping), "a row's args are an object")
         reserved = {"kind", "name", "precision", "emits", "taps"} & set(args)
-        _require(not reserved, f"a row's arguments cannot be called {sorted(reserved)}")
+        require(not reserved, f"a row's arguments cannot be called {sorted(reserved)}")
         taps = data.get("taps", [])
-        _require(isinstance(taps, list), "a row's taps are a list")
+        require(isinstance(taps, list), "a row's taps are a list")
         return Block(
             data["kind"],
             data["name"],
@@ -103,71 +140,24 @@ class Block:
         )
 
 
-_short = reprlib.repr
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """What a vision model takes: (batch, channels, *size) floats, normalised by `mean` and `std` of the 0..1 range.
-
-    A picture is resized so that its short side is `size / crop`, by `interpolation`, and cut in the middle; with
-    `squash` it is resized to just that, whatever its shape.
-    """
-
-    size: tuple[int, int] = (224, 224)
-    channels: int = 3
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-    interpolation: str = "bicubic"
-    crop: float = 0.875
-    squash: bool = False
-
-    def __post_init__(self) -> None:
-        sizes = (*self.size, self.channels) if isinstance(self.size, tuple) and len(self.size) == 2 else ()
-        _require(
-            bool(sizes) and all(_is_int(n) and 1 <= n <= 8192 for n in sizes), f"input size {reprlib.repr(self.size)}"
-        )
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            proper = isinstance(values, tuple) and len(values) == self.channels and all(map(_is_number, values))
-            _require(proper, f"input {name} needs {self.channels} numbers, not {_short(values)}")
-        _require(all(value > 0 for value in self.std), f"input std is positive, not {_short(self.std)}")
-        _require(self.interpolation in ("bilinear", "bicubic"), f"unknown interpolation {_short(self.interpolation)}")
-        proper = _is_number(self.crop) and MIN_CROP <= self.crop <= 1
-        _require(proper, f"crop is between {MIN_CROP} and 1, not {reprlib.repr(self.crop)}")
-        _require(isinstance(self.squash, bool), f"squash is true or false, not {_short(self.squash)}")
-
-
-@dataclass(frozen=True)
-class TextInput:
-    """What a language model takes: (batch, tokens) whole numbers below `vocabulary`, at most `length` tokens.
-
-    `padding` is the token that fills shorter texts up, `ends` are those that end a text.
-    """
-
-    vocabulary: int
-    length: int = 512
-    padding: int = 0
-    ends: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, value, most in (("vocabulary", self.vocabulary, MAX_VOCABULARY), ("length", self.length, MAX_TOKENS)):
-            _require(_is_int(value) and 1 <= value <= most, f"input {name} is from 1 to {most}, not {_short(value)}")
-        _require(
-            isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {_short(self.ends)}"
-        )
-        for token in (self.padding, *self.ends):
-            proper = _is_int(token) and 0 <= token < self.vocabulary
-            _require(proper, f"input padding and ends are tokens below {self.vocabulary}, not {_short(token)}")
-
-
-INPUTS = (ImageInput, TextInput)
-_LATER = {"squash"}  # fields that files of before them do not have
-Input = ImageInput | TextInput
-
-
 @dataclass(frozen=True)
 class ModelSpec:
-    """A whole network: its rows in order, what it takes, and what it is for."""
+    """A whole network as data: `zoo.build` makes the network of it. Immutable.
+
+    Args:
+        name (str): the architecture's name, 1 to 200 printable characters.
+        rows (tuple[Block, ...]): the rows in order, 1 to 4096, with names that differ.
+        input (Input): what the network takes. Default: `ImageInput()`, normalised pictures of 224x224.
+        task (str): what the network is for. Default: "image-classification".
+
+    Raises:
+        SpecError: a field is of another type or out of bounds, or a row taps one that does not come before it.
+
+    Example:
+        >>> spec = zoo.create("resnet20").spec
+        >>> spec.name, len(spec.rows), spec["classifier"].kind
+        ('resnet20', 12, 'classifier')
+    """
 
     name: str
     rows: tuple[Block, ...]
@@ -178,18 +168,18 @@ class ModelSpec:
         for key, text in (("name", self.name), ("task", self.task)):
             proper = isinstance(text, str) and text.isprintable() and 1 <= len(text) <= MAX_TEXT
             said = f"its name and task are printable strings of 1 to {MAX_TEXT} characters"
-            _require(proper, f"{said}, and the {key} is {reprlib.repr(text)}")
-        _require(isinstance(self.input, INPUTS), f"its input is an ImageInput or a TextInput, not {_short(self.input)}")
+            require(proper, f"{said}, and the {key} is {short(text)}")
+        require(inputs.known(self.input), f"its input is one of {list(inputs.INPUTS)}, not {short(self.input)}")
         rows = isinstance(self.rows, (tuple, list)) and all(isinstance(row, Block) for row in self.rows)
-        _require(rows, "its rows are Blocks in a tuple")
+        require(rows, "its rows are Blocks in a tuple")
         object.__setattr__(self, "rows", tuple(self.rows))  # a list would make the spec unhashable
-        _require(0 < len(self.rows) <= MAX_ROWS, f"a spec has 1 to {MAX_ROWS} rows, not {len(self.rows)}")
+        require(0 < len(self.rows) <= MAX_ROWS, f"a spec has 1 to {MAX_ROWS} rows, not {len(self.rows)}")
         seen = {"input"}
         for row in self.rows:
-            _require(row.name.isidentifier(), f"row name {row.name!r} is not an identifier")
-            _require(row.name not in seen, f"two rows are called {row.name!r}")
+            require(row.name.isidentifier(), f"row name {row.name!r} is not an identifier")
+            require(row.name not in seen, f"two rows are called {row.name!r}")
             unknown = set(row.taps) - seen
-            _require(not unknown, f"row {row.name!r} taps {sorted(unknown)}, which do not come before it")
+            require(not unknown, f"row {row.name!r} taps {sorted(unknown)}, which do not come before it")
             seen.add(row.name)
 
     def __iter__(self) -> Iterator[Block]:
@@ -203,57 +193,124 @@ class ModelSpec:
 
     @property
     def pictures(self) -> ImageInput:
-        """The input of a network that takes pictures; raises SpecError for another."""
-        _require(isinstance(self.input, ImageInput), f"{self.name} takes text, and pictures are wanted here")
-        return self.input  # type: ignore[return-value]
+        """The input of a network that takes pictures.
+
+        Raises:
+            SpecError: the network takes something else.
+        """
+        return inputs.narrowed(self.input, ImageInput, self.name)
 
     @property
     def texts(self) -> TextInput:
-        """The input of a network that takes text; raises SpecError for another."""
-        _require(isinstance(self.input, TextInput), f"{self.name} takes pictures, and text is wanted here")
-        return self.input  # type: ignore[return-value]
+        """The input of a network that takes text.
+
+        Raises:
+            SpecError: the network takes something else.
+        """
+        return inputs.narrowed(self.input, TextInput, self.name)
 
     def replace(self, **changes: Any) -> ModelSpec:
-        """The same spec with some of its fields changed."""
+        """Copy the spec with some fields changed.
+
+        Args:
+            **changes (Any): new values of `name`, `rows`, `input` or `task`.
+
+        Returns:
+            A new `ModelSpec`.
+
+        Raises:
+            SpecError: a value is not allowed.
+        """
         return ModelSpec(**{**{f.name: getattr(self, f.name) for f in fields(self)}, **changes})
 
     def edit(self, row: str, **changes: Value) -> ModelSpec:
-        """The same spec with one row's fields or arguments changed."""
+        """Copy the spec with one row changed. `zoo.edit` does the same to a network, with its weights.
+
+        Args:
+            row (str): the row's name.
+            **changes (Value): new values of the row's fields or arguments.
+
+        Returns:
+            A new `ModelSpec`.
+
+        Raises:
+            KeyError: there is no such row.
+            SpecError: a value is not allowed.
+
+        Example:
+            >>> zoo.create("resnet20").spec.edit("classifier", num_classes=5)["classifier"].args["num_classes"]
+            5
+        """
         old = self[row]
         return self.replace(rows=tuple(old.replace(**changes) if r is old else r for r in self.rows))
 
     def upto(self, row: str) -> ModelSpec:
-        """The same spec cut behind one row, which then emits float32."""
+        """Copy the spec up to one row, whose output becomes the network's, as float32.
+
+        Args:
+            row (str): the name of the last row to keep.
+
+        Returns:
+            A new `ModelSpec`.
+
+        Raises:
+            KeyError: there is no such row.
+
+        Example:
+            >>> [row.name for row in zoo.create("resnet20").spec.upto("s1_2")]
+            ['stem', 's1_1', 's1_2']
+        """
         last = self[row]
         return self.replace(rows=(*self.rows[: self.rows.index(last)], last.replace(emits="float32")))
 
     def to_json(self) -> dict[str, Any]:
+        """The spec as a dict of JSON values."""
         return {
             "name": self.name,
             "task": self.task,
-            "input": {f.name: _value_to_json(getattr(self.input, f.name)) for f in _written(self.input)},
+            "input": self.input.to_json(),
             "rows": [row.to_json() for row in self.rows],
         }
 
     @staticmethod
     def from_json(data: Any) -> ModelSpec:
-        _check_keys(data, "a spec", required={"name", "task", "input", "rows"})
-        takes = TextInput if isinstance(data["input"], Mapping) and "vocabulary" in data["input"] else ImageInput
-        own = {f.name for f in fields(takes)}
-        _check_keys(data["input"], "a spec's input", required=own - _LATER, optional=_LATER & own)
-        _require(isinstance(data["rows"], list), "a spec's rows are a list")
+        """Read a spec, checked.
+
+        Args:
+            data (Any): a dict as `to_json` gives it.
+
+        Returns:
+            A `ModelSpec`.
+
+        Raises:
+            SpecError: the dict is no spec.
+        """
+        check_keys(data, "a spec", required={"name", "task", "input", "rows"})
+        require(isinstance(data["rows"], list), "a spec's rows are a list")
         return ModelSpec(
             name=data["name"],
             task=data["task"],
-            input=takes(**{key: _value_from_json(value, 0) for key, value in data["input"].items()}),
+            input=inputs.from_json(data["input"]),
             rows=tuple(Block.from_json(row) for row in data["rows"]),
         )
 
     def dumps(self) -> str:
+        """The spec as JSON text, without blanks."""
         return json.dumps(self.to_json(), separators=(",", ":"))
 
     @staticmethod
     def loads(text: str) -> ModelSpec:
+        """Read a spec from JSON text, checked.
+
+        Args:
+            text (str): text as `dumps` gives it.
+
+        Returns:
+            A `ModelSpec`.
+
+        Raises:
+            SpecError: the text is no JSON, or no spec.
+        """
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -261,30 +318,10 @@ class ModelSpec:
         return ModelSpec.from_json(data)
 
 
-def _written(given: Input) -> list[Any]:
-    """The fields of an input that its JSON has."""
-    return [f for f in fields(given) if f.name not in _LATER or getattr(given, f.name) != f.default]
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SpecError(f"Not a model spec: {message}.")
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    if _is_int(value):
-        return bool(abs(value) <= MAX_INT)
-    return isinstance(value, float) and math.isfinite(value)
-
-
 def _check_value(value: Value, where: str, depth: int = 1) -> None:
-    _require(depth <= MAX_DEPTH, f"{where} is nested too deeply")
+    require(depth <= MAX_DEPTH, f"{where} is nested too deeply")
     if isinstance(value, tuple):
-        _require(len(value) <= MAX_ROWS, f"{where} has {len(value)} elements")
+        require(len(value) <= MAX_ROWS, f"{where} has {len(value)} elements")
         for element in value:
             _check_value(element, where, depth + 1)
         return
@@ -292,8 +329,8 @@ def _check_value(value: Value, where: str, depth: int = 1) -> None:
         for _, argument in value.arguments:
             _check_value(argument, where, depth + 1)
         return
-    scalar = isinstance(value, (bool, str)) or _is_number(value)
-    _require(scalar, f"{where} is {reprlib.repr(value)}, not a finite number, a string, a tuple or a Block")
+    scalar = isinstance(value, (bool, str)) or is_number(value)
+    require(scalar, f"{where} is {short(value)}, not a finite number, a string, a tuple or a Block")
 
 
 def _value_to_json(value: Value) -> Any:
@@ -305,16 +342,9 @@ def _value_to_json(value: Value) -> Any:
 
 
 def _value_from_json(value: Any, depth: int) -> Value:
-    _require(depth <= MAX_DEPTH, "arguments are nested too deeply")
+    require(depth <= MAX_DEPTH, "arguments are nested too deeply")
     if isinstance(value, dict):
         return Block.from_json(value, depth)
     if isinstance(value, list):
         return tuple(_value_from_json(element, depth + 1) for element in value)
     return value
-
-
-def _check_keys(data: Any, what: str, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    _require(isinstance(data, Mapping), f"{what} is an object, not {type(data).__name__}")
-    missing, unknown = required - set(data), set(data) - required - set(optional)
-    _require(not missing, f"{what} lacks {sorted(missing)}")
-    _require(not unknown, f"{what} has unknown keys {sorted(unknown)}")

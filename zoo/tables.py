@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from html import escape
 
+from zoo.printable import printable
+
 
 def count(number: float) -> str:
     """842, 30.5k, 0.91M, 13.4M, 1.2G."""
@@ -23,6 +25,7 @@ def size(number: float) -> str:
 
 def text(headers: Sequence[str], rows: Sequence[Sequence[str]], *, gap: str = "  ") -> str:
     """Columns aligned by spaces, the first to the left and the others to the right; headers may have two lines."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     depth = max(header.count("\n") for header in headers) + 1
     tall = [[""] * (depth - 1 - header.count("\n")) + header.split("\n") for header in headers]
     lines = [[column[line] for column in tall] for line in range(depth)]
@@ -35,15 +38,19 @@ def html(headers: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str 
     """The same as one HTML table; with no headers, the first column of every row is its heading."""
     head = "".join(f"<th>{escape(header)}</th>" for header in headers)
     body = "".join(f"<tr>{''.join(_cell(i, cell) for i, cell in enumerate(row))}</tr>" for row in rows)
-    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    above = f"<caption>{_escaped(caption)}</caption>" if caption else ""
     above += f"<thead><tr>{head}</tr></thead>" if head else ""
-    below = "".join(f"<p><small>{escape(note)}</small></p>" for note in notes)
+    below = "".join(f"<p><small>{_escaped(note)}</small></p>" for note in notes)
     return f"<table>{above}<tbody>{body}</tbody></table>{below}"
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text, 2000))
 
 
 def _cell(column: int, text: str) -> str:
     tag = "td" if column else "th"
-    return f"<{tag} style='text-align:left'>{escape(text)}</{tag}>"
+    return f"<{tag} style='text-align:left'>{_escaped(text)}</{tag}>"
 
 
 def _align(cell: str, width: int, column: int) -> str:

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.blocks.int8.arithmetic import Edge, activate, dequantize, quantize
-from zoo.blocks.int8.decomposed import _ahead_of, _beside, _ends
+from zoo.engine.arithmetic import QParams, activate, dequantize, quantize
+from zoo.runtime.numerics.unrounded import ahead_of, beside
 
-EDGES = st.builds(Edge, st.floats(1e-3, 0.3), st.integers(0, 255))
+EDGES = st.builds(QParams, st.floats(1e-3, 0.3), st.integers(0, 255))
 WIDE = torch.linspace(-200.0, 200.0, 8001)
 
 
@@ -21,18 +21,18 @@ def far(one: torch.Tensor, other: torch.Tensor) -> int:
 
 @pytest.mark.parametrize("activation", ["hard_swish", "swish", "gelu", "gelu_tanh"])
 @settings(max_examples=50, deadline=None)
-@given(target=st.builds(Edge, st.floats(1e-3, 0.3), st.integers(0, 128)))
-def test_before_an_activation(activation: str, target: Edge) -> None:
-    edge = _ahead_of(activation, target)
-    whole, inside = (quantize(activate(y, activation), target) for y in (WIDE, WIDE.clamp(*_ends(edge))))
-    assert far(whole, inside) <= 1 + edge.scale / target.scale
+@given(target=st.builds(QParams, st.floats(1e-3, 0.3), st.integers(0, 128)))
+def test_before_an_activation(activation: str, target: QParams) -> None:
+    qparams = ahead_of(activation, target)
+    whole, inside = (quantize(activate(y, activation), target) for y in (WIDE, WIDE.clamp(*qparams.ends)))
+    assert far(whole, inside) <= 1 + qparams.scale / target.scale
 
 
 @pytest.mark.parametrize("after", ["none", "relu", "relu6"])
 @settings(max_examples=50, deadline=None)
-@given(target=EDGES, skip_edge=EDGES, code=st.integers(0, 255))
-def test_before_a_sum(after: str, target: Edge, skip_edge: Edge, code: int) -> None:
-    skip = dequantize(torch.tensor([code], dtype=torch.uint8), skip_edge)
-    edge = _beside(skip_edge, after, target)
-    whole, inside = (quantize(activate(y + skip, after), target) for y in (WIDE, WIDE.clamp(*_ends(edge))))
-    assert far(whole, inside) <= 1 + edge.scale / target.scale
+@given(target=EDGES, skip_qparams=EDGES, code=st.integers(0, 255))
+def test_before_a_sum(after: str, target: QParams, skip_qparams: QParams, code: int) -> None:
+    skip = dequantize(torch.tensor([code], dtype=torch.uint8), skip_qparams)
+    qparams = beside(skip_qparams, after, target)
+    whole, inside = (quantize(activate(y + skip, after), target) for y in (WIDE, WIDE.clamp(*qparams.ends)))
+    assert far(whole, inside) <= 1 + qparams.scale / target.scale

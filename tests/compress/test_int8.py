@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from contextlib import nullcontext
 from typing import Any
@@ -14,14 +15,23 @@ from hypothesis import strategies as st
 
 import zoo
 from networks import EACH_CONVOLUTIONAL, gated, pictures, small
-from zoo.blocks.int8 import codes, onednn, reference_execution, runs_fast
-from zoo.blocks.int8.arithmetic import Edge, quantize
-from zoo.blocks.int8.layer import Int8Layer
-from zoo.blocks.int8.pool import Int8MaxPool
-from zoo.compress import compress
-from zoo.compress.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
+from processors import KINDS, running_as
+from zoo.engine import reference_execution, runs_fast
+from zoo.engine.arithmetic import QParams, quantize
+from zoo.engine.cpu import codes, onednn
+from zoo.engine.int8.layer import Int8Layer
+from zoo.model.build import build_row
+from zoo.passes.compress import compress
+from zoo.passes.observers import OBSERVERS, Histogram, edge_range, scale_and_zero
+from zoo.spec import Block
 from zoo.weights.file import save_file
 
+# Weights of 7 bits on one processor and of 8 on the other, from network to network the other way round.
+EACH_WAY = [
+    (name, reduce_range, ("vnni", "avx2")[(number + reduce_range) % 2])
+    for number, name in enumerate(EACH_CONVOLUTIONAL)
+    for reduce_range in (False, True)
+]
 GATED = [("hard_swish", "hard_sigmoid"), ("swish", "sigmoid"), ("relu6", "sigmoid")]
 
 
@@ -31,22 +41,42 @@ def quantized(name: str, reduce_range: bool = False):
 
 
 def rows_agree(model, x: torch.Tensor) -> None:
-    """Row by row on the same codes: at most one unit in the last place."""
+    """Layer by layer on the same codes: at most one unit in the last place.
+
+    A row of several layers carries on what one of them rounded otherwise at a tie: a shortcut's unit is worth as many
+    units of the sum as its scale is larger. That is rare, and ties are all that it comes from.
+    """
+    given: dict[str, tuple[Any, ...]] = {}
+    layers = {name: part for name, part in model.named_modules() if isinstance(part, Int8Layer)}
+    handles = [
+        part.register_forward_hook(lambda _, args, out, name=name: given.__setitem__(name, (*args, out)))
+        for name, part in layers.items()
+    ]
     with torch.inference_mode():
         for row, module in zip(model.spec.rows, model.children(), strict=True):
+            given.clear()
             fast = module(x)
+            seen = dict(given)
             with reference_execution():
+                for name, (*args, found) in seen.items():
+                    agree(found, layers[name](*args), name)
                 reference = module(x)
             if fast.dtype == torch.uint8:
-                assert int((fast.int() - reference.int()).abs().max()) <= 1, row.name
-            else:
-                torch.testing.assert_close(fast, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()))
+                assert (fast != reference).float().mean() < 0.02, row.name
             x = fast
+    for handle in handles:
+        handle.remove()
 
 
-@pytest.mark.parametrize("name", EACH_CONVOLUTIONAL)
-@pytest.mark.parametrize("reduce_range", [False, True])
-def test_executions_agree_row_by_row(name: str, reduce_range: bool) -> None:
+def agree(found: torch.Tensor, expected: torch.Tensor, where: str) -> None:
+    if found.dtype == torch.uint8:
+        assert int((found.int() - expected.int()).abs().max()) <= 1, where
+    else:
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()), msg=where)
+
+
+@pytest.mark.parametrize(("name", "reduce_range", "processor"), EACH_WAY, indirect=["processor"])
+def test_executions_agree_layer_by_layer(name: str, reduce_range: bool, processor: str) -> None:
     """Weights of 7 bits run in integers on every x86; of 8, where products do not saturate."""
     _, int8 = quantized(name, reduce_range)
     for size in ((32, 32), (45, 33)):
@@ -58,7 +88,9 @@ def test_hard_networks_work(activation: str, gate: str) -> None:
     model = gated(activation, gate)
     int8 = compress(model, "int8", calibration=pictures(model, 64), reduce_range=True)
     x = pictures(model, 64)
-    rows_agree(int8, x)
+    for kind in ("vnni", "avx2"):
+        with running_as(kind):
+            rows_agree(copy.deepcopy(int8), x)
     with torch.inference_mode():
         assert F.cosine_similarity(model(x), int8(x)).mean() > 0.97
 
@@ -117,7 +149,6 @@ def test_dtypes_survive_half_and_moves() -> None:
 
 
 def test_copies_and_loads_repack() -> None:
-    import copy
     import pickle
 
     model, int8 = quantized("mobilenetv2_cifar")
@@ -134,8 +165,8 @@ def test_copies_and_loads_repack() -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_cifar", "resnet20", "resnet50"])
-def test_the_input_is_not_overwritten_by_the_fused_add(name: str) -> None:
-    _, int8 = quantized(name)
+def test_the_input_is_not_overwritten_by_the_fused_add(name: str, processor: str) -> None:
+    _, int8 = quantized(name, reduce_range=True)
     row = int8.get_submodule("s2_2")
     shape = (2, int8.spec["s2_2"].args["in_channels"], 16, 16)
     codes = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
@@ -146,7 +177,7 @@ def test_the_input_is_not_overwritten_by_the_fused_add(name: str) -> None:
 
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 5]), st.integers(1, 3))
 def test_the_largest_code_is_that_of_the_largest_value(height: int, width: int, kernel: int, stride: int) -> None:
-    pool = Int8MaxPool(kernel_size=kernel, stride=stride)
+    pool = build_row(Block("max_pool", "pool", "int8", kernel_size=kernel, stride=stride))
     pool.edges.copy_(torch.tensor([[0.5, 100.0]]))
     codes = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8)
     expected = F.max_pool2d((codes.float() - 100) * 0.5, kernel, stride, kernel // 2)
@@ -202,7 +233,7 @@ def test_observers_cut_what_hardly_occurs() -> None:
         ({"calibration": 3}, "calibration="),
         ({"calibration": torch.full((2, 3, 32, 32), float("nan"))}, "finite"),
         ({"calibration": torch.zeros(2, 3, 32, 32), "observer": "max"}, "max"),
-        ({"calibration": torch.zeros(2, 3, 32, 32), "keep_float": ("s9",)}, "s9"),
+        ({"calibration": torch.ones(2, 3, 32, 32).cumsum(3), "keep_float": ("s9",)}, "s9"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
@@ -220,6 +251,7 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
     st.sampled_from(["none", "relu6", "hard_swish"]),
     st.sampled_from(["none", "relu", "swish"]),
     st.sampled_from([63, 127]),
+    st.sampled_from(KINDS),
     st.integers(0, 1000),
 )
 def test_any_layer_agrees_to_one_unit(
@@ -232,6 +264,7 @@ def test_any_layer_agrees_to_one_unit(
     activation: str,
     after: str,
     widest: int,
+    kind: str,
     seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -240,24 +273,25 @@ def test_any_layer_agrees_to_one_unit(
     layer.scale.uniform_(1e-4, 1e-2, generator=generator)
     layer.bias.normal_(generator=generator)
     x = torch.randint(0, 256, (2, 16, 5, 6), dtype=torch.uint8, generator=generator)
-    more = (x.flip(0), Edge(0.2, 77), after) if skip else ()
-    fast = layer(x, Edge(scale, zero), Edge(out, 128), *more)
+    more = (x.flip(0), QParams(0.2, 77), after) if skip else ()
+    with running_as(kind):
+        fast = layer(x, QParams(scale, zero), QParams(out, 128), *more)
     with reference_execution():
-        reference = layer(x, Edge(scale, zero), Edge(out, 128), *more)
+        reference = layer(x, QParams(scale, zero), QParams(out, 128), *more)
     assert int((fast.int() - reference.int()).abs().max()) <= 1
 
 
 @pytest.mark.parametrize("how", [{"kernel_size": 3}, {"kernel_size": 1}, {"kernel_size": 3, "depthwise": True}])
-def test_weights_in_any_memory_order(how: dict) -> None:
+def test_weights_in_any_memory_order(how: dict, processor: str) -> None:
     """Converted checkpoints keep TensorFlow's order, HWIO, which the operators would misread."""
     layer = Int8Layer(16, 16, **how)
     values = torch.randint(-63, 64, layer.weight.shape).to(torch.int8)
     layer.weight = values.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
     assert torch.equal(layer.weight, values) and not layer.weight.is_contiguous()
     x = torch.randint(0, 256, (2, 16, 5, 6), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
-    fast = layer(x, Edge(0.1, 3), Edge(100.0, 128))
+    fast = layer(x, QParams(0.1, 3), QParams(100.0, 128))
     with reference_execution():
-        reference = layer(x, Edge(0.1, 3), Edge(100.0, 128))
+        reference = layer(x, QParams(0.1, 3), QParams(100.0, 128))
     assert int((fast.int() - reference.int()).abs().max()) <= 1
 
 
@@ -266,15 +300,15 @@ def test_weights_in_any_memory_order(how: dict) -> None:
 def test_codes_are_the_reference_s(way: Any, zero: int, scale: float, size: float, seed: int) -> None:
     """Of values and of gated ones, however many: ties alone may differ, by one."""
     generator = torch.Generator().manual_seed(seed)
-    edge = Edge(scale, zero)
+    qparams = QParams(scale, zero)
     x = size * torch.randn(2, 3, 5, 7, generator=generator).contiguous(memory_format=torch.channels_last)
     gate = 0.1 + torch.rand(2, 3, 1, 1, generator=generator)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codes, "_quantizer", lambda: way)
-        found = codes.whole_codes(x, edge)
-        gated = codes.gated_codes(x.clone(memory_format=torch.preserve_format), gate, edge)
+        found = codes.whole_codes(x, qparams)
+        gated = codes.gated_codes(x.clone(memory_format=torch.preserve_format), gate, qparams)
         scaled = codes.scaled_codes(x, gate, zero)
-    pairs = ((found, x, edge), (gated, x * gate, edge), (scaled, x / gate, Edge(1.0, zero)))
+    pairs = ((found, x, qparams), (gated, x * gate, qparams), (scaled, x / gate, QParams(1.0, zero)))
     for one, values, on in pairs:
         expected = quantize(values, on)
         assert one.dtype == torch.uint8 and one.is_contiguous(memory_format=torch.channels_last)
@@ -284,7 +318,7 @@ def test_codes_are_the_reference_s(way: Any, zero: int, scale: float, size: floa
 
 def test_codes_of_what_trains_do_not() -> None:
     x = torch.randn(4, 4, requires_grad=True)
-    assert not codes.whole_codes(x, Edge(0.1, 3)).requires_grad
+    assert not codes.whole_codes(x, QParams(0.1, 3)).requires_grad
 
 
 def test_an_empty_batch_gives_an_empty_answer() -> None:
@@ -319,7 +353,7 @@ def test_wrong_operators_are_not_trusted(broken: str, monkeypatch) -> None:
     assert onednn._all_agree(onednn.REDUCED)
     match broken:
         case "add":
-            monkeypatch.setattr(onednn.PackedConv, "bind_add", lambda *settings: lambda x, skip: torch.zeros_like(x))
+            monkeypatch.setattr(onednn.PackedConv, "adding", lambda *settings: lambda x, skip: torch.zeros_like(x))
         case "relu6":
             monkeypatch.setitem(onednn.POST_OPS, "relu6", ("relu", []))
         case "unpadded":
@@ -339,7 +373,7 @@ def test_twice_is_refused() -> None:
 
 
 def test_distilled_is_not_arithmetic() -> None:
-    with pytest.raises(ValueError, match=r"scripts/distill.py"):
+    with pytest.raises(ValueError, match="zoo distill"):
         compress(small("mobilenetv2_cifar"), "distilled")
 
 

@@ -11,18 +11,22 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file as write_tensors
 
 from networks import EACH_CONVOLUTIONAL, gated, pictures, small
-from zoo import listing
-from zoo.blocks.int8 import reference_execution
-from zoo.blocks.int8.arithmetic import Edge, dequantize, quantize, quantize_weight
-from zoo.blocks.qat.layer import QatLayer
-from zoo.blocks.qat.rounding import LearnedEdge, fake_quantize, fake_quantize_weight
-from zoo.blocks.qat.rows import QatClassifier, QatHidden
-from zoo.build import Model, build, edit, upto
-from zoo.compress import compress
-from zoo.compress.qat import prepare_qat
-from zoo.features import Features
+from zoo.catalog.info import info
+from zoo.engine import reference_execution
+from zoo.engine.arithmetic import QParams, dequantize, quantize, quantize_weight
+from zoo.engine.qat.layer import QatLayer
+from zoo.engine.qat.rounding import LearnedQParams, fake_quantize, fake_quantize_weight
+from zoo.factory import create
+from zoo.model.build import Model, build, build_row, from_state, upto
+from zoo.model.editing import edit
+from zoo.model.features import Features
+from zoo.passes.compress import compress
+from zoo.passes.qat import prepare_qat
+from zoo.spec import Block
 from zoo.weights.file import load, save_file
 
 OPTIMIZERS: dict[str, Callable] = {
@@ -84,8 +88,8 @@ def test_it_answers_as_int8_will_before_training_and_after(name: str) -> None:
         before = {key: value.clone() for key, value in qat.state_dict().items()}
         train(qat, make)
         after = qat.state_dict()
-        assert all(not torch.equal(after[k], before[k]) for k, _ in qat.named_parameters() if "stretch" not in k)
-        assert any(not torch.equal(after[k], before[k]) for k in before if k.endswith("stretch"))
+        assert all(not torch.equal(after[k], before[k]) for k, _ in qat.named_parameters() if "log_scale" not in k)
+        assert any(not torch.equal(after[k], before[k]) for k in before if k.endswith("log_scale"))
         assert all(torch.equal(after[k], before[k]) for k in before if k.endswith("edges"))
         rows_agree(qat, x)
 
@@ -120,9 +124,9 @@ def test_activations_round_as_int8s_and_pass_lsqs_gradients(zero: int, scale: fl
     x = (size * scale * torch.randn(3, 4, 5, 5, generator=generator)).requires_grad_()
     s = torch.tensor(scale, requires_grad=True)
     upstream = torch.randn(x.shape, generator=generator)
-    edge = Edge(s.item(), zero)
-    y = fake_quantize(x, LearnedEdge(s, torch.tensor(float(zero))))
-    assert torch.equal(y, dequantize(quantize(x.detach(), edge), edge))
+    qparams = QParams(s.item(), zero)
+    y = fake_quantize(x, LearnedQParams(s, torch.tensor(float(zero))))
+    assert torch.equal(y, dequantize(quantize(x.detach(), qparams), qparams))
     y.backward(upstream)
 
     level = (x.detach() * (1 / s.item())).round().double()  # ties fall as they do in float32
@@ -149,15 +153,15 @@ def test_weights_round_as_int8s_and_gradients_pass_straight_through() -> None:
 
 def test_the_gradients_of_a_row_by_hand() -> None:
     """Linear layer and ReLU: what comes back to input, weight, bias and both ends' scales."""
-    row = QatHidden(in_features=5, out_features=3, activation="relu")
+    row = build_row(Block("hidden", "row", "qat", in_features=5, out_features=3, activation="relu"))
     with torch.no_grad():
-        row.fc.weight.normal_(), row.fc.bias.normal_(), row.stretch.fill_(0.3)
+        row.fc.weight.normal_(), row.fc.bias.normal_(), row.log_scale.fill_(0.3)
         row.edges.copy_(torch.tensor([[0.02, 128.0], [0.01, 0.0]]))
     x, upstream = torch.randn(7, 5, requires_grad=True), torch.randn(7, 3)
     row(x).backward(upstream)
 
-    entry = Edge(row.edges[0, 0].item(), 128)
-    scale = (row.edges[1, 0] * row.stretch.exp()).item()
+    entry = QParams(row.edges[0, 0].item(), 128)
+    scale = (row.edges[1, 0] * row.log_scale.exp()).item()
     values = dequantize(quantize(x.detach(), entry), entry)
     weight = fake_quantize_weight(row.fc.weight.detach())
     out = F.relu(values @ weight.T + row.fc.bias.detach())
@@ -171,11 +175,11 @@ def test_the_gradients_of_a_row_by_hand() -> None:
     torch.testing.assert_close(row.fc.bias.grad, passed.sum(0))
     torch.testing.assert_close(x.grad, (passed @ weight) * in_range)
     expected = scale * (slope * upstream).sum() / (out.numel() * 255) ** 0.5
-    torch.testing.assert_close(row.stretch.grad, expected.view(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(row.log_scale.grad, expected.view(1), rtol=1e-4, atol=1e-5)
 
 
 def test_a_row_behind_codes_does_not_round_again() -> None:
-    row = QatHidden(in_features=5, out_features=3)
+    row = build_row(Block("hidden", "row", "qat", in_features=5, out_features=3))
     with torch.no_grad():
         row.fc.weight.normal_(), row.edges.copy_(torch.tensor([[0.5, 100.0], [1e-4, 128.0]]))
     x = torch.randn(2, 5)
@@ -186,7 +190,7 @@ def test_a_row_behind_codes_does_not_round_again() -> None:
 
 
 def test_the_head_drops_out_in_training_alone() -> None:
-    head = QatClassifier(in_features=64, num_classes=4, dropout=0.5)
+    head = build_row(Block("classifier", "head", "qat", in_features=64, num_classes=4, dropout=0.5))
     with torch.no_grad():
         head.fc.weight.normal_(), head.edges.copy_(torch.tensor([[0.02, 128.0]] * 2))
     x = torch.randn(2, 64)
@@ -215,11 +219,7 @@ def test_copies_files_and_moves(name: str, tmp_path) -> None:
     x = pictures(model, 2)
     save_file(qat, tmp_path / "qat.safetensors")
     loaded = load(tmp_path / "qat.safetensors")
-    assert (
-        loaded.spec == qat.spec
-        and loaded.made == qat.made
-        and listing.info(tmp_path / "qat.safetensors").variant == "qat"
-    )
+    assert loaded.spec == qat.spec and loaded.made == qat.made and info(tmp_path / "qat.safetensors").variant == "qat"
     halved = copy.deepcopy(qat).half().to("meta").to_empty(device="cpu")
     expected_keys = {key: (value.dtype, value.shape) for key, value in qat.state_dict().items() if ".bn." not in key}
     with torch.inference_mode():
@@ -230,8 +230,40 @@ def test_copies_files_and_moves(name: str, tmp_path) -> None:
     rows = [row.name for row in qat.spec if row.precision == "qat"]
     found = {key: (value.dtype, value.shape) for key, value in halved.state_dict().items() if key.split(".")[0] in rows}
     assert found == {key: value for key, value in expected_keys.items() if key.split(".")[0] in rows}
-    assert [key for key, p in loaded.named_parameters() if not p.requires_grad] == ["classifier.stretch"]
+    assert [key for key, p in loaded.named_parameters() if not p.requires_grad] == ["classifier.log_scale"]
     train(loaded, OPTIMIZERS["adamw"])
+
+
+def test_files_and_states_of_earlier_versions_load(tmp_path) -> None:
+    """In these `log_scale` is called `stretch`: bit for bit the same network, and the state that is given stays."""
+    model = gated("hard_swish")
+    qat = prepare_qat(model, pictures(model))
+    train(qat, OPTIMIZERS["sgd"])
+    save_file(qat, tmp_path / "now.safetensors")
+    with safe_open(tmp_path / "now.safetensors", "pt") as now:
+        tensors = {key.replace(".log_scale", ".stretch"): now.get_tensor(key) for key in now.keys()}  # noqa: SIM118
+        write_tensors(tensors, tmp_path / "earlier.safetensors", now.metadata())
+    state = {key.replace(".log_scale", ".stretch"): value for key, value in qat.state_dict().items()}
+    given = dict(state)
+    filled = build(qat.spec)
+    filled.load_state_dict(state)
+    assert sum(key.endswith(".stretch") for key in state) > 3 and state == given
+    x = pictures(model, 2)
+    for other in (load(tmp_path / "earlier.safetensors"), from_state(qat.spec, state), filled):
+        assert list(other.state_dict()) == list(qat.state_dict())
+        assert all(torch.equal(other.state_dict()[key], value) for key, value in qat.state_dict().items())
+        assert torch.equal(other(x), qat(x))
+
+
+def test_a_file_with_both_names_of_a_tensor_is_refused(tmp_path) -> None:
+    model = gated("hard_swish")
+    save_file(prepare_qat(model, pictures(model)), tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", "pt") as now:
+        tensors = {key: now.get_tensor(key) for key in now.keys()}  # noqa: SIM118
+        tensors["classifier.stretch"] = tensors["classifier.log_scale"].clone()
+        write_tensors(tensors, tmp_path / "both.safetensors", now.metadata())
+    with pytest.raises(ValueError, match=r"classifier\.stretch"):
+        load(tmp_path / "both.safetensors")
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_cifar", "gated", "resnet50"])
@@ -285,7 +317,7 @@ def test_the_history_tells_one_int8() -> None:
     rows_agree(qat, x)
     expected = {"pass": "int8", "trained": "quantization-aware", "keep_float": list(MIXED)}
     int8 = compress(qat, "int8")
-    for finished in (int8, compress(prepare_qat(int8), "int8"), compress(prepare_qat(int8, x), "int8")):
+    for finished in (int8, compress(prepare_qat(int8), "int8")):
         assert [one["pass"] for one in finished.made["passes"]] == ["pruned", "int8"]
         assert finished.made["passes"][-1] == expected and finished.spec == int8.spec
     assert model.made["passes"][-1]["pass"] == "pruned" and model.spec.rows[0].precision == "float32"
@@ -328,7 +360,7 @@ def test_editing_in_training_keeps_what_was_learned() -> None:
     assert edited.spec["s2_2"].precision == "float32" and edited.spec["s2_1"].emits == "float32"
     following = edited.get_submodule("s2_3")
     assert torch.equal(following.edges[0], learned) and following.reads == "float32"
-    assert torch.equal(following.stretch, qat.get_submodule("s2_3").stretch)
+    assert torch.equal(following.log_scale, qat.get_submodule("s2_3").log_scale)
     rows_agree(edited, pictures(model, 4))
 
 
@@ -350,11 +382,24 @@ def test_a_fresh_one_builds_from_its_spec() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"calibration": torch.randn(2, 3, 32, 32)}, "calibration="),
+        ({"observer": "minmax"}, "observer='minmax'"),
+        ({"calibration": torch.randn(2, 3, 32, 32), "observer": "minmax"}, "calibration= and observer='minmax'"),
+    ],
+)
+def test_what_would_range_nothing_is_refused_by_name(given: dict, named: str) -> None:
+    with pytest.raises(ValueError, match=f"^{named} would choose no range: .* int8, with ranges for every row"):
+        prepare_qat(create("resnet-int8"), **given)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({}, "calibration="),
-        ({"calibration": torch.zeros(2, 3, 32, 32), "observer": "max"}, "max"),
-        ({"calibration": torch.zeros(2, 3, 32, 32), "keep_float": ("s9",)}, "s9"),
+        ({"calibration": torch.randn(2, 3, 32, 32), "observer": "max"}, "max"),
+        ({"calibration": torch.randn(2, 3, 32, 32), "keep_float": ("s9",)}, "s9"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
@@ -388,8 +433,8 @@ def test_what_is_in_training_is_not_compressed_otherwise(tmp_path) -> None:
 def test_a_bad_edge_is_refused() -> None:
     qat = prepare_qat(small("mobilenetv2_cifar"), torch.randn(4, 3, 32, 32))
     with torch.no_grad():
-        qat.get_submodule("s2_2").stretch[0] = 200.0
-    from zoo.build import from_state
+        qat.get_submodule("s2_2").log_scale[0] = 200.0
+    from zoo.model.build import from_state
 
     with pytest.raises(ValueError, match="s2_2"):
         from_state(qat.spec, qat.state_dict())

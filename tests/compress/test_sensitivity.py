@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from networks import pictures, small
-from zoo.build import Model, from_state
-from zoo.compress import compress
-from zoo.compress.sensitivity import sensitivity
+from zoo.model.build import Model, from_state
+from zoo.passes.compress import compress
+from zoo.passes.sensitivity import sensitivity
 from zoo.weights.file import load, save_file
 
 BAD = "s3_2"
@@ -124,5 +124,5 @@ def test_what_is_int8_is_not_asked(model: Model) -> None:
     x = pictures(model, 8)
     with pytest.raises(ValueError, match="float network"):
         sensitivity(compress(model, "int8", calibration=x), x)
-    with pytest.raises(ValueError, match="max_drop: for the pass 'int8'"):
+    with pytest.raises(ValueError, match="max_drop= is an option of the pass 'int8'"):
         compress(model, "sparse", max_drop=1.0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.utils import prune
 
 from networks import pictures, small
-from zoo.compress import compress
-from zoo.compress.sparsify import Sparsifier
+from zoo.passes.compress import compress
+from zoo.passes.sparsify import Sparsifier
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -16,8 +16,8 @@ import torch
 
 import zoo
 from hub_server import HubServer, hub
-from zoo.compress import int8
-from zoo.weights import published
+from zoo.catalog import hub_index
+from zoo.passes import int8
 
 NAME = "mobilenetv3_small_050.lamb_in1k"
 REPO = f"timm/{NAME}"
@@ -50,7 +50,7 @@ def planned(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture(autouse=True)
 def few_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.derive.PICTURES", 4)
+    monkeypatch.setattr("zoo.catalog.derive.PICTURES", 4)
 
 
 def test_int8_is_made_once_with_the_photographs_that_ship(
@@ -106,9 +106,9 @@ def test_a_published_variant_is_fetched(
     ours = zoo.compress(zoo.create(NAME), "int8", calibration=X)
     zoo.save(ours, tmp_path / "ours")
     server.add_repo("zoo/int8", {file.name: file.read_bytes() for file in (tmp_path / "ours").iterdir()})
-    entry = published.Published(f"{NAME}-int8", "zoo/int8", 1000, "apache-2.0")
-    known = {**published.published(), f"{NAME}-int8": entry}
-    monkeypatch.setattr(published, "published", lambda: known)
+    entry = hub_index.Published(f"{NAME}-int8", "zoo/int8", 1000, "apache-2.0")
+    known = {**hub_index.published(), f"{NAME}-int8": entry}
+    monkeypatch.setattr(hub_index, "published", lambda: known)
     planned.clear()
     assert torch.equal(zoo.create(f"{NAME}-int8")(X), ours(X)) and not planned
     assert f"{NAME}-int8" in zoo.list_models(variant="int8")
@@ -169,7 +169,8 @@ def test_a_damaged_file_in_the_cache_is_made_anew(server: HubServer, planned: li
 @pytest.mark.multiprocess
 @pytest.mark.slow
 def test_two_processes_make_one_file(server: HubServer, tmp_path: Path) -> None:
-    code = f"import torch, zoo; zoo.create({NAME!r} + '-int8', calibration=torch.ones(1, 3, 64, 64)); print('made')"
+    make = f"zoo.create({NAME!r} + '-int8', calibration=torch.eye(64).expand(2, 3, 64, 64))"
+    code = f"import torch, zoo; {make}; print('made')"
     environment = {**os.environ, **server.environment(tmp_path / "both")}
     environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"
     run = [sys.executable, "-W", "ignore", "-c", code]

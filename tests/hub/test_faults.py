@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from huggingface_hub import constants, file_download
 import zoo
 from hub_server import HubServer, hub
 from zoo.weights import hub as fetching
+from zoo.weights.patience import LONGEST
 
 FILE = "model.safetensors"
 X = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -92,6 +94,40 @@ def test_a_fault_that_stays_is_one_clear_error_and_leaves_nothing(
     assert whole()
 
 
+LONG = [{"Retry-After": "86400"}, {"RateLimit": '"api";r=0;t=86400'}]
+
+
+@pytest.mark.parametrize("headers", LONG, ids=["Retry-After", "RateLimit"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_nobody_waits_for_hours(server: HubServer, status: int, method: str, headers: dict[str, str]) -> None:
+    fault = server.fault("status", FILE, None, method, status=status, headers=headers)
+    with pytest.raises(
+        zoo.HubError, match=rf"asks to wait 86,400 seconds \({status}\).*more than 120.*Call again later"
+    ):
+        zoo.load("me/small")
+    assert max(server.waits, default=0) <= LONGEST
+    fault.times = 0
+    assert whole()
+    fault.times = None
+    assert whole(), "what is in the cache is used while the Hub is busy"
+
+
+@pytest.mark.parametrize("asked", ["7", "soon", "-5", "1e9", "", "Wed, 21 Oct 2065 07:28:00 GMT"])
+def test_a_short_wait_is_waited_and_an_odd_one_is_none(server: HubServer, asked: str) -> None:
+    server.fault("status", FILE, 1, "GET", status=429, headers={"Retry-After": asked})
+    assert whole()
+    assert server.waits and max(server.waits) == (8 if asked == "7" else 1)
+
+
+def test_a_push_does_not_wait_for_hours(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    server.fault("status", "/preupload/", None, "POST", status=429, headers=LONG[0])
+    with pytest.raises(zoo.HubError, match="asks to wait 86,400 seconds"):
+        zoo.push_to_hub(zoo.create("mobilenet-pruned-int8"), "me/new")
+    assert max(server.waits, default=0) <= LONGEST
+
+
 def test_a_corrupt_file_that_was_cached_by_others_is_fetched_again(server: HubServer) -> None:
     """huggingface_hub checks lengths alone, so another program may have left it there."""
     from huggingface_hub import hf_hub_download
@@ -114,9 +150,9 @@ def test_without_links_in_the_cache_the_hash_is_asked_for(server: HubServer, mon
 
 
 def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with hub(tmp_path, timeout=1) as server:
-        endpoint = server.endpoint
-    with hub(tmp_path, timeout=1):
+    with socket.socket() as bound, hub(tmp_path, timeout=1):
+        bound.bind(("127.0.0.1", 0))  # a port of its own that never listens; a port that was freed may be given again
+        endpoint = f"http://127.0.0.1:{bound.getsockname()[1]}"
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

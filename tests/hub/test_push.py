@@ -92,6 +92,18 @@ def test_privacy_message_branch_and_pull_request(server: HubServer) -> None:
     assert zoo.load("me/secret@refs/pr/1").labels == model.labels != zoo.load("me/secret").labels
 
 
+def test_a_public_repository_does_not_pass_for_private(server: HubServer) -> None:
+    model = zoo.create("mobilenet-pruned-int8")
+    zoo.push_to_hub(model, "me/open", private=False)
+    before = server.files("me/open")
+    model.labels = tuple(reversed(model.labels))
+    with pytest.raises(zoo.HubError, match=r"is there already, and public; private= is for a new repository"):
+        zoo.push_to_hub(model, "me/open", private=True)
+    assert server.files("me/open") == before
+    zoo.push_to_hub(model, "me/open", private=False)
+    assert server.files("me/open") != before
+
+
 def test_several_files(server: HubServer) -> None:
     model = zoo.create("mobilenet")
     zoo.push_to_hub(model, "me/split", max_shard_size=700_000)

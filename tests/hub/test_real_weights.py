@@ -12,7 +12,7 @@ from PIL import Image
 
 import zoo
 from hub_server import hub
-from zoo.weights import published
+from zoo.catalog import hub_index
 from zoo.weights.convert import convert
 from zoo.weights.keys import names_in
 
@@ -30,7 +30,7 @@ def test_the_published_network_answers_as_the_real_one(tmp_path: Path) -> None:
     timm.models._hub.save_for_hf(theirs, str(tmp_path / "timm"), safe_serialization=True)
     with hub(tmp_path, timeout=5) as server:
         files = {file.name: file.read_bytes() for file in (tmp_path / "timm").iterdir()}
-        server.add_repo(published.published()[NAME].repo, files)
+        server.add_repo(hub_index.published()[NAME].repo, files)
         model, int8 = zoo.create(NAME), zoo.create(f"{NAME}-int8")
     x = zoo.preprocess(model)(CAT)
     transform = timm.data.create_transform(**timm.data.resolve_data_config(theirs.pretrained_cfg))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 
 import zoo
-from networks import pictures, small
-from zoo.compress import compress
-from zoo.compress.qat import prepare_qat
+from networks import gated, lively, pictures, tiny
+from zoo.files import FileError
+from zoo.model.features import Features
+from zoo.passes.compress import compress
+from zoo.passes.qat import prepare_qat
 from zoo.runtime import engines, export, needs
 from zoo.runtime.export import SUFFIXES
-from zoo.weights.header import FileError
 
 
 def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
@@ -35,10 +37,9 @@ def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
     raise ValueError(file)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [("dense", "onnx"), ("int8", "openvino"), ("int8", "pt2")])
 def test_a_file_answers_as_the_network(name: str, kind: str, tmp_path) -> None:
-    model = small("mobilenetv2_cifar")
+    model = tiny()
     if name == "int8":
         model = compress(model, "int8", calibration=pictures(model, 32), reduce_range=True)
     file = zoo.export(model, tmp_path / "new" / f"m{SUFFIXES[kind]}")
@@ -55,7 +56,7 @@ def test_executorch(tmp_path) -> None:
     """As far as it is installed."""
     if not needs.installed("executorch"):
         with pytest.raises(needs.MissingPackage, match="pip install executorch"):
-            zoo.export(small("resnet20"), tmp_path / "m.pte")
+            zoo.export(tiny(), tmp_path / "m.pte")
         return
     command = [sys.executable, "-m", "zoo", "export", "resnet-int8", "--out", str(tmp_path / "m.pte")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -65,25 +66,76 @@ def test_executorch(tmp_path) -> None:
     assert (tmp_path / "m.pte").stat().st_size > 10_000
 
 
+def said(file: Path) -> dict[str, str]:
+    """The facts that a file holds, read by the system it is for."""
+    match file.suffix:
+        case ".onnx":
+            import onnx
+
+            return {one.key: one.value for one in onnx.load(file).metadata_props}
+        case ".xml":
+            read = engines.core().read_model(file)
+            wanted = ("name", "labels", "mean", "size", "color_order")
+            return {key: read.get_rt_info(["zoo", key]).astype(str) for key in wanted}
+        case ".pt2":
+            extra = {"zoo.json": ""}
+            torch.export.load(file, extra_files=extra)
+            return json.loads(extra["zoo.json"])
+    raise ValueError(file)
+
+
+@pytest.mark.parametrize(("kind", "opset"), [("onnx", 15), ("openvino", None), ("pt2", None)])
+def test_a_backbone_with_the_facts_of_its_network(kind: str, opset: int | None, tmp_path: Path) -> None:
+    """In every format, and in another version of ONNX's operators: a file alone says how to prepare its pictures."""
+    whole = gated("hard_swish")
+    whole.labels = ("one & <two>", *map(str, range(whole.spec.rows[-1].args["num_classes"] - 1)))
+    model = Features(whole, (0, 1))
+    model.labels = whole.labels
+    file = zoo.export(model, tmp_path / f"m{SUFFIXES[kind]}", opset=opset)
+    found = said(file)
+    assert json.loads(found["labels"]) == list(whole.labels)
+    assert json.loads(found["mean"]) == list(whole.spec.input.mean) and found["color_order"] == "RGB"
+    assert json.loads(found["size"]) == list(whole.spec.input.size) and found["name"] == model.spec.name
+    if kind == "onnx":
+        import onnx
+        import onnxruntime
+
+        assert [one.version for one in onnx.load(file).opset_import if not one.domain] == [opset]
+        session = onnxruntime.InferenceSession(file)
+        assert [one.name for one in session.get_outputs()] == model.feature_info.module_name()
+        x = pictures(model, 3)
+        with torch.inference_mode():
+            for one, other in zip(session.run(None, {"input": x.numpy()}), model(x), strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch) -> None:
-    other, write = small("resnet20"), export.write_onnx
-    monkeypatch.setattr(export, "write_onnx", lambda model, file, size: write(other, file, size))
+    other, write = tiny(), export.write_onnx
+    monkeypatch.setattr(export, "write_onnx", lambda model, file, size, opset: write(other, file, size))
     (tmp_path / "m.onnx").write_text("an older file")
-    with pytest.raises(FileError, match="answers otherwise"):
-        zoo.export(small("resnet20"), tmp_path / "m.onnx")
+    with pytest.raises(FileError, match="gives other answers"):
+        zoo.export(tiny(), tmp_path / "m.onnx")
     assert [one.name for one in tmp_path.iterdir()] == ["m.onnx"]
     assert (tmp_path / "m.onnx").read_text() == "an older file"
 
 
 def test_bad_requests_are_one_clear_error(tmp_path) -> None:
-    model = small("resnet20")
+    model = tiny()
     for file, kind, message in (
-        ("m.tflite", None, "choose one of onnx"),
+        ("m.tflite", None, r"^No format ends in .tflite; choose .onnx, .xml, .pt2, .pte"),
+        ("m", None, "^'m' ends in no format; choose .onnx, .xml, .pt2, .pte"),
         ("m.onnx", "tflite", "choose one of onnx"),
         ("m.onnx", "openvino", r"ends in \.xml"),
     ):
         with pytest.raises(ValueError, match=message):
             zoo.export(model, tmp_path / file, kind)
+    for file, opset, message in (("m.onnx", 12, "from 13 to"), ("m.pt2", 17, "opset is for ONNX files")):
+        with pytest.raises(ValueError, match=message):
+            zoo.export(model, tmp_path / file, opset=opset)
+    with pytest.raises(ValueError, match="opset 13 is too old for HardSwish"):
+        zoo.export(lively(model.spec.edit("stem", activation="hard_swish")), tmp_path / "m.onnx", opset=13)
+    with pytest.raises(FileError, match="give a file to write to"):
+        zoo.export(model, "")
     with pytest.raises(ValueError, match="zoo model"):
         zoo.export(torch.nn.Linear(2, 2), tmp_path / "m.onnx")
     with pytest.raises(ValueError, match="quantization-aware"):
@@ -96,7 +148,7 @@ def test_bad_requests_are_one_clear_error(tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["onnx", "pt2"])
 def test_a_target_that_cannot_be_written(kind: str, tmp_path: Path) -> None:
-    model = small("resnet20")
+    model = tiny()
     (tmp_path / f"taken{SUFFIXES[kind]}").mkdir()
     for name in ("taken", "x" * 300):
         with pytest.raises(FileError, match="cannot be written"):
@@ -109,5 +161,5 @@ def test_half_of_a_pair_takes_no_place(taken: str, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     (tmp_path / taken).mkdir()
     with pytest.raises(FileError, match="cannot be written"):
-        zoo.export(small("resnet20"), tmp_path / "m.xml")
+        zoo.export(tiny(), tmp_path / "m.xml")
     assert [one.name for one in tmp_path.iterdir()] == [taken]

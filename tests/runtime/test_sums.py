@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+import networks
 from networks import mixed, pictures, small
-from zoo.compress import compress
+from zoo.model.build import Model
+from zoo.passes.compress import compress
 from zoo.runtime import engines, sums
 from zoo.runtime.onnx import write_onnx
+from zoo.spec import Block
 
 pytest.importorskip("openvino")
 
@@ -27,9 +30,16 @@ def float_convolutions(network: Any) -> int:
     return kinds.count(("Convolution", "f32"))
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2_cifar", "mixed"])
+def residual(model: Model) -> list[Block]:
+    return [row for row in model.spec if row.kind in ("basic_block", "bottleneck") or row.args.get("skip")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sums", "mixed", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("resnet20", "mobilenetv2_cifar"))],
+)
 def test_sums_are_inside(name: str, tmp_path: Path) -> None:
-    dense = mixed() if name == "mixed" else small(name)
+    dense = {"mixed": mixed, "sums": networks.sums}.get(name, lambda: small(name))()
     model = compress(dense, "int8", calibration=pictures(dense), reduce_range=True)
     write_onnx(model, tmp_path / "m.onnx", model.spec.input.size)
     core = engines.core()
@@ -37,14 +47,15 @@ def test_sums_are_inside(name: str, tmp_path: Path) -> None:
     x = pictures(model, 4)
     for one in (plain, inside):
         one.reshape(list(x.shape))
-    residual = [row for row in model.spec if row.kind in ("basic_block", "bottleneck") or row.args.get("skip")]
+        assert sums.round_once(one) >= len(residual(model))
+        assert sums.round_once(one) == 0
     found = sums.keep_sums_inside(inside)
-    assert found == len(residual) or name == "mixed"  # which has swish, no sum of which is clipped as its answer is
+    assert found == len(residual(model)) or name == "mixed"  # swish: its sums are not clipped as its answer is
     before, after = compiled(plain), compiled(inside)
     for wide in (1, 30):  # far beyond what was calibrated, sums are clipped
         one, other = (torch.from_numpy(np.array(run([(wide * x).numpy()])[0])) for run in (before, after))
         assert torch.nn.functional.cosine_similarity(one, other).min() > 0.999
     if name != "mixed":
         assert float_convolutions(after) == 0
-    if name == "resnet20":
+    if name in ("sums", "resnet20"):
         assert float_convolutions(before) > 0, "OpenVINO does it by itself now: zoo/runtime/sums.py can go"

@@ -16,7 +16,7 @@ import theirs as library
 
 import zoo
 from zoo.blocks.kv_cache import KVCache
-from zoo.weights.header import FileError
+from zoo.files import FileError
 
 
 def same(found: Tensor | None, expected: Tensor, share: float = 1e-5) -> None:
@@ -124,7 +124,10 @@ def test_the_names_of_classes(tmp_path: Path) -> None:
 @torch.inference_mode()
 def test_sentence_embeddings_where_the_folder_has_pooling(tmp_path: Path) -> None:
     theirs = library.saved("bert", tmp_path)
-    (tmp_path / "modules.json").write_text("[]")
+    modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"path": path, "type": f"sentence_transformers.models.{kind}"} for kind, path in modules])
+    )
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 20}))
@@ -147,7 +150,7 @@ def test_sentence_embeddings_where_the_folder_has_pooling(tmp_path: Path) -> Non
         ("bert", {"num_hidden_layers": 3}, "is missing"),
         ("bert", {"num_attention_heads": 0}, "division"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-        ("llama", {"attention_bias": True}, "attention_bias: 'True'"),
+        ("llama", {"attention_bias": True}, "attention_bias: True"),
         ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "scaled by 'yarn'"),
         ("llama", {"num_key_value_heads": 3}, "."),
         ("gpt2", {"architectures": ["GPT2ForSequenceClassification"]}, "GPT2ForSequenceClassification"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,11 @@ pytest.importorskip("transformers")
 import theirs as library
 
 import zoo
+from zoo import kinds
+from zoo.blocks.kv_cache import KVCache
+from zoo.text.decoder import TextDecoder
 from zoo.text.generate import filtered
+from zoo.text.model import TextModel
 
 
 def both(name: str, folder: Path) -> tuple[Any, Any]:
@@ -162,5 +168,53 @@ def test_options_out_of_bounds(options: dict[str, Any], said: str, tmp_path: Pat
 
 def test_an_encoder_continues_no_texts(tmp_path: Path) -> None:
     _, ours = both("bert", tmp_path)
-    with pytest.raises(ValueError, match="feature-extraction, it continues no texts"):
-        ours.generate(torch.ones(1, 3, dtype=torch.long))
+    assert isinstance(ours, TextModel) and not isinstance(ours, TextDecoder)
+    for name in ("generate", "stream"):
+        assert not hasattr(ours, name) and name not in dir(ours)
+        with pytest.raises(AttributeError, match=rf"feature-extraction and has no {name}\(\).* such as gpt2"):
+            getattr(ours, name)
+        with pytest.raises(ValueError, match="continues no texts"):  # what earlier versions raised
+            getattr(ours, name)(torch.ones(1, 3, dtype=torch.long))
+    with pytest.raises(AttributeError, match="no attribute 'generates'"):
+        ours.generates  # noqa: B018
+    for option in ({"cache": KVCache()}, {"last": True}):
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            ours(torch.ones(1, 3, dtype=torch.long), **option)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert", "bert_classifier", "bert_tokens"])
+def test_the_task_alone_says_who_decodes(name: str, tmp_path: Path) -> None:
+    _, ours = both(name, tmp_path)
+    kind = TextDecoder if name in library.DECODERS else TextModel
+    zoo.save(ours, tmp_path / "again")
+    copies = copy.deepcopy(ours), copy.copy(ours), pickle.loads(pickle.dumps(ours))
+    made = zoo.compress(ours, "int8"), zoo.compress(ours, "sparse")
+    for one in (ours, zoo.load(tmp_path / "again"), zoo.build(ours.spec), *copies, *made):
+        assert type(one) is kind and isinstance(one, TextModel)
+        assert hasattr(one, "generate") == hasattr(one, "stream") == (kind is TextDecoder)
+
+
+def test_a_row_may_be_called_like_a_method_of_decoders(tmp_path: Path) -> None:
+    _, ours = both("bert", tmp_path)
+    spec = ours.spec
+    last = spec.rows[-1]
+    renamed = zoo.build(spec.replace(rows=(*spec.rows[:-1], zoo.Block(last.kind, "generate", **last.args))))
+    assert renamed.generate is renamed.get_submodule("generate")
+    assert not hasattr(renamed, "stream")
+
+
+def test_a_decoder_without_its_head_says_so(tmp_path: Path) -> None:
+    _, ours = both("gpt2", tmp_path)
+    cut = zoo.build(kinds.headless(ours.spec))
+    with pytest.raises(ValueError, match="no row that scores the next token"):
+        cut.generate(torch.ones(1, 3, dtype=torch.long))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_torch_compiles_and_exports_it_whole(name: str, tmp_path: Path) -> None:
+    _, ours = both(name, tmp_path)
+    ids = torch.randint(0, 97, (2, 7))
+    expected = ours(ids).last_hidden_state
+    torch.testing.assert_close(torch.compile(ours, fullgraph=True, backend="eager")(ids).last_hidden_state, expected)
+    torch.testing.assert_close(torch.export.export(ours, (ids,)).module()(ids).last_hidden_state, expected)

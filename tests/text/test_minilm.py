@@ -83,11 +83,11 @@ def test_pairs_have_types(model: TextModel) -> None:
 def test_by_its_name_from_the_hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dense network and its int8 form, which is made once, are fetched with all that belongs to them."""
     from hub_server import hub
-    from zoo.weights import published
+    from zoo.catalog import hub_index
 
     files = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     with hub(tmp_path, timeout=5) as server:
-        server.add_repo(published.published()["all_minilm_l6_v2"].repo, files)
+        server.add_repo(hub_index.published()["all_minilm_l6_v2"].repo, files)
         model, int8 = zoo.create("all-MiniLM-L6-v2"), zoo.create("all-MiniLM-L6-v2-int8")
         again = zoo.create("all_minilm_l6_v2-int8")
     texts = zoo.preprocess(int8)(SENTENCES[:4])

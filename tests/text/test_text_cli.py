@@ -38,7 +38,7 @@ def test_generate_and_predict(folder: Path) -> None:
     if model.spec.task != "text-generation":
         assert shown.exit_code == 2 and "continues no texts" in shown.output
         said = json.loads(CliRunner().invoke(app, ["predict", str(folder), "the dog", "--json"]).stdout)
-        assert len(said["images"][0]["top"]) == 3
+        assert len(said["inputs"][0]["top"]) == 3
         return
     prepare = zoo.preprocess(model)
     ids = model.generate(prepare("the cat sat")["input_ids"], max_new_tokens=5)
@@ -46,7 +46,7 @@ def test_generate_and_predict(folder: Path) -> None:
     found = json.loads(told.stdout)
     assert found["text"] == prepare.decode(ids[0]) and found["tokens"] <= 5
     refused = CliRunner().invoke(app, ["predict", str(folder), "the dog"])
-    assert refused.exit_code == 2 and "no classes of texts" in refused.output
+    assert refused.exit_code == 2 and "that task shows no answers. `zoo generate`" in refused.output
 
 
 def test_a_prompt_is_never_cut(folder: Path) -> None:
@@ -82,7 +82,17 @@ def test_bench_counts_texts(folder: Path) -> None:
 
 def test_a_network_of_pictures_generates_no_text() -> None:
     done = CliRunner().invoke(app, ["generate", "mobilenet", "--prompt", "x"])
-    assert done.exit_code == 2 and "takes pictures" in done.output
+    assert done.exit_code == 2 and "takes pictures" in done.output and "such as gpt2" in done.output
+
+
+def test_an_encoder_generates_no_text(tmp_path: Path) -> None:
+    """Even without a tokenizer, which would not help."""
+    library.saved("bert_classifier", tmp_path)
+    done = CliRunner().invoke(app, ["generate", str(tmp_path), "--prompt", "x"])
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 2 and done.stdout == ""
+    assert "is for text-classification, and continues no texts. Only a decoder does, such as gpt2" in said
+    assert "zoo list --task text-generation" in said
 
 
 def test_without_a_tokenizer_it_says_what_to_do(tmp_path: Path) -> None:

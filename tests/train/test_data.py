@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from zoo.preprocess import Preprocess
+from zoo.data import folders as data_folders
+from zoo.data.preprocess import Preprocess
 from zoo.spec import ImageInput
 from zoo.train import data as data_module
 from zoo.train.data import hold_out, open_pictures, splits
@@ -65,12 +66,40 @@ def of_folders(data: ImageSet | ImageStream) -> list[str]:
 # Folders
 
 
+@pytest.mark.parametrize("inside", ["nothing", "other", "link to nothing"])
+def test_a_class_without_pictures_is_refused(tmp_path: Path, inside: str) -> None:
+    root = folders(tmp_path / "pets", {"cat/a.png": coded(10), "bird/a.png": coded(10)})
+    (root / "dog").mkdir()
+    if inside == "other":
+        (root / "dog/IMG_1.HEIC").write_bytes(b"x")
+    elif inside == "link to nothing":
+        (root / "dog/1.png").symlink_to(tmp_path / "gone.png")
+    held = {"nothing": "nothing", "other": r"no picture.*'IMG_1.HEIC'", "link to nothing": r"no picture.*'1.png'"}
+    with pytest.raises(ValueError, match=f"dog holds {held[inside]}"):
+        open_pictures(root, SMALL)
+
+
+def test_files_that_are_no_pictures_are_counted(tmp_path: Path) -> None:
+    contents = {"cat/a.png": coded(10), "cat/b.heic": b"x", "dog/deep/a.png": coded(10), "dog/deep/notes.txt": b""}
+    root = folders(tmp_path / "pets", contents)
+    (root / "dog/2.png").symlink_to(tmp_path / "gone.png")
+    with pytest.warns(UserWarning, match=r"3 files in .* are left out; 'cat/b.heic' is one"):
+        assert len(open_pictures(root, SMALL)) == 2
+
+
+@pytest.mark.parametrize("names", [("data/train", "data/test"), ("one/train", "one/val", "two/train")])
+def test_splits_one_folder_deeper_are_no_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    root = folders(tmp_path / "all", {f"{name}/{of}/1.png": coded(10) for name in names for of in ("a", "b")})
+    with pytest.raises(ValueError, match=rf"has no splits, and .*{names[0].split('/')[0]} has \(.*train.*\): give "):
+        open_pictures(root, SMALL)
+
+
 def test_class_folders(tmp_path: Path) -> None:
-    contents = {"dog/b.png": coded(20), "cat/deep/er/a.PNG": coded(10), "cat/notes.txt": b"", ".git/x.png": coded(90)}
+    contents = {"dog/b.png": coded(20), "cat/deep/er/a.PNG": coded(10), ".git/x.png": coded(90)}
     root = folders(tmp_path / "pets", {**contents, "loose.png": coded(80), "hot_dog/c.jpg": coded(0, "JPEG")})
-    (root / "empty").mkdir()
     assert splits(root) == ["train"]
-    data = open_pictures(root, SMALL)
+    with pytest.warns(UserWarning, match=r"1 pictures in .* lie in no class folder .* 'loose.png' is one"):
+        data = open_pictures(root, SMALL)
     assert isinstance(data, ImageSet)
     assert data.images.shape == (3, 8, 8, 3)
     assert reds(data)[:2] == [10, 20]
@@ -84,7 +113,7 @@ def test_class_folders(tmp_path: Path) -> None:
 def test_labels_follow_the_networks_classes(tmp_path: Path) -> None:
     root = folders(tmp_path, {"Hot-Dog/a.png": coded(10), "dog/a.png": coded(20)})
     data = open_pictures(str(root), SMALL, classes=CLASSES)
-    assert (data.labels.tolist(), data.classes, reds(data)) == ([2, 1], CLASSES, [10, 20])
+    assert (data.labels.tolist(), data.classes, reds(data)) == ([1, 2], CLASSES, [20, 10])
     with pytest.raises(
         ValueError, match=r"has the class 'dog', which is not known\. Did you mean 'dogs' or .*cats, dogs\."
     ):
@@ -120,7 +149,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 def test_many_bytes_are_not_read_for_a_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_module, "DIGEST_BYTES", 10)
+    monkeypatch.setattr(data_folders, "DIGEST_BYTES", 10)
     content = coded(1)
     data = open_pictures(folders(tmp_path, {"cat/a.png": content}), SMALL)
     assert data.sha256 == hashlib.sha256(b"cat/a.png\0" + str(len(content)).encode()).hexdigest()
@@ -154,7 +183,6 @@ def test_parquet_files_by_split(tmp_path: Path) -> None:
         parquet(root / f"data/train-{shard:05}-of-00002.parquet", labels, names="cat,dog,hot dog")
     parquet(root / "data/validation.parquet", [1], names="hot dog,dog")
     parquet(root / "test/0000.parquet", [1])
-    parquet(root / "trains.parquet", [1])
     assert splits(root) == ["train", "validation", "test"]
     train = open_pictures(root, SMALL)
     assert (train.labels.tolist(), reds(train), train.source) == ([0, 1, 2], [0, 10, 0], "sharded/train")
@@ -165,6 +193,9 @@ def test_parquet_files_by_split(tmp_path: Path) -> None:
     assert by_glob.labels.tolist() == [0, 1, 2]
     assert by_glob.sha256 == train.sha256
     assert splits(root / "data/validation.parquet") == ["validation"]
+    parquet(root / "trains.parquet", [1])
+    with pytest.raises(ValueError, match=r"trains\.parquet belongs to no split"):
+        splits(root)
 
 
 def test_data_without_names_is_numbered(tmp_path: Path) -> None:
@@ -204,7 +235,7 @@ def test_columns_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Column 'label' of .* holds no pictures"):
         open_pictures(path, SMALL, image_column="label")
     parquet(tmp_path / "b.parquet", [0])
-    with pytest.raises(ValueError, match=r"b.parquet has the columns .* but a.parquet 'picture' and 'label'"):
+    with pytest.raises(ValueError, match=r"b.parquet has the columns .* but not 'picture', which a.parquet has"):
         open_pictures(tmp_path, SMALL, image_column="picture")
 
 
@@ -358,9 +389,9 @@ def test_a_data_set_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_datasets_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
-    for ask in (splits, lambda path: open_pictures(path, SMALL)):
-        with pytest.raises(ValueError, match=r"needs datasets: pip install 'zoo-efficient\[train\]'"):
-            ask(tmp_path)
+    for ask in (lambda: splits("owner/name"), lambda: open_pictures(tmp_path, SMALL)):
+        with pytest.raises(ValueError, match=r"needs? datasets: pip install 'zoo-efficient\[train\]'"):
+            ask()
 
 
 def test_handwritten_digits(tmp_path: Path) -> None:

@@ -15,18 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.build import Model, build
-from zoo.compress.sparsify import Sparsifier
+from zoo.files import FileError
+from zoo.model.build import Model, build
+from zoo.passes.sparsify import Sparsifier
 from zoo.spec import Block, ImageInput, ModelSpec
+from zoo.train.depthwise_bf16 import subsampled_depthwise
+from zoo.train.divergence import Diverged
 from zoo.train.images import ImageSet, normalize
 from zoo.train.loop import Interrupted, accuracy, fit
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
 from zoo.train.record import Record
-from zoo.train.strided import subsampled_depthwise
 from zoo.train.teachers import Ensemble
-from zoo.train.trouble import Diverged
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 RECIPE = Recipe(
@@ -254,15 +255,19 @@ def test_a_full_disk_is_told_and_costs_no_checkpoint(
         run(data, tmp_path / "cut", after_step=Cut(7))
     kept = newest(tmp_path / "cut")
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+    place = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target.suffix == ".pt":
+            raise OSError(28, "No space left on device")
+        place(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match=r"checkpoint of step 10 could not be written to .*No space left.*Make room"):
+        patch.setattr("os.replace", full)
+        with pytest.raises(FileError, match=r"checkpoint of step 10 was not written.*Make room.*No space left"):
             run(data, tmp_path / "cut", after_step=Cut(0))
     assert newest(tmp_path / "cut") == kept
-    assert not list((tmp_path / "cut").rglob("*.tmp"))
+    assert not list((tmp_path / "cut").rglob("*.tmp*"))
     assert_equal(run(data, tmp_path / "cut", after_step=Cut(0)), whole)
 
 
@@ -414,13 +419,13 @@ def test_schedules_rise_and_fall_within_their_bounds(total: int, warmup: float, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs is at least 1, not 0"),
-        ({"batch_size": 1.5}, "batch_size is at least 1, not 1.5"),
-        ({"learning_rate": 0.0}, "learning_rate is above 0"),
-        ({"schedule": "sine"}, "schedule is one of"),
-        ({"average": 1.0}, "average is from 0 to below 1"),
-        ({"rand_augment": 31}, "rand_augment is from 0 to 30"),
-        ({"mixup": -1}, "mixup is at least 0"),
+        ({"epochs": 0}, "epochs= is at least 1, not 0"),
+        ({"batch_size": 1.5}, "batch_size= is at least 1, not 1.5"),
+        ({"learning_rate": 0.0}, "learning_rate= is above 0"),
+        ({"schedule": "sine"}, "schedule= is one of"),
+        ({"average": 1.0}, "average= is from 0 to below 1"),
+        ({"rand_augment": 31}, "rand_augment= is from 0 to 30"),
+        ({"mixup": -1}, "mixup= is at least 0"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(change: dict, message: str) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from zoo.preprocess import Preprocess
+from zoo.data.preprocess import Preprocess
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
 from zoo.train.stream import ImageStream

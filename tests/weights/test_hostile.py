@@ -4,13 +4,16 @@ import json
 import pickle
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+import zoo
 from zoo import registry
-from zoo.build import build
-from zoo.listing import info
+from zoo.catalog.info import info
+from zoo.model.build import build
+from zoo.train.finetune import is_sparse
 from zoo.weights.file import FileError, load, read_header, save_file
 from zoo.weights.header import source_of
 
@@ -147,6 +150,7 @@ def test_folders_and_paths_without_a_model(good, tmp_path):
         (b"{", "does not parse"),
         (b"{}", "does not say which network it is.*zoo convert"),
         (b'{"a":NaN}', "NaN is not JSON"),
+        (b'{"a":1e999}', "1e999 is larger than a float"),
         (b'{"a":{},"a":{}}', "'a' comes twice"),
         (b'{"a":"\xff"}', "does not parse"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "does not parse"),
@@ -176,16 +180,16 @@ def spec_edits():
     row = lambda spec, i=0: spec["rows"][i]  # noqa: E731
     return [
         (lambda s: row(s).update(kind="os.system"), "unknown kind 'os.system'"),
-        (lambda s: row(s).update(kind="zoo.build:build"), "unknown kind"),
+        (lambda s: row(s).update(kind="zoo.model.build:build"), "unknown kind"),
         (lambda s: row(s).update(kind=["conv_norm_act"]), "strings"),
         (lambda s: row(s)["args"].update(out_channels=65_536), "65536 come in"),
         (lambda s: row(s)["args"].update(out_channels=10**9), "between 1 and"),
-        (lambda s: row(s)["args"].update(out_channels=10**400), "spec is refused"),
+        (lambda s: row(s)["args"].update(out_channels=10**400), "spec is refused|spec does not parse"),
         (lambda s: row(s)["args"].update(out_channels=-1), "between 1 and"),
         (lambda s: row(s)["args"].update(out_channels=True), "is a int"),
-        (lambda s: row(s)["args"].update(out_channels=None), "spec is refused"),
+        (lambda s: row(s)["args"].update(out_channels=None), "spec is refused|spec does not parse"),
         (lambda s: row(s)["args"].update(dilation=deep(900)), "nested too deeply|does not parse"),
-        (lambda s: row(s)["args"].update(self=1), "spec is refused"),
+        (lambda s: row(s)["args"].update(self=1), "spec is refused|spec does not parse"),
         (lambda s: row(s)["args"].update(name="x"), "cannot be called"),
         (lambda s: row(s)["args"].update(surprise=1), "no argument"),
         (lambda s: row(s).update(args=[]), "args are an object"),
@@ -211,7 +215,11 @@ def spec_edits():
         (lambda s: s["input"].update(size=[32, 10**9]), "input size"),
         (lambda s: s["input"].update(size=32), "input size"),
         (lambda s: s["input"].update(std=[0, 0, 0]), "std is positive"),
-        (lambda s: s["input"].update(mean=[10**400] * 3), "spec is refused"),
+        (lambda s: s["input"].update(std=[1e-300] * 3), "std is positive, at least 1e-06"),
+        (lambda s: s["input"].update(std=[1e300] * 3), r"std is at most 1e\+06"),
+        (lambda s: s["input"].update(mean=[-1e39] * 3), r"mean is at most 1e\+06"),
+        (lambda s: s["input"].update(channels=10**9), "input channels"),
+        (lambda s: s["input"].update(mean=[10**400] * 3), "spec is refused|spec does not parse"),
         (lambda s: s["input"].update(crop="all"), "crop"),
         (lambda s: s["input"].update(channels=4), "input mean"),
     ]
@@ -245,6 +253,7 @@ def test_a_row_named_like_a_part_of_the_model(name, good, tmp_path):
         ("zoo.facts", "[]", "zoo.facts is not a JSON object"),
         ("zoo.made", "7", "zoo.made is not a JSON object"),
         ("zoo.made", '{"a": Infinity}', "zoo.made does not parse"),
+        ("zoo.made", '{"a": [-1e999]}', "zoo.made does not parse: the number -1e999"),
         ("zoo.made", '{"a":' * 50_000, "zoo.made does not parse"),
     ],
 )
@@ -286,7 +295,7 @@ def rename(header, old, new):
         (lambda h: h[WEIGHT].update(shape=[True, 2560]), "has shape"),
         (lambda h: h[WEIGHT].update(shape=[1] * 100_000 + [2560]), "has shape"),
         (lambda h: h[WEIGHT].update(shape="10"), "has shape"),
-        (lambda h: h[WEIGHT].update(dtype="F64"), "of dtype 'F64'"),
+        (lambda h: h[WEIGHT].update(dtype="U16"), "of dtype 'U16'"),
         (lambda h: h[WEIGHT].update(dtype=["F32"]), "of dtype"),
         (lambda h: h[WEIGHT].update(dtype="U8", shape=[10240]), "uint8 of shape"),
         (lambda h: h[WEIGHT].update(extra=1), "not described by"),
@@ -339,3 +348,23 @@ def test_flipped_header_bytes_never_crash(good, tmp_path):
             messages.append(str(error))
     assert len(messages) > 200
     assert all(str(path) in message and len(message) < 2000 for message in messages)
+
+
+NOTED = {
+    "passes": lambda model: zoo.compress(model, "sparse"),
+    "edited": lambda model: zoo.edit(model, "classifier", num_classes=3),
+    "trained": is_sparse,
+}
+
+
+@pytest.mark.parametrize("made", [{"passes": ["x"]}, {"passes": 5}, {"trained": 5}, {"edited": 5}, {"edited": [[]]}])
+def test_notes_of_another_form_are_kept_and_refused_by_what_would_add_to_them(
+    made: dict[str, object], tmp_path: Path
+) -> None:
+    model = zoo.create("resnet")
+    model.made = made
+    zoo.save(model, tmp_path)
+    assert zoo.load(tmp_path).made == made and repr(zoo.info(tmp_path))
+    key = next(iter(made))
+    with pytest.raises(ValueError, match=f"model.made says {key}: .*take it out"):
+        NOTED[key](zoo.load(tmp_path))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.weights.header import FileError
+from zoo.files import FileError
 
 transformers = pytest.importorskip("transformers")
 
@@ -110,7 +110,7 @@ def test_pictures_are_prepared_as_there(processor: str, cut: bool, tmp_path: Pat
         ({"hidden_size": "64"}, "not a whole number"),
         ({"num_attention_heads": 0}, "among 0 heads"),
         ({"num_channels": 10**15}, "channels"),
-        ({"layer_norm_eps": 10**400}, "int too large"),
+        ({"layer_norm_eps": 10**400}, "a number has 401 digits"),
         ({"architectures": ["ViTForImageClassificationWithTeacher"]}, r"cls_classifier\.weight is missing"),
     ],
 )

@@ -12,7 +12,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def make_activation(name: str) -> nn.Module:
-    """The activation called `name`; out of place, so that a pre-activation can be tapped."""
+    """The activation called `name`; called as a module it is out of place, so that a pre-activation can be tapped."""
     try:
         return ACTIVATIONS[name]()
     except KeyError:

@@ -19,7 +19,7 @@ def full(
 ) -> Tensor:  # fmt: skip
     """softmax(q k' / sqrt(D) + bias) v (Vaswani et al., 2017), by torch's fused kernels; `bias` (H, N, L)."""
     queries, keys = q.shape[2], k.shape[2]
-    grouped = q.shape[1] != k.shape[1]
+    grouped = bool(q.shape[1] != k.shape[1])  # a tensor while torch.jit.trace looks on
     if causal and queries == keys and keep is None and bias is None:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped)
     allowed: Tensor | None = None if keep is None else keep[:, None, None, :].bool()
@@ -109,14 +109,14 @@ def _sliding_by_mask(
     allowed = (at >= 0) & (at <= reach) if causal else at.abs() <= reach
     if keep is not None:
         allowed = allowed & keep[:, None, None, :].bool()
-    grouped = q.shape[1] != k.shape[1]
+    grouped = bool(q.shape[1] != k.shape[1])  # a tensor while torch.jit.trace looks on
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=_never_empty(allowed), dropout_p=dropout, enable_gqa=grouped
     )
 
 
 def _never_empty(mask: Tensor | None) -> Tensor | None:
-    """A query without any key attends to all, since softmax over nothing is no number; nobody reads what it gives."""
+    """Let a query without any key attend to all: softmax over nothing is nan. The output of that query is not used."""
     if mask is None:
         return None
     if mask.dtype == torch.bool:

@@ -21,13 +21,38 @@ POSITIONS = ("none", "rotary", "relative")
 
 
 class Attention(nn.Module):
-    """One projection to queries, keys and values, attention by heads, one projection back: (B, N, dim) to (B, N, dim).
+    """Multi-head attention: a projection to queries, keys and values, attention, a projection back.
 
-    `attention`: "full" (Vaswani et al., 2017); "sliding", over the `window` nearest tokens (Beltagy et al., 2020), or
-    "linear", by a kernel (Katharopoulos et al., 2020), both in time that grows with N. `kv_heads` below `heads` share
-    keys and values (Ainslie et al., 2023; 1: Shazeer, 2019); 0 is one for each. `positions`: "rotary" (Su et al., 2021)
-    with `rotary_base` and `rotary_scaling` (`positions.slowed`), "relative" (Raffel et al., 2020; for "full"), or
-    "none" where they are added before.
+    Args:
+        dim (int): width of the tokens.
+        heads (int): heads of the queries.
+        head_dim (int): width of a head. Default: 0, `dim / heads`.
+        kv_heads (int): heads of keys and values; fewer than `heads` are shared (Ainslie et al., 2023; 1: Shazeer,
+            2019). Default: 0, as many as `heads`.
+        attention (str): "full" (Vaswani et al., 2017); "sliding", over the `window` nearest tokens (Beltagy et al.,
+            2020); or "linear", by a kernel (Katharopoulos et al., 2020). The latter two take time that grows with N.
+            Default: "full".
+        window (int): tokens of the window, for "sliding" alone. Default: 0.
+        causal (bool): whether a token attends to no later one. Default: False.
+        positions (str): "rotary" (Su et al., 2021); "relative" (Raffel et al., 2020), for "full" attention; or "none",
+            where positions are added before. Default: "none".
+        rotary_base (float): the base of the rotary frequencies. Default: 10000.0.
+        rotary_scaling (tuple[float, ...]): how they are slowed for longer texts: (), (factor,), or (factor, low, high,
+            length) (`zoo.blocks.positions.slowed`). Default: ().
+        qkv_bias (bool): whether the projection to queries, keys and values has a bias. Default: True.
+        out_bias (bool): whether the projection back has a bias. Default: True.
+        dropout (float): share of the attention set to zero in training. Default: 0.0.
+
+    Shape:
+        (B, N, dim) to (B, N, dim).
+
+    Raises:
+        ValueError: widths do not divide among the heads, an option is unknown, or two do not go together.
+
+    Example:
+        >>> block = zoo.blocks.Attention(dim=16, heads=4)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
     """
 
     make_linear: Callable[..., nn.Module] = Linear
@@ -69,10 +94,18 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
-        """`mask` (B, L) is True, or 1, at tokens to attend to, those in the cache included.
+        """Attend.
 
-        `positions` (N,) or (B, N) are the tokens' places, by default those behind the cache. `cache` takes the keys and
-        values of `x`, and gives those of all before.
+        Args:
+            x (Tensor): tokens (B, N, dim).
+            mask (Tensor | None): (B, L), True or 1 at tokens to attend to, those in the cache included. Default: None,
+                all.
+            positions (Tensor | None): (N,) or (B, N), the places of the tokens. Default: None, those after the cache.
+            cache (LayerCache | None): takes the keys and values of `x`, and gives those of all tokens before. Default:
+                None.
+
+        Returns:
+            Tokens (B, N, dim).
         """
         return self.proj(self.attend(self.qkv(x), mask=mask, positions=positions, cache=cache))
 

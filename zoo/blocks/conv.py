@@ -8,15 +8,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.activation import make_activation
+from zoo.blocks.memory import activate, arranged_for
 from zoo.blocks.padding import borders, check_padding
 
 
 class ConvNormAct(nn.Module):
-    """2-d convolution without bias, batch normalisation, activation.
+    """2-d convolution without bias, batch norm (Ioffe and Szegedy, 2015), activation.
 
-    Batch normalisation: Ioffe and Szegedy, 2015. With `groups == in_channels == out_channels` it is a
-    depthwise convolution. (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)): `padding`
-    is "symmetric", `dilation * (kernel_size - 1) // 2` all around, or "same", TensorFlow's, which depends on the size.
+    Args:
+        in_channels (int): channels of the input.
+        out_channels (int): channels of the output.
+        kernel_size (int): height and width of the kernel, odd. Default: 3.
+        stride (int): step of the kernel, in positions. Default: 1.
+        dilation (int): distance of the kernel's elements, in positions. Default: 1.
+        groups (int): groups of channels; as many as channels for a depthwise convolution. Default: 1.
+        padding (str): "symmetric", or "same", TensorFlow's, which depends on the size. Default: "symmetric".
+        activation (str): one of "relu", "relu6", "swish", "hard_swish", "none". Default: "relu6".
+        eps (float): added to the variance in batch norm. Default: 1e-5.
+
+    Shape:
+        (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: `kernel_size` is even, or `padding` or `activation` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.ConvNormAct(in_channels=3, out_channels=16, stride=2)
+        >>> block(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
     """
 
     def __init__(
@@ -51,9 +70,11 @@ class ConvNormAct(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = arranged_for(self.conv, x)
         if self.bordered:
             x = F.pad(x, self._border(x))
-        return self.act(self.bn(self.conv(x)))
+        x = self.bn(self.conv(x))
+        return activate(self.act, x, self.bn) if isinstance(self.bn, nn.BatchNorm2d) else self.act(x)
 
     def _border(self, x: Tensor) -> tuple[int, int, int, int]:
         window = (self.conv.kernel_size[0], self.conv.stride[0], self.conv.dilation[0])

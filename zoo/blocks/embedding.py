@@ -17,11 +17,29 @@ from zoo.blocks.transformer import make_norm
 
 
 class PatchEmbedding(nn.Module):
-    """Patches as tokens, behind `prefix` learned ones, with learned positions (ViT: Dosovitskiy et al., 2021).
+    """Square patches of a picture as tokens, with learned positions (ViT: Dosovitskiy et al., 2021).
 
-    (B, in_channels, H, W) to (B, prefix + rows * columns, dim), of H // patch rows and W // patch columns. The
-    positions were learned for a grid of `rows` and `columns`; those of another are interpolated. One prefix token is
-    for the class, a second for a teacher (DeiT: Touvron et al., 2021).
+    A picture of another size than the positions' has them interpolated.
+
+    Args:
+        in_channels (int): channels of the picture.
+        dim (int): width of the tokens.
+        patch (int): height and width of a patch, in pixels.
+        rows (int): rows of patches that the positions are learned for.
+        columns (int): columns of patches that the positions are learned for.
+        prefix (int): learned tokens before the patches: 0; 1, for the class; or 2, for a teacher too (DeiT: Touvron et
+            al., 2021). Default: 1.
+
+    Shape:
+        (B, in_channels, H, W) to (B, prefix + (H // patch) * (W // patch), dim).
+
+    Raises:
+        ValueError: a size is below 1, `prefix` is another, or a picture is smaller than a patch.
+
+    Example:
+        >>> block = zoo.blocks.PatchEmbedding(in_channels=3, dim=16, patch=8, rows=4, columns=4)
+        >>> block(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 17, 16])
     """
 
     def __init__(self, *, in_channels: int, dim: int, patch: int, rows: int, columns: int, prefix: int = 1) -> None:
@@ -48,12 +66,29 @@ class PatchEmbedding(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """Token ids to vectors, with learned positions and segments where it has them, and a norm where asked for.
+    """Token ids to vectors, with positions and segments (BERT: Devlin et al., 2019; GPT-2: Radford et al., 2019).
 
-    (B, N) whole numbers to (B, N, dim) (BERT: Devlin et al., 2019; GPT-2: Radford et al., 2019). `max_positions` 0 is
-    for networks that turn queries and keys instead, `token_types` 0 for those without segments. With a `padding_id`
-    tokens are numbered without padding, from the number behind it on (RoBERTa: Liu et al., 2019). `norm` is "layer",
-    "rms" or "".
+    Args:
+        vocabulary (int): how many token ids there are.
+        dim (int): width of the vectors.
+        max_positions (int): rows of the table of positions; 0 where attention has the positions. Default: 0.
+        token_types (int): how many segments there are; 0 for none. Default: 0.
+        padding_id (int): the id of padding, if positions count the tokens that are not padding, from the number after
+            this id on (RoBERTa: Liu et al., 2019). Default: -1, positions count from 0.
+        norm (str): "layer", "rms" or "" for none. Default: "".
+        eps (float): added to the variance in the norm. Default: 1e-12.
+        dropout (float): share of the output set to zero in training. Default: 0.0.
+
+    Shape:
+        (B, N) whole numbers to (B, N, dim).
+
+    Raises:
+        ValueError: `norm` is unknown, or a text is longer than the positions.
+
+    Example:
+        >>> block = zoo.blocks.TokenEmbedding(vocabulary=100, dim=16, max_positions=32)
+        >>> block(torch.randint(100, (2, 5))).shape
+        torch.Size([2, 5, 16])
     """
 
     context = ("token_type_ids", "positions")
@@ -79,21 +114,30 @@ class TokenEmbedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def make_table(self, vocabulary: int, dim: int) -> nn.Module:
-        """What turns ids (B, N) to vectors (B, N, dim)."""
+        """The module that maps ids (B, N) to vectors (B, N, dim)."""
         return nn.Embedding(vocabulary, dim)
 
     def extra_repr(self) -> str:
         return f"padding_id={self.padding_id}"
 
     def project(self, x: Tensor) -> Tensor:
-        """What a head tied to this table gives: (..., dim) to a score for each token of the vocabulary."""
+        """The scores of a head tied to this table: (..., dim) to (..., vocabulary)."""
         weight: Any = self.tokens.weight
         return product(x, weight)
 
     def forward(
         self, input_ids: Tensor, *, token_type_ids: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """`positions` (N,) or (B, N) count from 0, by default 0 to N - 1; `token_type_ids` (B, N) are 0 by default."""
+        """Look the vectors up.
+
+        Args:
+            input_ids (Tensor): token ids (B, N), int64 or int32.
+            token_type_ids (Tensor | None): segments (B, N). Default: None, all 0.
+            positions (Tensor | None): (N,) or (B, N), counted from 0. Default: None, 0 to N - 1.
+
+        Returns:
+            Vectors (B, N, dim).
+        """
         x = self.tokens(input_ids)
         if self.types is not None:
             x = x + (self.types.weight[0] if token_type_ids is None else self.types(token_type_ids))

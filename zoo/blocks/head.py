@@ -7,9 +7,23 @@ from zoo.blocks.activation import make_activation
 
 
 class Hidden(nn.Module):
-    """One linear layer and its activation: (B, in_features) to (B, out_features).
+    """A linear layer and its activation, as MobileNetV3 has behind its pool (Howard et al., 2019).
 
-    What MobileNetV3 has behind its pool (Howard et al., 2019).
+    Args:
+        in_features (int): width of the input.
+        out_features (int): width of the output.
+        activation (str): as for `ConvNormAct`. Default: "hard_swish".
+
+    Shape:
+        (B, in_features) to (B, out_features).
+
+    Raises:
+        ValueError: `activation` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.Hidden(in_features=16, out_features=32)
+        >>> block(torch.randn(2, 16)).shape
+        torch.Size([2, 32])
     """
 
     def __init__(self, *, in_features: int, out_features: int, activation: str = "hard_swish") -> None:
@@ -22,7 +36,21 @@ class Hidden(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Dropout, then one linear layer: (B, in_features) to (B, num_classes)."""
+    """Dropout, then a linear layer.
+
+    Args:
+        in_features (int): width of the input.
+        num_classes (int): how many classes.
+        dropout (float): share of the input set to zero in training. Default: 0.0.
+
+    Shape:
+        (B, in_features) to logits (B, num_classes).
+
+    Example:
+        >>> block = zoo.blocks.Classifier(in_features=16, num_classes=10)
+        >>> block(torch.randn(2, 16)).shape
+        torch.Size([2, 10])
+    """
 
     def __init__(self, *, in_features: int, num_classes: int, dropout: float = 0.0) -> None:
         super().__init__()

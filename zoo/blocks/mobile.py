@@ -13,9 +13,30 @@ from zoo.blocks.squeeze_excite import SqueezeExcite
 class DepthwiseSeparable(nn.Module):
     """Depthwise convolution, then a 1x1 convolution (MobileNet: Howard et al., 2017).
 
-    (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)). `activation` follows the
-    depthwise part, `out_activation` the 1x1 part ("none" where the block opens a MobileNetV2).
-    `se_channels` above 0 puts a squeeze-and-excite of that width between the two. `skip` adds the input.
+    Args:
+        in_channels (int): channels of the input.
+        out_channels (int): channels of the output.
+        kernel_size (int): height and width of the kernel, odd. Default: 3.
+        stride (int): step of the kernel, in positions. Default: 1.
+        padding (str): "symmetric", or "same", TensorFlow's, which depends on the size. Default: "symmetric".
+        skip (bool): whether the input is added to the output. Default: False.
+        activation (str): that of the depthwise part, as for `ConvNormAct`. Default: "relu6".
+        out_activation (str): that of the 1x1 part; "none" where the block opens a MobileNetV2. Default: "relu6".
+        se_channels (int): inner channels of a squeeze-and-excite; 0 for none. Default: 0.
+        se_activation (str): the activation inside of it. Default: "relu".
+        se_gate (str): its gate, "sigmoid" or "hard_sigmoid". Default: "sigmoid".
+        eps (float): added to the variance in batch norm. Default: 1e-5.
+
+    Shape:
+        (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: `skip` with a stride above 1, or with other channels than the input's.
+
+    Example:
+        >>> block = zoo.blocks.DepthwiseSeparable(in_channels=16, out_channels=32, stride=2)
+        >>> block(torch.randn(1, 16, 32, 32)).shape
+        torch.Size([1, 32, 16, 16])
     """
 
     def __init__(
@@ -60,9 +81,32 @@ class DepthwiseSeparable(nn.Module):
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise convolution, linear 1x1 projection (MobileNetV2: Sandler et al., 2018).
 
-    (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)); `mid_channels` is the
-    width of the expansion. `se_channels` above 0 puts a squeeze-and-excite of that width behind the
-    depthwise convolution (MobileNetV3: Howard et al., 2019). `skip` adds the input to the output.
+    With `se_channels` it is the block of MobileNetV3 (Howard et al., 2019).
+
+    Args:
+        in_channels (int): channels of the input.
+        mid_channels (int): channels between the expansion and the projection.
+        out_channels (int): channels of the output.
+        kernel_size (int): height and width of the kernel, odd. Default: 3.
+        stride (int): step of the kernel, in positions. Default: 1.
+        padding (str): "symmetric", or "same", TensorFlow's, which depends on the size. Default: "symmetric".
+        skip (bool): whether the input is added to the output. Default: False.
+        activation (str): that of the first two convolutions, as for `ConvNormAct`. Default: "relu6".
+        se_channels (int): inner channels of a squeeze-and-excite; 0 for none. Default: 0.
+        se_activation (str): the activation inside of it. Default: "relu".
+        se_gate (str): its gate, "sigmoid" or "hard_sigmoid". Default: "sigmoid".
+        eps (float): added to the variance in batch norm. Default: 1e-5.
+
+    Shape:
+        (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: `skip` with a stride above 1, or with other channels than the input's.
+
+    Example:
+        >>> block = zoo.blocks.InvertedResidual(in_channels=16, mid_channels=64, out_channels=16, skip=True)
+        >>> block(torch.randn(1, 16, 8, 8)).shape
+        torch.Size([1, 16, 8, 8])
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def rotate(x: Tensor, positions: Tensor, base: float, scaling: tuple[float, ...]
 
 
 def slowed(frequencies: Tensor, scaling: tuple[float, ...]) -> Tensor:
-    """Rotary frequencies stretched for longer texts than those of training.
+    """Rotary frequencies, slowed for texts longer than in training.
 
     `scaling` is (): as they are; (factor,): all slower (Chen et al., 2023); or (factor, low, high, length): those that
     turn fewer than `low` times in `length` tokens are slower, above `high` none, and in between in part (Llama 3.1,

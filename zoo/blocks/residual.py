@@ -9,12 +9,31 @@ from torch import Tensor
 
 from zoo.blocks.activation import make_activation
 from zoo.blocks.conv import ConvNormAct
+from zoo.blocks.memory import activate
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, the first with the stride.
+    """Two 3x3 convolutions beside a shortcut (He et al., 2016); the first has the stride.
 
-    The shortcut is the input itself, or with `projection` a strided 1x1 convolution of it.
+    Args:
+        in_channels (int): channels of the input.
+        mid_channels (int): channels between the two convolutions.
+        out_channels (int): channels of the output.
+        stride (int): step of the kernel, in positions. Default: 1.
+        projection (bool): whether the shortcut is a strided 1x1 convolution, not the input. Default: False.
+        activation (str): as for `ConvNormAct`; the last follows the sum. Default: "relu".
+        eps (float): added to the variance in batch norm. Default: 1e-5.
+
+    Shape:
+        (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: the shortcut is no projection, although the stride is above 1 or the channels differ.
+
+    Example:
+        >>> block = zoo.blocks.BasicBlock(in_channels=16, mid_channels=16, out_channels=16)
+        >>> block(torch.randn(1, 16, 8, 8)).shape
+        torch.Size([1, 16, 8, 8])
     """
 
     def __init__(
@@ -37,13 +56,32 @@ class BasicBlock(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return activate(self.act, self.conv2(self.conv1(x)) + self.shortcut(x))
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; the 3x3 one has the stride ("v1.5": Goyal et al., 2017).
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut (He et al., 2016); the 3x3 has the stride (Goyal et al., 2017).
 
-    `mid1_channels` go into the 3x3 convolution, `mid2_channels` come out of it. The shortcut is as `BasicBlock`'s.
+    Args:
+        in_channels (int): channels of the input.
+        mid1_channels (int): channels into the 3x3 convolution.
+        mid2_channels (int): channels out of the 3x3 convolution.
+        out_channels (int): channels of the output.
+        stride (int): step of the kernel, in positions. Default: 1.
+        projection (bool): whether the shortcut is a strided 1x1 convolution, not the input. Default: False.
+        activation (str): as for `ConvNormAct`; the last follows the sum. Default: "relu".
+        eps (float): added to the variance in batch norm. Default: 1e-5.
+
+    Shape:
+        (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: the shortcut is no projection, although the stride is above 1 or the channels differ.
+
+    Example:
+        >>> block = zoo.blocks.Bottleneck(in_channels=64, mid1_channels=16, mid2_channels=16, out_channels=64)
+        >>> block(torch.randn(1, 64, 8, 8)).shape
+        torch.Size([1, 64, 8, 8])
     """
 
     def __init__(
@@ -72,7 +110,7 @@ class Bottleneck(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))
+        return activate(self.act, self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x))
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, projection: bool, eps: float) -> nn.Module:

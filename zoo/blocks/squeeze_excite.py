@@ -1,4 +1,4 @@
-"""Squeeze-and-excite: channels reweighted by what the whole picture holds."""
+"""Squeeze-and-excite: channels reweighted by their mean over the picture."""
 
 import torch.nn as nn
 from torch import Tensor
@@ -9,9 +9,24 @@ GATES: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.H
 
 
 class SqueezeExcite(nn.Module):
-    """Global average, two 1x1 convolutions, a gate in [0, 1] for every channel (Hu et al., 2018).
+    """Global average, two 1x1 convolutions, and a gate from 0 to 1 for every channel (Hu et al., 2018).
 
-    Input and output are (B, channels, H, W); `reduced_channels` is the width in between.
+    Args:
+        channels (int): channels of the input and the output.
+        reduced_channels (int): channels between the two convolutions.
+        activation (str): the activation between them, as for `ConvNormAct`. Default: "relu".
+        gate (str): "sigmoid" or "hard_sigmoid". Default: "sigmoid".
+
+    Shape:
+        (B, channels, H, W) to (B, channels, H, W).
+
+    Raises:
+        ValueError: `activation` or `gate` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.SqueezeExcite(channels=16, reduced_channels=4)
+        >>> block(torch.randn(1, 16, 8, 8)).shape
+        torch.Size([1, 16, 8, 8])
     """
 
     def __init__(

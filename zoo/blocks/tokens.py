@@ -1,4 +1,4 @@
-"""From the stream of tokens to what is asked of it.
+"""Heads of Transformers: norm, pooling and scores.
 
 Shapes: B batch, N tokens, D width.
 """
@@ -14,11 +14,28 @@ from zoo.blocks.embedding import TokenEmbedding
 from zoo.blocks.linear import Linear
 from zoo.blocks.transformer import make_norm
 
-POOLS = ("first", "pair", "mean")
+POOLS = ("first", "pair", "mean", "max", "mean_sqrt", "weighted_mean", "last")
 
 
 class TokenNorm(nn.Module):
-    """The norm behind the last block: (B, N, dim) to (B, N, dim)."""
+    """The norm after the last block.
+
+    Args:
+        dim (int): width of the tokens.
+        norm (str): "layer" or "rms". Default: "layer".
+        eps (float): added to the variance. Default: 1e-6.
+
+    Shape:
+        (B, N, dim) to (B, N, dim).
+
+    Raises:
+        ValueError: `norm` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.TokenNorm(dim=16)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
+    """
 
     def __init__(self, *, dim: int, norm: str = "layer", eps: float = 1e-6) -> None:
         super().__init__()
@@ -26,14 +43,29 @@ class TokenNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.norm.weight  # type: ignore[assignment]
-        return self.norm(x.to(weight.dtype))  # integer rows give float32 whatever the rest is
+        return self.norm(x.to(weight.dtype))  # integer rows return float32, other rows may be half
 
 
 class TokenPool(nn.Module):
-    """One vector a text or picture: (B, N, D) to (B, D).
+    """One vector for each text or picture.
 
-    "first" takes the first token; "pair" averages the first two (DeiT's: Touvron et al., 2021); "mean" those that
-    `mask` (B, N) keeps, as sentence embeddings do (Reimers and Gurevych, 2019), which `normalize` brings to length 1.
+    Args:
+        pool (str): the tokens that `mask` keeps become one: "first"; "last"; "mean" (Reimers and Gurevych, 2019);
+            "max"; "mean_sqrt", the sum divided by the root of their number; "weighted_mean", weighted by their place
+            (SGPT: Muennighoff, 2022). "pair" is the mean of the first two (DeiT: Touvron et al., 2021). Default:
+            "first".
+        normalize (bool): whether the vector is scaled to length 1. Default: False.
+
+    Shape:
+        (B, N, D) to (B, D).
+
+    Raises:
+        ValueError: `pool` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.TokenPool(pool="mean", normalize=True)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 16])
     """
 
     context = ("mask",)
@@ -48,20 +80,55 @@ class TokenPool(nn.Module):
         return f"{self.pool}, normalize={self.normalize}"
 
     def forward(self, x: Tensor, *, mask: Tensor | None = None) -> Tensor:
-        if self.pool == "first":
-            y = x[:, 0]
-        elif self.pool == "pair":
+        """Pool the tokens.
+
+        Args:
+            x (Tensor): tokens (B, N, D).
+            mask (Tensor | None): (B, N), True or 1 at tokens that count. Default: None, all.
+
+        Returns:
+            Vectors (B, D).
+        """
+        if self.pool == "pair":
             y = x[:, :2].mean(1)
-        elif mask is None:
+        elif self.pool == "max":
+            y = (x if mask is None else x.masked_fill(mask[..., None] == 0, torch.finfo(x.dtype).min)).amax(1)
+        elif self.pool in ("first", "last"):
+            y = self._one(x, mask)
+        elif mask is None and self.pool == "mean":
             y = x.mean(1)
         else:
-            kept = mask[..., None].to(x.dtype)
-            y = (x * kept).sum(1) / kept.sum(1).clamp_min(1e-9)
+            kept = torch.ones_like(x[..., :1]) if mask is None else mask[..., None].to(x.dtype)
+            if self.pool == "weighted_mean":  # counted from the first token that is kept
+                kept = kept * kept.cumsum(1)
+            count = kept.sum(1).clamp_min(1e-9)
+            y = (x * kept).sum(1) / (count.sqrt() if self.pool == "mean_sqrt" else count)
         return F.normalize(y, dim=-1) if self.normalize else y
+
+    def _one(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """The first or the last token that is kept; of a text without any, the first or the last of all."""
+        if mask is None:
+            return x[:, 0] if self.pool == "first" else x[:, -1]
+        kept = mask.to(torch.int32)
+        place = kept.argmax(1) if self.pool == "first" else x.shape[1] - 1 - kept.flip(1).argmax(1)
+        return x.gather(1, place[:, None, None].expand(-1, 1, x.shape[2])).squeeze(1)
 
 
 class Pooler(nn.Module):
-    """The first token through a linear layer and an activation: (B, N, dim) to (B, dim) (BERT: Devlin et al., 2019)."""
+    """The first token through a linear layer and an activation (BERT: Devlin et al., 2019).
+
+    Args:
+        dim (int): width of the tokens.
+        activation (str): "tanh", "relu" or "gelu". Default: "tanh".
+
+    Shape:
+        (B, N, dim) to (B, dim).
+
+    Example:
+        >>> block = zoo.blocks.Pooler(dim=16)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 16])
+    """
 
     def __init__(self, *, dim: int, activation: str = "tanh") -> None:
         super().__init__()
@@ -79,9 +146,21 @@ class Pooler(nn.Module):
 
 
 class PairClassifier(nn.Module):
-    """The mean of what the class token and the teacher's token say: (B, N, dim) to (B, num_classes).
+    """The classifiers of a distilled DeiT (Touvron et al., 2021): the mean of their answers.
 
-    Of a DeiT that was distilled (Touvron et al., 2021): the second classifier has learned a teacher's answers.
+    One classifies the class token, the other, trained on a teacher's answers, the teacher's token.
+
+    Args:
+        dim (int): width of the tokens.
+        num_classes (int): how many classes.
+
+    Shape:
+        (B, N, dim), of which the first two tokens are read, to logits (B, num_classes).
+
+    Example:
+        >>> block = zoo.blocks.PairClassifier(dim=16, num_classes=10)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, *, dim: int, num_classes: int) -> None:
@@ -94,10 +173,26 @@ class PairClassifier(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Scores for every token: (B, N, dim) to (B, N, outputs).
+    """A score of every token for each output, such as the next word.
 
-    One that is `tied` to an embedding has no weights of its own, but multiplies by that table (Press and Wolf, 2017).
-    `last` asks for the scores of the last token alone, (B, 1, outputs).
+    Args:
+        dim (int): width of the tokens.
+        outputs (int): scores of a token.
+        bias (bool): whether the linear layer has a bias. Default: True.
+        dropout (float): share of the input set to zero in training. Default: 0.0.
+        tied (str): the name of the embedding whose table is the weight (Press and Wolf, 2017). Default: "", a weight of
+            its own.
+
+    Shape:
+        (B, N, dim) to (B, N, outputs).
+
+    Raises:
+        ValueError: the head is tied, and `forward` is given no table.
+
+    Example:
+        >>> block = zoo.blocks.TokenHead(dim=16, outputs=100)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 100])
     """
 
     context = ("table", "last")
@@ -109,7 +204,7 @@ class TokenHead(nn.Module):
         self.finish()
 
     def finish(self) -> None:
-        """Of the integer forms: what they hold besides."""
+        """Hook of the integer forms, which create more state here."""
 
     def make_linear(self, dim: int, outputs: int, bias: bool) -> nn.Module:
         return Linear(dim, outputs, bias=bias)
@@ -118,6 +213,16 @@ class TokenHead(nn.Module):
         return f"tied to {self.tied}" if self.tied else ""
 
     def forward(self, x: Tensor, *, table: TokenEmbedding | None = None, last: bool = False) -> Tensor:
+        """Score the tokens.
+
+        Args:
+            x (Tensor): tokens (B, N, dim).
+            table (TokenEmbedding | None): the embedding that the head is tied to. Default: None.
+            last (bool): whether only the last token is scored. Default: False.
+
+        Returns:
+            Scores (B, N, outputs), with `last` (B, 1, outputs).
+        """
         x = self.dropout(x[:, -1:] if last else x)
         if self.fc is not None:
             return self.fc(x)

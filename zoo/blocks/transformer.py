@@ -40,7 +40,26 @@ def activate(x: Tensor, activation: str) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """Linear, activation, linear; `gated` multiplies the activation of one linear with another (Shazeer, 2020)."""
+    """Linear layer, activation, linear layer; gated as in Shazeer, 2020.
+
+    Args:
+        dim (int): width of the tokens.
+        mlp_dim (int): width between the layers.
+        activation (str): "gelu", "gelu_tanh", "relu" or "swish". Default: "gelu".
+        gated (bool): whether a second linear layer is multiplied with the activation. Default: False.
+        bias (bool): whether the linear layers have biases. Default: True.
+
+    Shape:
+        (B, N, dim) to (B, N, dim).
+
+    Raises:
+        ValueError: `activation` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.Mlp(dim=16, mlp_dim=64)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
+    """
 
     make_linear: Callable[..., nn.Module] = Linear
     fuses = False  # whether fc1 takes the activation along, where it is not gated
@@ -67,10 +86,39 @@ class Mlp(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and MLP beside the stream of tokens: (B, N, dim) to (B, N, dim) (Vaswani et al., 2017).
+    """Attention and MLP, each with its norm and residual sum (Vaswani et al., 2017).
 
-    `norm_first` norms what a part takes (Xiong et al., 2020), else what it has added to. The arguments of attention are
-    `Attention`'s.
+    Args:
+        dim (int): width of the tokens.
+        heads (int): as for `Attention`.
+        mlp_dim (int): width inside of the MLP.
+        head_dim (int): as for `Attention`. Default: 0.
+        kv_heads (int): as for `Attention`. Default: 0.
+        attention (str): as for `Attention`. Default: "full".
+        window (int): as for `Attention`. Default: 0.
+        causal (bool): as for `Attention`. Default: False.
+        positions (str): as for `Attention`. Default: "none".
+        rotary_base (float): as for `Attention`. Default: 10000.0.
+        rotary_scaling (tuple[float, ...]): as for `Attention`. Default: ().
+        norm (str): "layer" (Ba et al., 2016) or "rms" (Zhang and Sennrich, 2019). Default: "layer".
+        norm_first (bool): norm the input of each part (Xiong et al., 2020), not the sum after it. Default: True.
+        activation (str): as for `Mlp`. Default: "gelu".
+        gated (bool): as for `Mlp`. Default: False.
+        qkv_bias (bool): as for `Attention`. Default: True.
+        bias (bool): whether the other linear layers have biases. Default: True.
+        eps (float): added to the variance in the norms. Default: 1e-6.
+        dropout (float): share of the attention, and of what each part adds, set to zero in training. Default: 0.0.
+
+    Shape:
+        (B, N, dim) to (B, N, dim).
+
+    Raises:
+        ValueError: as for `Attention` and `Mlp`, or `norm` is unknown.
+
+    Example:
+        >>> block = zoo.blocks.TransformerBlock(dim=16, heads=4, mlp_dim=64)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 16])
     """
 
     context = ("mask", "positions", "cache")
@@ -124,7 +172,7 @@ class TransformerBlock(nn.Module):
         self.finish()
 
     def finish(self) -> None:
-        """Of the integer forms: what they hold besides."""
+        """Hook of the integer forms, which create more state here."""
 
     def extra_repr(self) -> str:
         return f"norm_first={self.norm_first}"
@@ -132,7 +180,17 @@ class TransformerBlock(nn.Module):
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
     ) -> Tensor:
-        """As `Attention.forward`."""
+        """Run attention and MLP.
+
+        Args:
+            x (Tensor): tokens (B, N, dim).
+            mask (Tensor | None): as for `Attention.forward`. Default: None.
+            positions (Tensor | None): as for `Attention.forward`. Default: None.
+            cache (LayerCache | None): as for `Attention.forward`. Default: None.
+
+        Returns:
+            Tokens (B, N, dim).
+        """
         if self.norm_first:
             x = x + self.dropout(self.attn(self.norm1(x), mask=mask, positions=positions, cache=cache))
             return x + self.dropout(self.mlp(self.norm2(x)))

@@ -1,16 +1,54 @@
-"""The `zoo` command. Each command's file imports what it computes with when it is called, so `--help` is quick."""
+"""The `zoo` command. A command imports torch and the like when it runs, so `--help` is quick."""
 
-from typing import Annotated
+import os
+import sys
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import zoo
-from zoo.cli import bench, compare, compress, convert, evaluate, export, generate, info, listing, predict, pull, push
-from zoo.cli.common import guarded
+from zoo.cli import (
+    bench,
+    compare,
+    compress,
+    convert,
+    evaluate,
+    export,
+    generate,
+    info,
+    listing,
+    predict,
+    pull,
+    push,
+    training,
+)
+from zoo.cli.common import guarded, misspelt
+
+
+class Commands(TyperGroup):
+    """Show a usage error on one line, without control characters."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        try:
+            status = super().main(*args, **{**options, "standalone_mode": False})
+            sys.stdout.flush()
+        except BrokenPipeError:
+            with suppress(OSError, ValueError):  # else Python would complain at its end, too
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # typer's own errors have it
+                raise
+            status = misspelt(error)
+        sys.exit(status if isinstance(status, int) else 0)
+
 
 app = typer.Typer(
+    cls=Commands,
     name="zoo",
-    help="Efficient networks by name: dense, distilled, pruned, sparse and int8.",
+    help="Small, fast networks by name: dense, distilled, pruned, sparse and int8. `zoo COMMAND --help` lists options.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,7 +65,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -48,6 +86,7 @@ for _name, _run in (
     ("push", push.run),
 ):
     app.command(_name)(guarded(_run))
+training.add_to(app)
 
 
 def main() -> None:

@@ -7,29 +7,39 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, err, out, print_json
+from zoo.cli.common import JsonOption, print_json
+from zoo.cli.screen import err, out
 
 
 def run(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Networks' names, or folders or files.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names, or folders or files of saved networks.")
+    ],
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            help="eager, torch (fused), openvino, onnxruntime, executorch; may be given again. Default: all installed."
+            help="eager, torch (fused), openvino, onnxruntime or executorch. May be repeated. Default: all installed."
         ),
     ] = None,
-    batch: Annotated[list[int] | None, typer.Option(help="Pictures at a time; may be given again.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each runtime.")] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Height and width, instead of the network's own.")] = None,
-    seconds: Annotated[float, typer.Option(help="Time to spend on each batch size.")] = 6.0,
-    memory: Annotated[bool, typer.Option(help="Measure peak memory too, in fresh processes.")] = True,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Batch size. Repeat it for several. Default: 1 and 32.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each runtime. Default: torch's number.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Height and width of pictures, or tokens of a text. Default: the network's own."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds to measure each batch size.")] = 6.0,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory too, in new processes.")] = True,
     json: JsonOption = False,
 ) -> None:
-    """Measure latency, throughput and peak memory here and now."""
+    """Measure latency, throughput and peak memory of networks on this machine."""
     with err().status(Text("importing torch")) as status:
         import torch
 
-        from zoo.bench import bench
+        from zoo.report.bench import bench
 
         if threads is not None:
             torch.set_num_threads(threads)

@@ -1,92 +1,91 @@
-"""What the commands share: consoles, one line for an error, JSON, and opening a network."""
+"""Functions that all commands use: error lines, JSON output, and opening a network."""
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
-from pathlib import Path
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
+from typer.models import OptionInfo
+
+from zoo.cli.screen import complain, warnings_as_remarks
 
 if TYPE_CHECKING:
-    from zoo.build import Model
+    from zoo.model.build import Model
 
-NameArgument = Annotated[str, typer.Argument(help="A network's name, or the folder or file of a saved one.")]
+NameArgument = Annotated[
+    str, typer.Argument(help="A name, a folder or file of a saved network, or a repository of the Hub.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
-BAD = 2  # exit status for what cannot be done as asked
-
-
-def out() -> Console:
-    return Console(highlight=False)
-
-
-def err() -> Console:
-    return Console(stderr=True, highlight=False)
+BAD = 2  # exit status of an error
+_FREE = r"(?<![\w/.-])"  # a word's start, but not inside of a path
+STOPPED = 130  # exit status after Ctrl-C
 
 
 def guarded(run: Callable[..., None]) -> Callable[..., None]:
-    """The command with one red line on stderr, and exit status 2, in place of a traceback for what users can mend."""
+    """Wrap a command: an error that the user can correct is one red line on stderr and exit status 2, no traceback."""
 
     @functools.wraps(run)
     def guard(*args: Any, **kwargs: Any) -> None:
         try:
-            run(*args, **kwargs)
+            with warnings_as_remarks():
+                run(*args, **kwargs)
+        except BrokenPipeError:  # the reader has closed the pipe
+            raise
+        except KeyboardInterrupt:
+            complain("Stopped.")
+            raise typer.Exit(STOPPED) from None
         except (ValueError, OSError) as error:
-            complain(str(error))
+            complain(in_the_shell(str(error), run))
             raise typer.Exit(BAD) from None
 
     return guard
 
 
-def complain(message: str) -> None:
-    from zoo.listing import printable
+def in_the_shell(message: str, run: Callable[..., None]) -> str:
+    """Replace the names of Python arguments in a message by the command's options.
 
-    err().print(Text(printable(message, 2000), style="red"), soft_wrap=True)
+    A word is an argument if it has an underscore, or if "=" follows it.
+    """
+    for name, parameter in signature(run, eval_str=True).parameters.items():
+        for told in getattr(parameter.annotation, "__metadata__", ()):
+            if isinstance(told, OptionInfo):
+                option = next(iter(told.param_decls or ()), f"--{name.replace('_', '-')}")
+                message = re.sub(rf"{_FREE}{name}=(?=[\w\"'(\[]|\.\.\.)", f"{option} ", message)
+                message = re.sub(rf"{_FREE}{name}{'=?' if '_' in name else '='}(?![\w/.]\w|\w)", option, message)
+    return message
 
 
-def remark(message: str) -> None:
-    """Something worth knowing beside the answer, on stderr."""
-    err().print(Text(message, style="dim"), soft_wrap=True)
+def misspelt(error: Any) -> int:
+    """Say in one line what was typed wrongly, or show the help that was asked for; the exit status."""
+    context: Any = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help())
+    else:
+        complain(f"{error.format_message()} {f'See `{context.command_path} --help`.' if context else ''}".strip())
+    return BAD
 
 
 def print_json(document: Any) -> None:
-    """One document on stdout; tuples become lists, paths strings."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    """Print one document on stdout, in ASCII. Tuples become lists, paths become strings.
+
+    Raises ValueError for nan and infinity, which JSON cannot represent.
+    """
+    try:
+        text = json.dumps(document, indent=2, default=str, allow_nan=False)
+    except ValueError:
+        raise ValueError(
+            "The answer contains nan or infinity, which JSON cannot represent. Run the command without --json."
+        ) from None
+    typer.echo(text)
 
 
 def open_model(name: str) -> Model:
-    from zoo.measure import open_model
+    from zoo.factory import open_model
 
     return open_model(name)
-
-
-def texts_in(paths: list[Path]) -> list[str]:
-    """The lines of text files, without empty ones."""
-    found: list[str] = []
-    for path in paths:
-        try:
-            found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ValueError(f"{path}: texts come from text files, one a line: {reason}.") from None
-    if not found:
-        raise ValueError(f"{', '.join(map(str, paths))}: there is no line of text.")
-    return found
-
-
-def pictures_in(paths: list[Path]) -> list[Path]:
-    """The files themselves, and every picture inside of the folders."""
-    from zoo.labelled import SUFFIXES
-
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        else:
-            found.append(path)
-    return found

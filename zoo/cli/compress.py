@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from inspect import Parameter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, NameArgument, err, open_model, out, pictures_in, print_json, remark, texts_in
-from zoo.spec import TextInput
+from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
+from zoo.cli.options import Command, given, parameters
+from zoo.cli.screen import err, out, remark, whole
+from zoo.passes import PASSES, in_order
+from zoo.passes.options import about
 
 if TYPE_CHECKING:
-    from zoo.build import Model
+    from zoo.model.build import Model
+
+WRECKED = 70.0  # percent of equal answers; a network with fewer needs training before use
 
 
-def run(
+def _options() -> list[Parameter]:
+    """The options of every pass, without options that need inputs which this command does not read."""
+    found: dict[str, Parameter] = {}
+    for each in in_order():
+        unread = {one.name for one in fields(each.options) if about(one).needs not in ("", "calibration")}
+        options = parameters(each.options, f"{each.name}: {each.about}")
+        found |= {one.name: one for one in options if one.name not in unread}
+    return list(found.values())
+
+
+def _run(
     name: NameArgument,
-    passes: Annotated[str, typer.Argument(help="pruned, sparse, int8, or several: pruned-int8.")],
-    folder: Annotated[Path, typer.Option("--out", help="Where to save the new network.")],
+    passes: Annotated[str, typer.Argument(help="One pass, or several joined by hyphens: pruned-int8.")],
+    folder: Annotated[Path, typer.Option("--out", help="The folder for the new network.")],
     calibration: Annotated[
         list[Path] | None,
-        typer.Option(help="For int8: pictures, folders of them, or text files of a text a line; may be given again."),
+        typer.Option(
+            help="Inputs to calibrate on: pictures, folders of them, or text files, one text a line. May be repeated."
+        ),
     ] = None,
-    macs: Annotated[float | None, typer.Option(help="pruned: share of the multiply-accumulates to keep.")] = None,
-    sparsity: Annotated[float | None, typer.Option(help="sparse: share of the weights to set to zero.")] = None,
-    observer: Annotated[str | None, typer.Option(help="int8: mse, minmax or percentile.")] = None,
-    keep_float: Annotated[
-        str | None,
-        typer.Option(help="int8: rows that stay float32, as names with commas, or how many of the most sensitive."),
-    ] = None,
-    reduce_range: Annotated[
-        bool, typer.Option("--reduce-range", help="int8: weights of 7 bits, for x86 without VNNI.")
-    ] = False,
     json: JsonOption = False,
+    **options: Any,
 ) -> None:
-    """Make a smaller network of one, and save it."""
-    from zoo.listing import info
+    """Prune, sparsify or quantize a network without training, and save the result."""
+    from zoo.catalog.info import info
     from zoo.naming import parse_passes
 
     wanted = parse_passes(passes)
     before = info(name)
-    with err().status(Text(f"{name}: {passes}")):
-        from zoo.compress import compress
+    with err().status(Text(whole(f"{name}: {passes}"))):
+        from zoo.passes.compress import compress
         from zoo.weights.file import save
 
         model = open_model(name)
-        data = _calibration(model, name, calibration or []) if "int8" in wanted else None
-        given = {"macs": macs, "sparsity": sparsity, "observer": observer, "keep_float": _rows(keep_float)}
-        given["reduce_range"] = reduce_range or None
-        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-        save(compress(model, passes, calibration=data, **options), folder)
+        calibrated = any("calibration" in PASSES[one].takes for one in wanted)
+        data = _inputs(model, name, calibration or [], "train") if calibrated else None
+        chosen = {key: value for one in in_order() for key, value in given(one.options, options).items()}
+        made = compress(model, passes, calibration=data, **chosen)
+        same, inputs = _agreement(made, model, name, calibration or [])
+        save(made, folder)
     after = info(folder)
     if json:
-        print_json({"before": before.to_json(), "after": after.to_json(), "passes": passes})
+        told = {"agreement": same, "agreement_inputs": inputs}
+        print_json({"before": before.to_json(), "after": after.to_json(), "passes": passes, **told})
         return
     console = out()
-    console.print(Text.assemble((str(folder), "bold"), f": {before.name}, {passes} ({before.purpose})"), soft_wrap=True)
+    console.print(
+        Text.assemble((whole(folder), "bold"), f": {whole(before.name)}, {passes} ({before.purpose})"), soft_wrap=True
+    )
     for what, old, new in (
         ("parameters", before.parameters, after.parameters),
         ("MACs", before.macs, after.macs),
@@ -64,27 +78,44 @@ def run(
     ):
         was = f" (was {old:,})" if old is not None and old != new else ""
         console.print(Text(f"  {what:<10}  {new:,}{was}"))
+    if same is not None:
+        console.print(
+            Text(f"  {'agreement':<10}  {same:.1f}% of {inputs} inputs get the same answer as from {whole(name)}")
+        )
+    else:
+        remark(f"The answers were not compared with those of {name}. Give inputs with --calibration to compare them.")
+    if same is not None and same < WRECKED:
+        remark(
+            f"Warning: {folder} often answers differently from {name}. "
+            f"Train it before use: zoo finetune {folder} --data ..."
+        )
     remark(f"Measure it: zoo eval {folder} --data ..., and zoo compare {name} {folder}")
 
 
-def _rows(text: str | None) -> int | tuple[str, ...] | None:
-    if text is None:
-        return None
-    return int(text) if text.strip().isdecimal() else tuple(name.strip() for name in text.split(","))
+run = Command(_run, _options)
 
 
-def _calibration(model: Model, name: str, paths: list[Path]) -> Any:
-    """The pictures given, else the shipped ones of the data a shipped network was trained on; None without either."""
-    from zoo.listing import find, is_path
-    from zoo.preprocess import preprocess
-    from zoo.samples import available, samples
+def _inputs(model: Model, name: str, paths: list[Path], split: str) -> Any:
+    """The given inputs, or else the shipped pictures of the network's data set; None if there are neither."""
+    from zoo.catalog.listing import find, is_path
+    from zoo.data.preprocess import preprocess
+    from zoo.data.samples import available, samples
 
     if paths:
-        texts = isinstance(model.spec.input, TextInput)
-        return preprocess(model)(texts_in(paths) if texts else pictures_in(paths))
+        return preprocess(model)(model.spec.input.fetch("reader")(model.spec).at_paths(paths))
     dataset = "" if is_path(name) else find(name)[0].tag
-    if (dataset, "train") not in available():
+    if (dataset, split) not in available():
         return None
-    pictures = samples(dataset, "train")
-    remark(f"Calibrating with {pictures!r}.")
+    pictures = samples(dataset, split)
+    if split == "train":
+        remark(f"Calibrating with {pictures!r}.")
     return preprocess(model)(pictures.images)
+
+
+def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple[float | None, int]:
+    """(percent of inputs with equal answers, number of inputs); percent is None without inputs or without classes."""
+    from zoo import tasks
+    from zoo.report.agreement import agreement
+
+    inputs = _inputs(model, name, paths, "test") if tasks.of(model.spec).chooses else None
+    return (None, 0) if inputs is None else agreement(made, model, [inputs])

@@ -8,21 +8,32 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, err, out, print_json, remark
+from zoo.cli.common import JsonOption, print_json
+from zoo.cli.screen import err, out, remark, whole
+from zoo.files import local_path
 
 
 def run(
-    checkpoint: Annotated[Path, typer.Argument(help="A state dict or training checkpoint: .pth, .bin, .safetensors.")],
-    arch: Annotated[str, typer.Option(help="Which network it is, such as resnet50; `zoo list` shows them.")],
-    folder: Annotated[Path, typer.Option("--out", help="Where to save the network.")],
-    labels: Annotated[Path | None, typer.Option(help="A text file with the names of the classes, one a line.")] = None,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A state dict, a training checkpoint, or a folder with a pytorch_model.bin.")
+    ],
+    folder: Annotated[Path, typer.Option("--out", help="The folder for the network.")],
+    arch: Annotated[
+        str,
+        typer.Option(help="The architecture, such as resnet50; `zoo list` shows them. Not needed for a folder."),
+    ] = "",
+    labels: Annotated[
+        str | None,
+        typer.Option(help='Names of the classes: a text file with one name a line, "imagenet-1k" or "none".'),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Make the zoo's own folder of a checkpoint of timm, torchvision or efficientnet_pytorch."""
-    from zoo.listing import info, printable
+    """Convert a checkpoint of timm, torchvision, efficientnet_pytorch or transformers to a folder of the zoo."""
+    from zoo.catalog.info import info
+    from zoo.printable import printable
 
-    names = _lines(labels) if labels else []
-    with err().status(Text(f"{checkpoint}: {arch}")):
+    names = None if labels is None else _names(labels)
+    with err().status(Text(whole(f"{checkpoint}: {arch}"))):
         from zoo.weights.convert import convert
         from zoo.weights.file import save
 
@@ -33,11 +44,26 @@ def run(
         print_json({"converted": made, "network": known.to_json()})
         return
     console = out()
-    console.print(Text.assemble((str(folder), "bold"), f": {known.purpose}, from {made['library']}"), soft_wrap=True)
+    console.print(Text.assemble((whole(folder), "bold"), f": {known.purpose}, from {made['library']}"), soft_wrap=True)
     console.print(Text(f"  {known.parameters:,} parameters, {known.macs:,} MACs, {known.bytes:,} bytes"))
     if left_out := made.get("left_out"):
-        remark(f"Left out, beside the weights: {printable(', '.join(left_out), 200)}")
+        remark(f"Not converted, because they are not weights: {printable(', '.join(left_out), 200)}")
+    if made.get("average"):
+        remark(f"The checkpoint holds a moving average, {printable(made['average'])}. The network has its weights.")
+    if made.get("labels"):
+        remark(f"The classes have the names of {made['labels']}. Use --labels none for no names.")
     remark(f"Measure it: zoo eval {folder} --data ...")
+
+
+def _names(labels: str) -> list[str]:
+    """The names in a file, ImageNet's names, or no names."""
+    if labels == "none":
+        return []
+    if labels == "imagenet-1k":
+        from zoo.weights.foreign import imagenet_labels
+
+        return list(imagenet_labels())
+    return _lines(local_path(labels))
 
 
 def _lines(path: Path) -> list[str]:
@@ -45,5 +71,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as labels, one a line: {error}.") from None
+        raise ValueError(
+            f"{path}: --labels takes a text file with one name a line; this file cannot be read: {error}."
+        ) from None
     return [line.strip() for line in lines if line.strip()]

@@ -6,33 +6,56 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, NameArgument, open_model, out, print_json, remark
+from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
+from zoo.cli.screen import out, remark, whole
 
 
 def run(
     name: NameArgument,
     data: Annotated[
-        str, typer.Option(help="A Parquet file with 'image' and 'label', or a folder with a folder for every class.")
+        str,
+        typer.Option(
+            help="A folder with a folder for every class, Parquet files with the columns 'image' (or 'text') and "
+            "'label', or a data set of the Hub, 'owner/name'."
+        ),
     ],
-    batch_size: Annotated[int, typer.Option(help="Pictures at a time.")] = 250,
+    split: Annotated[
+        str | None, typer.Option(help="The split to measure. Default: test, or else validation, or else train.")
+    ] = None,
+    input_column: Annotated[
+        list[str] | None,
+        typer.Option(help="The column with the pictures or texts. Repeat it for the second text of a pair."),
+    ] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with the labels.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Batch size. Default: 250 pictures or 32 texts.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a network's accuracy on your copy of the data."""
-    from zoo.evaluate import evaluate
-    from zoo.listing import info
+    from zoo.catalog.info import info
+    from zoo.report.evaluate import evaluate
 
     known = info(name)
-    found = evaluate(open_model(name), data, batch_size=batch_size, progress=sys.stderr.isatty())
+    found = evaluate(
+        open_model(name),
+        data,
+        split=split,
+        batch_size=batch_size,
+        input_columns=input_column or (),
+        label_column=label_column,
+        progress=sys.stderr.isatty(),
+    )
     if json:
         print_json({"name": known.name, "purpose": known.purpose, **found.to_json()})
         return
     console = out()
-    console.print(Text.assemble((known.name, "bold"), f": {known.purpose}"))
+    console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
     console.print(Text(repr(found)))
     if known.metric and known.metric.sha256 == found.sha256:
         console.print(Text(f"The manifest says {known.metric.value:.2f}% on this very file."))
     elif known.metric:
         metric = known.metric
-        remark(f"The manifest says {metric.value:.2f}% on {metric.dataset}, {metric.split}: other data than this.")
+        remark(
+            f"The manifest says {metric.value:.2f}% on {metric.dataset}, {metric.split}. That is other data than this."
+        )
     for label, value in found.per_class.items():
-        console.print(Text(f"  {value:6.2f}%  {label}"))
+        console.print(Text(f"  {value:6.2f}%  {whole(label)}"))

@@ -9,30 +9,38 @@ import typer
 from rich.text import Text
 
 from zoo import tables
-from zoo.cli.common import JsonOption, NameArgument, err, open_model, out, print_json
+from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
+from zoo.cli.screen import err, out, whole
+from zoo.files import path_to_write
 
 
 def run(
     name: NameArgument,
     format: Annotated[  # noqa: A002
-        str | None, typer.Option("--format", help="onnx, openvino, pt2 or executorch; default: as FILE is called.")
+        str | None, typer.Option("--format", help="onnx, openvino, pt2 or executorch. Default: by the ending of FILE.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: NAME in this folder.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write. Default: NAME, in this folder.")
+    ] = None,
+    opset: Annotated[int | None, typer.Option(help="onnx: version of the operators. Default: 18.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write a network as a file for other systems, and check that it answers as the network does."""
-    from zoo.runtime.export import SUFFIXES, export
+    """Write a file for another system, and check that it gives the network's answers."""
+    from zoo.runtime.export import SUFFIXES, beside, export
 
     if file is None:
         if format not in SUFFIXES:
-            raise ValueError(f"--format is one of {', '.join(SUFFIXES)}.")
+            raise ValueError(
+                f"--format is one of {', '.join(SUFFIXES)}. Or give --out a file with the ending of one of them."
+            )
         file = Path(f"{Path(name).stem if '/' in name else name}{SUFFIXES[format]}")
-    with err().status(Text(f"{name}: exporting and checking {file.name}")):
-        export(open_model(name), file, format)
-    files = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
+    file = path_to_write(file, "file")
+    with err().status(Text(whole(f"{name}: exporting and checking {file.name}"))):
+        export(open_model(name), file, format, opset=opset)
+    files = [file, *beside(file)]
     if json:
         print_json({"name": name, "files": {str(one): one.stat().st_size for one in files}})
         return
     for one in files:
-        out().print(Text(f"{one}  {tables.size(one.stat().st_size)}"), soft_wrap=True)
-    out().print(Text(f"It answers as {name} does."))
+        out().print(Text(f"{whole(one)}  {tables.size(one.stat().st_size)}"), soft_wrap=True)
+    out().print(Text(f"It answers as {whole(name)} does."))

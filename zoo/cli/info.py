@@ -3,12 +3,13 @@
 from rich.table import Table
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, NameArgument, out, print_json
+from zoo.cli.common import JsonOption, NameArgument, print_json
+from zoo.cli.screen import out, whole
 
 
 def run(name: NameArgument, json: JsonOption = False) -> None:
-    """Show what is known about a network: what it is for, its size, its measured figures, where it comes from."""
-    from zoo.listing import info
+    """Show what is known of a network: its task, size, measured accuracy, data, recipe and licence."""
+    from zoo.catalog.info import info
 
     found = info(name)
     if json:
@@ -18,5 +19,5 @@ def run(name: NameArgument, json: JsonOption = False) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for heading, text in found.rows():
-        table.add_row(heading, Text(text, style="bold" if heading == "for" else ""))
+        table.add_row(heading, Text(whole(text), style="bold" if heading == "for" else ""))
     out().print(table)

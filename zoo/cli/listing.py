@@ -1,32 +1,35 @@
 """`zoo list`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, out, print_json, remark
+from zoo.cli.common import JsonOption, print_json
+from zoo.cli.screen import out, remark
 
 
 def run(
-    pattern: Annotated[str, typer.Argument(help="Shell wildcards: 'mobilenet*', '*-int8'.")] = "*",
-    task: Annotated[str | None, typer.Option(help="Only networks for this task.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Only this variant: dense, int8, pruned-int8 ...")] = None,
+    pattern: Annotated[str, typer.Argument(help="Names to show, with shell wildcards: 'mobilenet*', '*-int8'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Show only networks for this task.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Show only this variant: dense, int8, pruned-int8, ...")] = None,
     shipped: Annotated[
-        bool | None, typer.Option("--shipped/--fresh", help="Only those in the package, or only the others.")
+        bool | None,
+        typer.Option("--shipped/--fresh", help="Show only networks with weights in the package, or only the others."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show which networks there are."""
-    from zoo.listing import Info, info, list_models
+    """List the networks: shipped, published on the Hub, or with random weights."""
+    from zoo.catalog.info import Info, info
+    from zoo.catalog.listing import list_models
 
     found = [info(name) for name in list_models(pattern, task=task, variant=variant, shipped=shipped)]
     if json:
         print_json([one.to_json() for one in found])
         return
     if not found:
-        _say_nothing_matches(pattern, task is None and variant is None and shipped is None)
+        _say_nothing_matches(pattern, task, alone=task is None and variant is None and shipped is None)
         return
     by_purpose: dict[str, list[Info]] = {}
     for one in found:
@@ -44,12 +47,12 @@ def run(
 
 def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-arg]
     from zoo import tables
-    from zoo.listing import aliases
+    from zoo.catalog.listing import aliases
 
     table = _table("name", "params", "MACs", "file", "top-1 %")
     for one in networks:
         value = f"{one.metric.value:.2f}" if one.metric else "-"
-        table.add_row(one.name, tables.count(one.parameters), tables.count(one.macs), tables.size(one.bytes), value)
+        table.add_row(one.name, *_counts(one), tables.size(one.bytes), value)
     console = out()
     console.print(Text.assemble((purpose, "bold"), " (weights in the package)"))
     console.print(table)
@@ -60,33 +63,32 @@ def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-a
 
 
 def _print_published(networks: list) -> None:  # type: ignore[type-arg]
-    from zoo import tables
-
     table = _table("name", "input", "params", "MACs", "licence")
     for one in networks:
-        size = _size(one.input_size)
-        table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs), one.licence or "-")
+        size = one.takes.removesuffix(" pixels")
+        table.add_row(one.name, size, *_counts(one), one.licence or "-")
     console = out()
-    heading = " (fetched when first created; -int8 and -sparse are made of them)"
+    heading = " (downloaded at first use; -int8 and -sparse are made from them)"
     console.print(Text.assemble(("On the Hugging Face Hub", "bold"), heading))
     console.print(table)
     console.print()
 
 
 def _print_fresh(networks: list) -> None:  # type: ignore[type-arg]
-    from zoo import tables
-
     table = _table("name", "input", "params", "MACs")
     for one in networks:
-        size = _size(one.input_size)
-        table.add_row(one.name, size, tables.count(one.parameters), tables.count(one.macs))
+        size = one.takes.removesuffix(" pixels")
+        table.add_row(one.name, size, *_counts(one))
     console = out()
     console.print(Text.assemble(("Architectures", "bold"), " (fresh weights: zoo.create(name, weights=None))"))
     console.print(table)
 
 
-def _size(input_size: tuple[int, ...]) -> str:
-    return "x".join(map(str, input_size)) if len(input_size) == 2 else "text"
+def _counts(one: Any) -> list[str]:
+    """Of an Info: its parameters and its MACs."""
+    from zoo import tables
+
+    return ["-" if value is None else tables.count(value) for value in (one.parameters, one.macs)]
 
 
 def _table(*headers: str) -> Table:
@@ -96,9 +98,15 @@ def _table(*headers: str) -> Table:
     return table
 
 
-def _say_nothing_matches(pattern: str, alone: bool) -> None:
-    from zoo.listing import aliases, list_models
+def _say_nothing_matches(pattern: str, task: str | None, alone: bool) -> None:
+    from zoo.catalog.listing import aliases, list_models
     from zoo.naming import did_you_mean
 
+    if task is not None and not list_models(task=task):
+        remark(
+            f"No network of the catalogue is for {task}. Other commands take a saved network or a repository of the "
+            "Hub in place of a name: hf-hub:you/your-network."
+        )
+        return
     known = [spelling for name in list_models() for spelling in (name, *aliases(name))]
     remark(f"Nothing matches {pattern!r}{did_you_mean(pattern, known) if alone else ' with these options.'}")

@@ -5,12 +5,16 @@ spaces that must narrow together, and the multiply-accumulates.
 """
 
 from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes, usual_size
-from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape
-from zoo.kinds.rows import KINDS, arguments, layer_widths, model_state, state
+from zoo.kinds.heads import classes, head, headless, outputs, role, width_argument
+from zoo.kinds.inputs import averaged, with_channels, with_size
+from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum
+from zoo.kinds.layout import Layout, LeafShape, layout
+from zoo.kinds.rows import EARLIER_KEYS, KINDS, arguments, layer_widths, model_state, residual, state
 from zoo.kinds.trunk import Level, levels
 
 __all__ = [
     "ACTIVATIONS",
+    "EARLIER_KEYS",
     "GATES",
     "KINDS",
     "MAX_CHANNELS",
@@ -21,16 +25,30 @@ __all__ = [
     "Cost",
     "Kind",
     "Layer",
+    "Layout",
+    "LeafShape",
     "Level",
     "Shape",
+    "Sum",
     "arguments",
+    "averaged",
     "check",
+    "classes",
     "cost",
+    "head",
+    "headless",
     "layer_widths",
+    "layout",
     "levels",
     "model_state",
+    "outputs",
+    "residual",
+    "role",
     "row_costs",
     "row_shapes",
     "state",
     "usual_size",
+    "width_argument",
+    "with_channels",
+    "with_size",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer
+from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer, Sum
 
 WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
 CLASSES = Arg(int, low=1, high=1_000_000)
@@ -23,30 +23,54 @@ _SE = {
 
 
 def _conv_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
-    return (Layer("", "in", "out", args["kernel_size"], args["stride"], args["dilation"]),)
+    return (
+        Layer(
+            "",
+            "in",
+            "out",
+            args["kernel_size"],
+            args["stride"],
+            args["dilation"],
+            padding=args["padding"],
+            activation=args["activation"],
+        ),
+    )
 
 
 def _se_layers(args: Mapping[str, Any], space: str, path: str = "se.") -> tuple[Layer, ...]:
     if not args["se_channels"]:
         return ()
     return (
-        Layer(f"{path}reduce.", space, "se", norm=False, pooled=True),
+        Layer(f"{path}reduce.", space, "se", activation=args["se_activation"], norm=False, pooled=True),
         Layer(f"{path}expand.", "se", space, norm=False, pooled=True),
+    )
+
+
+def _depthwise_layer(args: Mapping[str, Any], space: str) -> Layer:
+    return Layer(
+        "depthwise.",
+        space,
+        space,
+        args["kernel_size"],
+        args["stride"],
+        padding=args["padding"],
+        activation=args["activation"],
+        depthwise=True,
     )
 
 
 def _separable_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
-        Layer("depthwise.", "in", "in", args["kernel_size"], args["stride"], depthwise=True),
+        _depthwise_layer(args, "in"),
         *_se_layers(args, "in"),
-        Layer("project.", "in", "out"),
+        Layer("project.", "in", "out", activation=args["out_activation"]),
     )
 
 
 def _inverted_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
-        Layer("expand.", "in", "mid"),
-        Layer("depthwise.", "mid", "mid", args["kernel_size"], args["stride"], depthwise=True),
+        Layer("expand.", "in", "mid", activation=args["activation"]),
+        _depthwise_layer(args, "mid"),
         *_se_layers(args, "mid"),
         Layer("project.", "mid", "out"),
     )
@@ -60,13 +84,17 @@ def _separable_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
     return ("se",) if args["se_channels"] else ("depthwise",)
 
 
+def _projected(args: Mapping[str, Any]) -> Sum | None:
+    return Sum("project") if args["skip"] else None
+
+
 def _shortcut_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (Layer("shortcut.", "in", "out", 1, args["stride"], beside=True),) if args["projection"] else ()
 
 
 def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
-        Layer("conv1.", "in", "mid", 3, args["stride"]),
+        Layer("conv1.", "in", "mid", 3, args["stride"], activation=args["activation"]),
         Layer("conv2.", "mid", "out", 3),
         *_shortcut_layers(args),
     )
@@ -74,8 +102,8 @@ def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
 
 def _bottleneck_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
-        Layer("conv1.", "in", "mid1"),
-        Layer("conv2.", "mid1", "mid2", 3, args["stride"]),
+        Layer("conv1.", "in", "mid1", activation=args["activation"]),
+        Layer("conv2.", "mid1", "mid2", 3, args["stride"], activation=args["activation"]),
         Layer("conv3.", "mid2", "out"),
         *_shortcut_layers(args),
     )
@@ -87,6 +115,10 @@ def _shortcut_ties(args: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _shortcut_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
     return ("shortcut",) if args["projection"] else ()
+
+
+def _shortcut_sum(args: Mapping[str, Any], part: str) -> Sum:
+    return Sum(part, "shortcut" if args["projection"] else "in", args["activation"])
 
 
 CONVOLUTIONAL: tuple[Kind, ...] = (
@@ -123,6 +155,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         widths={"in": "in_channels", "out": "out_channels", "se": "se_channels"},
         ties=_skip_ties,
         edges=lambda args: ("in", *_separable_edges(args), "out"),
+        sums=_projected,
     ),
     Kind(
         "inverted_residual",
@@ -142,6 +175,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         widths={"in": "in_channels", "mid": "mid_channels", "out": "out_channels", "se": "se_channels"},
         ties=_skip_ties,
         edges=lambda args: ("in", "expand", *_separable_edges(args), "out"),
+        sums=_projected,
     ),
     Kind(
         "basic_block",
@@ -158,6 +192,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         widths={"in": "in_channels", "mid": "mid_channels", "out": "out_channels"},
         ties=_shortcut_ties,
         edges=lambda args: ("in", "conv1", *_shortcut_edges(args), "out"),
+        sums=lambda args: _shortcut_sum(args, "conv2"),
     ),
     Kind(
         "bottleneck",
@@ -175,6 +210,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         widths={"in": "in_channels", "mid1": "mid1_channels", "mid2": "mid2_channels", "out": "out_channels"},
         ties=_shortcut_ties,
         edges=lambda args: ("in", "conv1", "conv2", *_shortcut_edges(args), "out"),
+        sums=lambda args: _shortcut_sum(args, "conv3"),
     ),
     Kind(
         "max_pool",
@@ -184,11 +220,11 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         edges=lambda args: ("in",),
         shape=lambda args, shape: (shape[0], *(-(-side // args["stride"]) for side in shape[1:])),
     ),
-    Kind("global_pool", {}, lambda args: (), passes_channels=True, shape=lambda args, shape: shape[:1]),
+    Kind("global_pool", {}, lambda args: (), passes_channels=True, shape=lambda args, shape: shape[:1], role="pool"),
     Kind(
         "hidden",
         {"in_features": WIDTH, "out_features": WIDTH, "activation": Arg(str, "hard_swish", choices=ACTIVATIONS)},
-        lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
+        lambda args: (Layer("fc.", "in", "out", activation=args["activation"], linear=True, norm=False),),
         widths={"in": "in_features", "out": "out_features"},
         rank=1,
     ),
@@ -202,5 +238,6 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
         widths={"in": "in_features", "out": "num_classes"},
         rank=1,
+        role="head",
     ),
 )

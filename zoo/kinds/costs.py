@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from zoo.kinds.kind import Axis, Shape
 from zoo.kinds.rows import KINDS, arguments, layer_widths, state
-from zoo.spec import Block, ModelSpec, SpecError, TextInput
+from zoo.spec import Block, ModelSpec, SpecError
 
 MAX_PARAMETERS = 20_000_000_000
-USUAL_TOKENS = 128  # of the texts that costs are told for
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ def cost(spec: ModelSpec) -> Cost:
 
 
 def usual_size(spec: ModelSpec) -> tuple[int, ...]:
-    """(height, width) of the network's own pictures, or for texts (tokens,), `USUAL_TOKENS` at most."""
-    return (min(spec.input.length, USUAL_TOKENS),) if isinstance(spec.input, TextInput) else spec.input.size
+    """(height, width) of the network's own pictures, or for texts (tokens,), 128 at most."""
+    return spec.input.usual_size
 
 
 def row_costs(spec: ModelSpec, size: tuple[int, ...] | None = None) -> list[Cost]:
@@ -74,7 +73,7 @@ def _check_text(spec: ModelSpec) -> None:
     """Token ids go into the first row and nowhere else, and tied heads read its table."""
     for place, row in enumerate(spec):
         args = arguments(row)
-        if KINDS[row.kind].starts != (place == 0 and isinstance(spec.input, TextInput)):
+        if KINDS[row.kind].starts != (place == 0 and spec.input.ids):
             raise SpecError(f"Row {row.name!r}: a {row.kind} is the first row of a language model, and only that.")
         if tied := args.get("tied"):
             table = next((r for r in spec.rows[:place] if r.name == tied and r.kind == "token_embedding"), None)
@@ -83,17 +82,15 @@ def _check_text(spec: ModelSpec) -> None:
                 raise SpecError(f"Row {row.name!r} is tied to {tied!r}, which is no token_embedding of its widths.")
             if args["bias"] or (table and table.precision != row.precision):
                 raise SpecError(f"Row {row.name!r} is tied, so it has no bias, and the precision of {tied!r}.")
-        if place == 0 and isinstance(spec.input, TextInput):
-            room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.input.length
-            if args["vocabulary"] != spec.input.vocabulary or room < spec.input.length:
+        if KINDS[row.kind].starts:
+            room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.texts.length
+            if args["vocabulary"] != spec.texts.vocabulary or room < spec.texts.length:
                 raise SpecError(f"Row {row.name!r} has another vocabulary than the input, or fewer positions.")
 
 
 def _run(spec: ModelSpec, size: tuple[int, ...] | None) -> Iterator[tuple[int, Shape]]:
     """Multiply-accumulates of every row, and the shape behind it."""
-    shape: Shape = size or usual_size(spec)
-    if not isinstance(spec.input, TextInput):
-        shape = (spec.input.channels, *shape)
+    shape: Shape = spec.input.shape(size)
     for row in spec:
         macs, shape = _row_macs(row, shape)
         yield macs, shape

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo.spec import SpecError
+from zoo.spec import Block, SpecError
 
 MAX_CHANNELS = 65_536
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "swish")
 GATES = ("sigmoid", "hard_sigmoid")
 PADDINGS = ("symmetric", "same")
+ROLES = ("stem", "trunk", "pool", "head")
 
 # (channels, height, width) of a map, (channels, tokens) of a stream, (features,) of a vector, (tokens,) of token ids
 Shape = tuple[int, ...]
@@ -66,8 +67,9 @@ class Layer:
     """One convolution or linear layer inside a block, from the channels of one space to those of another.
 
     A depthwise layer has one space for both. `path` is its prefix in the block's state dict; `norm` says that batch
-    normalisation follows (under `conv` and `bn`). `pooled` layers see a 1x1 map; one `beside` the others starts again
-    from the row's input. The parts are those of its axes; a `table` is looked up, not multiplied.
+    normalisation follows (under `conv` and `bn`), and in convolutional rows `activation` comes behind that. `pooled`
+    layers see a 1x1 map; one `beside` the others starts again from the row's input. The parts are those of its axes; a
+    `table` is looked up, not multiplied.
     """
 
     path: str
@@ -76,6 +78,8 @@ class Layer:
     kernel: int = 1
     stride: int = 1
     dilation: int = 1
+    padding: str = "symmetric"
+    activation: str = "none"
     depthwise: bool = False
     linear: bool = False
     norm: bool = True
@@ -93,16 +97,32 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """A residual sum: the output of the row's `part` plus its shortcut, which has the row's edge `shortcut`.
+
+    The activation called `after` follows, and then the row's last edge.
+    """
+
+    part: str
+    shortcut: str = "in"
+    after: str = "none"
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind of block. `widths` names the argument that holds the size of each channel space.
 
     `edges` are the places where an int8 row quantizes, in the order of its `edges` tensor: "in" and "out" of the row,
-    "x" what its part `x` gives, "<x" what it takes. `extras` are parameters that no layer holds, float32 in every
-    precision. Spaces in `fixed` keep their width: what norms average over cannot narrow. `work` counts the
-    multiply-accumulates and tells the shape behind, where they do not follow from the layers. `follows` names arguments
-    that keep their ratio to a width; one of kind that `starts` takes token ids. `refuses` says why arguments
-    do not go together, and nothing where they do. Kinds of rank 2 and those that start
-    take and give floats in every precision.
+    "x" the output of its part `x`, "<x" the input of that part. `sums` says what a shortcut is added to; None without
+    one. `extras` are parameters outside of all layers, float32 in every precision. `fixed` are
+    channel spaces that pruning must not change, because a norm spans them. `work` returns the multiply-accumulates and
+    the output shape, for kinds where these do not follow from the layers. `follows` names arguments that keep their
+    ratio to a width. A kind that `starts` is the first row of a language model; its input is token ids. `refuses`
+    returns why arguments do not go together, or "". Kinds of rank 2 and those that start take and return floats in
+    every precision.
+
+    `role` is what its rows are for: a "stem" makes features of the input, the "trunk" refines them, a "pool" makes one
+    vector of many, and a "head" answers the task. `instead` stands for a head where the head is left out.
     """
 
     name: str
@@ -119,8 +139,11 @@ class Kind:
     follows: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32", "int8", "qat", "fused")
     starts: bool = False
+    sums: Callable[[Mapping[str, Any]], Sum | None] = lambda args: None
     refuses: Callable[[Mapping[str, Any]], str] = lambda args: ""
     work: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
+    role: str = "trunk"
+    instead: Block | None = None
 
     @property
     def floats(self) -> bool:

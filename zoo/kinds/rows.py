@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.kinds.convolutional import CONVOLUTIONAL
-from zoo.kinds.kind import Axis, Kind
+from zoo.kinds.kind import Axis, Kind, Sum
 from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
+EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER)}
 
 
@@ -32,6 +33,11 @@ def arguments(block: Block) -> dict[str, Any]:
     if why := kind.refuses(filled):
         raise SpecError(f"Row {block.name!r}: {why}.")
     return filled
+
+
+def residual(block: Block) -> Sum | None:
+    """What the row adds its shortcut to; None where it adds none."""
+    return KINDS[block.kind].sums(arguments(block))
 
 
 def layer_widths(block: Block) -> dict[str, int]:
@@ -72,7 +78,7 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
     if block.precision in ("int8", "qat") and edges:
         out["edges"] = ("float32", (edges, 2))
         if block.precision == "qat" and edges > 1:
-            out["stretch"] = ("float32", (edges - 1,))
+            out["log_scale"] = ("float32", (edges - 1,))
     return out
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.kinds.kind import MAX_CHANNELS, Arg, Kind, Layer, Shape
+from zoo.spec import Block, SpecError
 
 ATTENTIONS = ("full", "sliding", "linear")
 POSITIONS = ("none", "rotary", "relative")
 NORMS = ("layer", "rms")
 MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
-POOLS = ("first", "pair", "mean")
+POOLS = ("first", "pair", "mean", "max", "mean_sqrt", "weighted_mean", "last")
 BUCKETS = 32  # of relative positions
 
 _MOST_VOCABULARY = 1_000_000
@@ -37,6 +38,8 @@ def _patch_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _patch_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
     patches = (shape[1] // args["patch"]) * (shape[2] // args["patch"])
+    if not patches:
+        raise SpecError(f"A picture of {shape[1:]} pixels holds no patch of {args['patch']}x{args['patch']}.")
     macs = patches * args["dim"] * args["in_channels"] * args["patch"] ** 2
     return macs, (args["dim"], args["prefix"] + patches)
 
@@ -116,6 +119,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         work=_patch_work,
         edges=lambda args: (),
         precisions=("float32",),
+        role="stem",
     ),
     Kind(
         "token_embedding",
@@ -138,6 +142,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: (),
         precisions=_FLOATS,
         starts=True,
+        role="stem",
     ),
     Kind(
         "transformer_block",
@@ -199,6 +204,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         work=lambda args, shape: (0, shape[:1]),
         edges=lambda args: (),
         precisions=("float32",),
+        role="pool",
     ),
     Kind(
         "pooler",
@@ -210,6 +216,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         work=lambda args, shape: (args["dim"] ** 2, shape[:1]),
         edges=lambda args: (),
         precisions=("float32",),
+        role="pool",
     ),
     Kind(
         "pair_classifier",
@@ -221,6 +228,8 @@ TRANSFORMER: tuple[Kind, ...] = (
         work=lambda args, shape: (2 * args["dim"] * args["num_classes"], (args["num_classes"],)),
         edges=lambda args: (),
         precisions=("float32",),
+        role="head",
+        instead=Block("token_pool", "pool", pool="pair"),  # the mean of both tokens
     ),
     Kind(
         "token_head",
@@ -238,5 +247,6 @@ TRANSFORMER: tuple[Kind, ...] = (
         work=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
         edges=lambda args: ("in",),
         precisions=_FLOATS,
+        role="head",
     ),
 )

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from zoo.blocks.int8.arithmetic import Size, undisturbed
-from zoo.build import Model
+from zoo.engine.arithmetic import Size, undisturbed
+from zoo.files import FileError, cache_folder, cached, file_name
+from zoo.model.build import Model
+from zoo.printable import printable
 from zoo.runtime.executorch import write_program
 from zoo.runtime.onnx import write_onnx
-from zoo.weights.header import FileError
-from zoo.weights.lock import locked
+from zoo.runtime.settle import seen_in_sums
 
-VERSION = 1  # of the export: another one makes everything anew
+VERSION = 2  # of the export: another one makes everything anew
 
+T = TypeVar("T")
 
 Report = Callable[[str], None]  # told of each step that takes long
 
@@ -28,8 +30,9 @@ def silent(step: str) -> None:
 
 
 def model_key(model: Model) -> str:
-    """What the answers follow from: the spec, the weights, and the version of the export."""
+    """What the answers follow from: the spec, the weights, ranges that only exports use, and the export's version."""
     digest = hashlib.sha256(f"{VERSION} {model.spec.dumps()}".encode())
+    digest.update(repr(sorted(seen_in_sums(model).items())).encode())
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -37,42 +40,40 @@ def model_key(model: Model) -> str:
 
 
 def folder(cache_dir: str | os.PathLike[str] | None) -> Path:
-    from zoo.weights.hub import cache_folder
-
-    return cache_folder("runtime") if cache_dir is None else Path(cache_dir) / "zoo" / "runtime"
+    return cache_folder("runtime", cache_dir)
 
 
 def exported_file(
+    model: Model, key: str, size: Size, cache_dir: str | os.PathLike[str] | None, *, runtime: str
+) -> Path:
+    """Where `exported` keeps its file."""
+    at, suffix = "x".join(map(str, size)), ".pte" if runtime == "executorch" else ".onnx"
+    return folder(cache_dir) / f"{file_name(model.spec.name)}-{key}{at and '-'}{at}{suffix}"
+
+
+def exported(
     model: Model,
     key: str,
     size: Size,
     cache_dir: str | os.PathLike[str] | None,
+    read: Callable[[Path], T],
     report: Report = silent,
     *,
     runtime: str = "openvino",
-) -> Path:
-    """What `runtime` reads of the model for pictures of `size`, () for texts of any, made where it is not there yet."""
-    suffix, write = (".pte", write_program) if runtime == "executorch" else (".onnx", write_onnx)
-    at = "x".join(map(str, size))
-    file = folder(cache_dir) / f"{model.spec.name}-{key}{at and '-'}{at}{suffix}"
-    if not file.exists():
-        with locked(file):
-            if not file.exists():
-                report(f"exporting {model.spec.name}{f' at {at}' if at else ''}, once")
-                with written_whole(file) as part, undisturbed():
-                    write(model, part, size)
-    return file
+) -> T:
+    """What `read` makes of the file that `runtime` reads of the model, for pictures of `size`, () for texts of any.
 
+    The file is made where it is not there yet, or not whole. `key` is the model's; raises FileError where the weights
+    change while they are exported.
+    """
+    at, write = "x".join(map(str, size)), write_program if runtime == "executorch" else write_onnx
+    file = exported_file(model, key, size, cache_dir, runtime=runtime)
 
-@contextmanager
-def written_whole(file: Path) -> Iterator[Path]:
-    """A temporary name beside `file`, which takes its place when all went well."""
-    part = file.with_name(f".{file.stem}-{os.getpid()}{file.suffix}")
-    try:
-        yield part
-        os.replace(part, file)
-    except OSError as error:
-        raise FileError(f"{file}: cannot be written: {error.strerror or error}.") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    def make(part: Path) -> None:
+        report(f"exporting {printable(model.spec.name)}{f' at {at}' if at else ''}, once")
+        with undisturbed():
+            write(model, part, size)
+        if model_key(model) != key:
+            raise FileError(f"The weights of {model.spec.name} changed while they were exported: call again.")
+
+    return cached(file, make, read)

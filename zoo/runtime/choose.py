@@ -6,19 +6,22 @@ import json
 import os
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo.build import Model, is_whole
-from zoo.fuse import fuse
-from zoo.measure import cpu_name, example, median_times
-from zoo.runtime.cache import Report, folder, model_key, silent, written_whole
-from zoo.runtime.compiled import RuntimeModel, TextRuntimeModel
+from zoo.files import FileError, locked, remove, write_whole
+from zoo.model.build import Model
+from zoo.model.verify import rebuildable
+from zoo.passes.fuse import fuse
+from zoo.printable import printable
+from zoo.report.timing import cpu_name, median_times
+from zoo.runtime.cache import Report, folder, model_key, silent
 from zoo.runtime.needs import installed, need
-from zoo.spec import TextInput
-from zoo.weights.lock import locked
+from zoo.weights.json_text import read_object
 
+REMEMBERED = 1000  # networks whose fastest runtime is kept
 RUNTIMES = ("torch", "openvino", "onnxruntime", "executorch")
 
 
@@ -29,20 +32,41 @@ def to_runtime(
     cache_dir: str | os.PathLike[str] | None = None,
     report: Report = silent,
 ) -> Any:
-    """The network behind the same call in "openvino", "onnxruntime" or "executorch" (pictures), or in "torch" (fused
-    where it is float32).
+    """Run a network in another runtime, behind the same call.
 
-    "auto" is the fastest of those installed for one picture of the network's own size and torch.get_num_threads()
-    threads: measured once on this host, and remembered. What is exported is kept in `cache_dir`, by default in Hugging
-    Face's cache, under a key of spec and weights. Raises MissingPackage, a ValueError, where a package is missing.
+    "auto" times one picture of the network's own size in each installed runtime with torch.get_num_threads() threads,
+    once on this host, and remembers the fastest.
+
+    Args:
+        model (Model): the network; it stays as it is.
+        runtime (str): "torch" (float32 rows fused), "openvino", "onnxruntime", "executorch" (pictures only), or
+            "auto". Default: "auto".
+        cache_dir (str | os.PathLike[str] | None): where exports are stored, by spec and weights. Default: None,
+            Hugging Face's cache. Not for "torch", which exports nothing.
+        report (Callable[[str], None]): called with a line of text before something slow. Default: does nothing.
+
+    Returns:
+        A callable that takes and returns what the network does.
+
+    Raises:
+        ValueError: the runtime is unknown, its package is missing (MissingPackage) or it does not run this network,
+            or the model was changed by hand or is in quantization-aware training.
+
+    Example:
+        >>> run = zoo.to_runtime(zoo.create("resnet20"), "torch")
+        >>> run(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
-    if not is_whole(model):
-        raise ValueError(f"to_runtime takes a zoo model, not {type(model).__name__}.")
+    model = rebuildable(model, "to_runtime", float32=True)
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
-    if runtime == "executorch" and isinstance(model.spec.input, TextInput):
-        raise ValueError(f"ExecuTorch runs {model.spec.name} for texts of one length only: zoo.export writes the file.")
+    if runtime == "executorch" and (given := model.spec.input).ragged:
+        raise ValueError(
+            f"ExecuTorch runs {model.spec.name} for {given.unit} of one length only: zoo.export writes the file."
+        )
     check_runtime(runtime)
+    if runtime == "torch" and cache_dir is not None:
+        raise ValueError('cache_dir is for what other runtimes read; "torch" exports nothing.')
     if runtime == "auto":
         runtime = _fastest(model, cache_dir, report)
     return _made(model, runtime, cache_dir, report)
@@ -50,8 +74,8 @@ def to_runtime(
 
 def there_for(model: Model) -> list[str]:
     """The installed runtimes that run the network."""
-    texts = isinstance(model.spec.input, TextInput)
-    return [one for one in RUNTIMES if installed(one) and not (texts and one == "executorch")]
+    ragged = model.spec.input.ragged
+    return [one for one in RUNTIMES if installed(one) and not (ragged and one == "executorch")]
 
 
 def check_runtime(runtime: str) -> None:
@@ -65,8 +89,7 @@ def check_runtime(runtime: str) -> None:
 def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
     if runtime == "torch":
         return fuse(model)
-    kind = TextRuntimeModel if isinstance(model.spec.input, TextInput) else RuntimeModel
-    return kind(model, runtime, cache_dir=cache_dir, report=report)
+    return model.spec.input.fetch("runner")(model, runtime, cache_dir=cache_dir, report=report)
 
 
 def _fastest(model: Model, cache_dir: Any, report: Report) -> str:
@@ -77,21 +100,22 @@ def _fastest(model: Model, cache_dir: Any, report: Report) -> str:
     asked = f"{model_key(model)}, {cpu_name()}, {torch.get_num_threads()} threads, {versions}"
     file = folder(cache_dir) / "fastest.json"
     known = _read(file)
-    if known.get(asked) not in there:
-        report(f"measuring {model.spec.name} in {', '.join(there)}, once")
-        x = example(model, 1)
-        times, _ = median_times([_made(model, one, cache_dir, report) for one in there], [x] * len(there), seconds=3)
-        best = there[times.index(min(times))]
-        with locked(file):
-            known = {**_read(file), asked: best}
-            with written_whole(file) as part:
-                part.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    return str(known[asked])
+    if asked in known and known[asked] in there:
+        return known[asked]
+    report(f"measuring {printable(model.spec.name)} in {', '.join(there)}, once")
+    x = model.spec.input.example(1)
+    times, _ = median_times([_made(model, one, cache_dir, report) for one in there], [x] * len(there), seconds=3)
+    best = there[times.index(min(times))]
+    with locked(file):
+        known = dict(list(_read(file).items())[1 - REMEMBERED :]) | {asked: best}
+        if file.is_dir():
+            remove(file)
+        write_whole(file, (json.dumps(known, indent=1).encode(),))
+    return best
 
 
-def _read(file: Any) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
+def _read(file: Path) -> dict[str, str]:
+    """What was measured here, as far as it is there and can be read."""
+    with suppress(FileError):
+        return {key: value for key, value in read_object(file).items() if isinstance(value, str) and value in RUNTIMES}
     return {}

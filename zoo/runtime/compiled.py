@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.blocks.int8.layer import fits
-from zoo.build import Model
-from zoo.runtime.cache import Report, exported_file, model_key, silent
+from zoo.engine.cpu.integers import fits
+from zoo.files import FileError, forget
+from zoo.model.build import Model
+from zoo.model.finite import is_finite
+from zoo.printable import printable
+from zoo.runtime.cache import Report, exported, exported_file, model_key, silent
 from zoo.runtime.engines import ENGINES, Engine
 from zoo.runtime.text import answer_of, names
 from zoo.spec import ModelSpec
-from zoo.text.model import TextOutput
-from zoo.weights.header import FileError
+from zoo.text.model import DECODING, NoDecoder, TextOutput
+
+T = TypeVar("T")
 
 MAX_ENGINES = 8  # input shapes and numbers of threads kept ready
 ALIKE = 0.98  # cosine of the outputs of int8 networks in two executions: a unit here and there
@@ -31,7 +37,9 @@ class RuntimeModel(nn.Module):
     """`model` run by `runtime`, on the CPU: the same call, the same output within tolerance, for inference.
 
     Its engine is made for each input shape and number of threads (torch.get_num_threads()) when one first comes, and
-    its first answer compared with the model's. The weights are the model's, and those at the time of the call.
+    its first answer is compared with the model's: an export in the cache that answers otherwise is made anew. The
+    weights are those that the model had when this was made: after they have changed, an engine for another shape or
+    number of threads is refused by a ValueError. Threads may share it.
     """
 
     def __init__(
@@ -50,7 +58,8 @@ class RuntimeModel(nn.Module):
         self._key = model_key(model)
         self._cache_dir, self._report = cache_dir, report
         self._engines: dict[tuple[Any, ...], Engine] = {}
-        self._compared = False
+        self._making = threading.Lock()
+        self._compared = set[tuple[Any, ...]]()  # the engines whose first answer was right
         self.eval()
 
     def forward(self, x: Tensor, *, taps: Iterable[str] = ()) -> Tensor:
@@ -58,21 +67,36 @@ class RuntimeModel(nn.Module):
         if tuple(taps):
             raise ValueError(f'{self.runtime} gives no taps; zoo.create(..., runtime="torch") does.')
         model = self._source[0]
-        model.check_input(x)
-        if x.device.type != "cpu" or not x.numel():
+        self.spec.input.check(self.spec.name, x)
+        if x.device.type != "cpu" or not x.numel() or not is_finite(x):  # an engine makes numbers of nan
             return model(x)
         array = x.detach().float().contiguous().numpy()
-        y = torch.from_numpy(self._engine(array.shape)(array)[0])
-        if not self._compared and bool(x.isfinite().all()):  # of others there is nothing to compare
-            check_alike(y, self._answer(x.detach().float()), self.spec, self.runtime)
-            self._compared = True
-        return y
+
+        def run() -> Tensor:
+            return torch.from_numpy(self._engine(array.shape)(array)[0])
+
+        if self._is_compared(array.shape):
+            return run()
+        return self._compare(array.shape, run, self._answer(x.detach().float()), lambda y: y)
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU, where every runtime runs."""
+        return torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32, which every runtime takes."""
+        return torch.float32
 
     def extra_repr(self) -> str:
         return f"{self.spec.name}, runtime={self.runtime}" + (", exact" if self.exact else "")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engines": {}}
+        return {**self.__dict__, "_engines": {}, "_compared": set(), "_making": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_making": threading.Lock()})
 
     def _answer(self, *given: Tensor) -> Any:
         """The network's own, of what the engine got."""
@@ -82,29 +106,57 @@ class RuntimeModel(nn.Module):
             answer = model(*(one.to(device) for one in given))
         return answer.cpu() if isinstance(answer, Tensor) else answer
 
+    def _is_compared(self, shape: tuple[int, ...]) -> bool:
+        return self._key_of(shape) in self._compared
+
+    def _compare(self, shape: tuple[int, ...], run: Callable[[], T], own: T, answer: Callable[[T], Tensor]) -> T:
+        """What the engine for `shape` gives, if its answer is the network's `own`; it gets a second export if not."""
+        found, key = run(), self._key_of(shape)
+        try:
+            check_alike(answer(found), answer(own), self.spec, self.runtime)
+        except FileError:
+            with self._making:
+                self._engines.pop(key, None)
+                forget(exported_file(self._source[0], self._key, shape[2:], self._cache_dir, runtime=self.runtime))
+            found = run()
+            check_alike(answer(found), answer(own), self.spec, self.runtime)
+        self._compared.add(key)
+        return found
+
+    def _key_of(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
+        return (shape if self.runtime == "openvino" else shape[1:], torch.get_num_threads())
+
     def _engine(self, shape: tuple[int, ...]) -> Engine:
-        threads = torch.get_num_threads()
-        key = (shape if self.runtime == "openvino" else shape[1:], threads)
+        key = self._key_of(shape)
         engine = self._engines.get(key)
-        if engine is None:
-            engine = self._make(shape, threads)
-            while len(self._engines) >= MAX_ENGINES:
-                self._engines.pop(next(iter(self._engines)), None)
-            self._engines[key] = engine
+        if engine is not None:
+            return engine
+        with self._making:
+            engine = self._engines.get(key)  # another thread has made it meanwhile
+            if engine is None:
+                engine = self._make(shape, key[1])
+                while len(self._engines) >= MAX_ENGINES:
+                    oldest = next(iter(self._engines))
+                    self._engines.pop(oldest)
+                    self._compared.discard(oldest)
+                self._engines[key] = engine
         return engine
 
     def _make(self, shape: tuple[int, ...], threads: int) -> Engine:
-        for last in (False, True):
-            file = exported_file(
-                self._source[0], self._key, shape[2:], self._cache_dir, self._report, runtime=self.runtime
+        model = self._source[0]
+        if model_key(model) != self._key:
+            raise ValueError(
+                f"The weights of {printable(self.spec.name, 100)} have changed since zoo.to_runtime(model, "
+                f"{self.runtime!r}). Call zoo.to_runtime again to use the new weights."
             )
+
+        def read(file: Path) -> Engine:
             try:
                 return ENGINES[self.runtime](file, shape or None, threads, exact=self.exact)
             except Exception as error:
-                file.unlink(missing_ok=True)  # cut off or damaged: it is made once more
-                if last:
-                    raise FileError(f"{self.runtime} cannot run {self.spec.name}: {error}") from error
-        raise AssertionError
+                raise FileError(f"{self.runtime} cannot run {self.spec.name}: {error}") from error
+
+        return exported(model, self._key, shape[2:], self._cache_dir, read, self._report, runtime=self.runtime)
 
 
 class TextRuntimeModel(RuntimeModel):
@@ -123,19 +175,23 @@ class TextRuntimeModel(RuntimeModel):
             return model(input_ids, mask, types)
         inputs, outputs = self._named
         given = [one.long().contiguous() for one in (input_ids, mask, types)[: len(inputs)]]
-        found = tuple(map(torch.from_numpy, self._engine(())(*(one.numpy() for one in given))))
-        if not self._compared:
-            expected = self._answer(*given)
-            theirs, ours = (answer_of(x, outputs, mask) for x in (found, tuple(expected[name] for name in outputs)))
-            check_alike(theirs, ours, self.spec, self.runtime)
-            self._compared = True
+
+        def run() -> tuple[Tensor, ...]:
+            return tuple(map(torch.from_numpy, self._engine(())(*(one.numpy() for one in given))))
+
+        if self._is_compared(()):
+            found = run()
+        else:
+            own = self._answer(*given)
+            expected = tuple(own[name] for name in outputs)
+            found = self._compare((), run, expected, lambda y: answer_of(y, outputs, mask))
         return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
 
-    def generate(self, *prompts: Any, **settings: Any) -> Tensor:
-        """Raises ValueError: only torch's own execution keeps what generation needs."""
-        raise ValueError(f'{self.runtime} continues no texts; zoo.create(..., runtime="torch") does.')
-
-    stream = generate
+    def __getattr__(self, name: str) -> Any:
+        if name in DECODING:
+            getattr(self._source[0], name)  # an encoder says that no runtime makes a decoder of it
+            raise NoDecoder(f'{self.runtime} continues no texts; zoo.create(..., runtime="torch") does.')
+        return super().__getattr__(name)
 
     @cached_property
     def _named(self) -> tuple[list[str], list[str]]:
@@ -151,7 +207,9 @@ def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> No
         measured = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
         right = measured <= CLOSE
     if not right:
-        raise FileError(f"{by} answers otherwise than {spec.name} does (by {measured:.3g}): use another runtime.")
+        raise FileError(
+            f"{by} gives other answers than {spec.name} (they differ by {measured:.3g}): use another runtime."
+        )
 
 
 def saturates(model: Model) -> bool:

@@ -7,15 +7,17 @@ bits and silently, unless weights have 7 bits.
 from __future__ import annotations
 
 import functools
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo.runtime.program import executorch
-from zoo.runtime.sums import keep_sums_inside
+from zoo.runtime.sums import keep_sums_inside, round_once
 
 Array = np.ndarray[Any, Any]
 Engine = Callable[..., tuple[Array, ...]]  # arrays in, arrays out
@@ -30,9 +32,22 @@ def core() -> Any:
     return ov.Core()
 
 
+@contextmanager
+def _whole_processor() -> Iterator[None]:
+    """Without the limit that users set for torch's oneDNN. OpenVINO's own copy reads it too, but OpenVINO asks the
+    processor itself which kernels to use: where the two disagree, it crashes."""
+    limit = os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
+    try:
+        yield
+    finally:
+        if limit is not None:
+            os.environ["ONEDNN_MAX_CPU_ISA"] = limit
+
+
 def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
     """OpenVINO, in float32 where it is not int8; `exact` is its float execution of the rounded values."""
     model = core().read_model(str(file))
+    round_once(model)
     if shape is not None:
         model.reshape(list(shape))
     settings: dict[str, Any] = {
@@ -44,7 +59,8 @@ def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bo
         settings["LP_TRANSFORMS_MODE"] = "NO"
     else:
         keep_sums_inside(model)
-    compiled = core().compile_model(model, "CPU", settings)
+    with _whole_processor():
+        compiled = core().compile_model(model, "CPU", settings)
     local = threading.local()
 
     def run(*arrays: Array) -> tuple[Array, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,57 +10,46 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from zoo.blocks.int8.arithmetic import Edge, Size
-from zoo.blocks.int8.decomposed import zero_points
-from zoo.blocks.int8.execution import decomposed_execution
-from zoo.blocks.int8.layer import Int8Layer
-from zoo.blocks.int8.squeeze_excite import Int8SqueezeExcite
-from zoo.build import Model
-from zoo.runtime import text
+from zoo.engine.arithmetic import QParams, Size
+from zoo.engine.int8.layer import Int8Layer
+from zoo.engine.int8.squeeze_excite import Int8SqueezeExcite
+from zoo.model.build import Model
 from zoo.runtime.needs import need
+from zoo.runtime.numerics.decomposed import DECOMPOSED, zero_points
 from zoo.runtime.quiet import quiet
-from zoo.runtime.wired import each_layer
-from zoo.spec import ImageInput, TextInput
+from zoo.runtime.settle import settled
+from zoo.runtime.signature import signature
 
 
 def write_program(model: Model, file: Path, size: Size) -> None:
     """Write `model` to `file`, for one picture of `size` (height, width) at a time."""
-    assert isinstance(model.spec.input, ImageInput)
-    file.write_bytes(program_of(model, (torch.zeros(1, model.spec.input.channels, *size),)))
+    file.write_bytes(program_of(model, (torch.zeros(1, *model.spec.input.shape(tuple(size))),)))
 
 
 def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
     """The contents of a .pte file that answers for inputs of the shapes of `given`."""
     need("executorch")
-    with quiet("torch.utils._pytree"), torch.inference_mode(False), torch.no_grad():
+    with quiet("torch.utils._pytree"), settled(model, DECOMPOSED, _settle) as ready:
         import_module("torch.ao.quantization.fx._decomposed")  # the operators
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        ready: torch.nn.Module = _settled(model)
-        if isinstance(model.spec.input, TextInput):
-            ready = text.NamedTensors(ready)  # type: ignore[arg-type]
+        whole = signature(ready).module
         channels = [len(module.scale) for module in ready.modules() if isinstance(module, Int8Layer)]
-        with decomposed_execution(), zero_points(channels):
-            exported = torch.export.export(ready, given)
+        with zero_points(channels):
+            exported = torch.export.export(whole, given)
         _make_signed(exported.graph_module)
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         return bytes(lowered.to_executorch().buffer)
 
 
-def _settled(model: Model) -> Model:
-    """A copy whose layers have what XNNPACK wants of them."""
-    ready = copy.deepcopy(model).cpu().eval()
-
-    def settle(part: Any, source: Edge, target: Edge | None) -> None:
-        if isinstance(part, Int8SqueezeExcite):  # linear layers on one position
-            for layer in (part.reduce, part.expand):
-                layer.weight = layer.weight.flatten(1)
-        elif target is None and not part.linear:  # XNNPACK has no integer convolution to floats
-            part.weight = part.weight.float() * part.scale.view(-1, 1, 1, 1)
-
-    each_layer(ready, settle)
-    return ready
+def _settle(part: Any, source: QParams, target: QParams | None) -> None:
+    """Give an int8 layer what XNNPACK wants of it."""
+    if isinstance(part, Int8SqueezeExcite):  # linear layers on one position
+        for layer in (part.reduce, part.expand):
+            layer.weight = layer.weight.flatten(1)
+    elif target is None and not part.linear:  # XNNPACK has no integer convolution to floats
+        part.weight = part.weight.float() * part.scale.view(-1, 1, 1, 1)
 
 
 def _make_signed(graph_module: torch.fx.GraphModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,94 +12,153 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.blocks.int8 import reference_execution
-from zoo.blocks.int8.arithmetic import undisturbed
-from zoo.build import Model, is_whole
+from zoo.engine import reference_execution
+from zoo.engine.arithmetic import undisturbed
+from zoo.files import FileError, make_folder, path_to_write, written_whole
 from zoo.kinds import usual_size
-from zoo.runtime import engines, text
-from zoo.runtime.cache import written_whole
+from zoo.model.build import Model
+from zoo.model.features import Features
+from zoo.model.verify import rebuildable
+from zoo.runtime import engines
 from zoo.runtime.compiled import check_alike, saturates
 from zoo.runtime.executorch import program_of
+from zoo.runtime.facts import facts
 from zoo.runtime.needs import need
 from zoo.runtime.onnx import write_onnx
-from zoo.spec import TextInput
-from zoo.weights.header import FileError
+from zoo.runtime.opset import OPSET, check_opset
+from zoo.runtime.quiet import quiet
+from zoo.runtime.signature import signature
+from zoo.runtime.sums import keep_sums_inside, round_once
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", "executorch": ".pte"}
 
 
-def export(model: Model, file: str | os.PathLike[str], format: str | None = None) -> Path:  # noqa: A002
-    """Write the network for pictures of its own size (`model.spec.input.size`) and any batch to `file`; a language
-    model for any batch and number of tokens, its tensors named as its call and its answer name them.
+def export(
+    model: Model,
+    file: str | os.PathLike[str],
+    format: str | None = None,  # noqa: A002
+    *,
+    opset: int | None = None,
+) -> Path:
+    """Write a network to a file for another system, and check the file against the network.
 
-    `format`, by default as the file's suffix says: "onnx" (.onnx; int8 as QuantizeLinear and DequantizeLinear),
-    "openvino" (.xml, and .bin beside it), "pt2" (torch.export, in plain float operators), or "executorch" (.pte, for
-    XNNPACK, one picture at a time, or one text of 128 tokens). The file is read back by its own runtime, and its
-    answers are compared with the network's. Raises ValueError for another format or a missing package, FileError for
-    what cannot be written or answers otherwise.
+    The file is read back by its own runtime, and its answers are compared with the network's. Pictures have the
+    network's own size, and the batch is free; the texts of a language model may have any length too. The file also
+    holds labels and preprocessing (`zoo.runtime.facts`): in ONNX's metadata, in OpenVINO's runtime information under
+    "zoo", in torch.export's extra file "zoo.json", and beside an ExecuTorch program in FILE.pte.json.
+
+    Args:
+        model (Model): the network, or a backbone (`features_only=True`), which has one named output a map.
+        file (str | os.PathLike[str]): the file to write; its folder is made if it is missing.
+        format (str | None): "onnx" (.onnx; int8 as QuantizeLinear and DequantizeLinear), "openvino" (.xml, with .bin
+            beside it), "pt2" (.pt2; torch.export, in plain float operators) or "executorch" (.pte; XNNPACK, one
+            picture, or one text of 128 tokens, at a time). Default: None, what the file's suffix says.
+        opset (int | None): the version of ONNX's operators. Default: None, 18.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: the format is unknown or does not fit the suffix, a package is missing, or the model was changed by
+            hand or is in quantization-aware training.
+        FileError: the file cannot be written, or gives other answers than the network.
+
+    Example:
+        >>> zoo.export(zoo.create("resnet20"), "resnet20.pt2").name
+        'resnet20.pt2'
+        >>> program = torch.export.load("resnet20.pt2").module()
+        >>> program(torch.randn(4, 3, 32, 32)).shape
+        torch.Size([4, 10])
     """
-    if not is_whole(model):
-        raise ValueError(f"export takes a zoo model, not {type(model).__name__}.")
-    target = Path(file)
+    if not isinstance(model, Features):
+        model = rebuildable(model, "export", float32=True)
+    target = path_to_write(file, "file")
     if format is None:
-        format = next((name for name, suffix in SUFFIXES.items() if suffix == target.suffix), "")  # noqa: A001
+        format = next((name for name, suffix in SUFFIXES.items() if suffix == target.suffix), None)  # noqa: A001
+    if format is None:
+        ends = f"No format ends in {target.suffix}" if target.suffix else f"{target.name!r} ends in no format"
+        raise ValueError(f"{ends}; choose {', '.join(SUFFIXES.values())}.")
     if format not in WRITERS:
         raise ValueError(f"Unknown format {format!r} for {target.name!r}; choose one of {', '.join(WRITERS)}.")
     if target.suffix != SUFFIXES[format]:
         raise ValueError(f"A file of {format} ends in {SUFFIXES[format]}, and {target.name!r} does not.")
+    if opset is not None:
+        check_opset(opset)
+        if format != "onnx":
+            raise ValueError(f"opset is for ONNX files, and {target.name!r} is of {format}.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
-    pair = (target, target.with_suffix(".bin")) if format == "openvino" else (target,)
-    if taken := [one for one in pair if os.path.isdir(one)]:  # which takes a name too long, too
+    pair = (target, *(beside(target)))
+    if taken := [one for one in pair if os.path.isdir(one)]:  # isdir raises nothing for a name that is too long
         raise FileError(f"{taken[0]}: cannot be written: it is a folder.")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{target.parent}: cannot be a folder: {error.strerror}.") from None
+    make_folder(target.parent)
     with undisturbed():
-        WRITERS[format](model, target)
+        if format == "onnx":
+            _onnx(model, target, opset or OPSET)
+        else:
+            WRITERS[format](model, target)
     return target
 
 
-def _onnx(model: Model, file: Path) -> None:
+def beside(file: Path) -> list[Path]:
+    """What is written beside an export: OpenVINO's weights, and the facts of an ExecuTorch program."""
+    others = {".xml": [file.with_suffix(".bin")], ".pte": [file.with_name(f"{file.name}.json")]}
+    return others.get(file.suffix, [])
+
+
+def _onnx(model: Model, file: Path, opset: int = OPSET) -> None:
     need("onnx", "onnxscript", "onnxruntime")
     with written_whole(file) as part:
-        write_onnx(model, part, usual_size(model.spec))
-        _check(model, _engine(engines.onnxruntime, model, part), "onnxruntime")
+        write_onnx(model, part, usual_size(model.spec), opset=opset)
+        try:
+            run = _engine(engines.onnxruntime, model, part)
+        except Exception as error:  # ONNX Runtime's own, of an operator that it does not know in that version
+            if opset == OPSET:
+                raise
+            raise ValueError(f"ONNX Runtime cannot run {model.spec.name} in opset {opset}: {error}") from None
+        _check(model, run, "onnxruntime")
 
 
 def _openvino(model: Model, file: Path) -> None:
     need("openvino", "onnx", "onnxscript")
     import openvino as ov
 
-    with written_whole(file) as xml, written_whole(file.with_suffix(".bin")):
-        source = xml.with_suffix(".onnx")
+    with written_whole(file) as xml, written_whole(file.with_suffix(".bin")) as weights:
+        source, beside = xml.with_suffix(".onnx"), xml.with_suffix(".bin")
         try:
             write_onnx(model, source, usual_size(model.spec))
             converted = ov.convert_model(str(source))
+            round_once(converted)
+            keep_sums_inside(converted)
+            for key, value in facts(model).items():
+                converted.set_rt_info(value, ["zoo", key])
             try:
                 ov.save_model(converted, str(xml), compress_to_fp16=False)  # and the .bin beside it
             except RuntimeError as error:  # OpenVINO's of a full disk
                 raise FileError(f"{file}: cannot be written: {error}") from None
             _check(model, _engine(engines.openvino, model, xml), "openvino")
+            os.replace(beside, weights)
         finally:
             source.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
 
 def _pt2(model: Model, file: Path) -> None:
     with written_whole(file) as part:
         written = io.BytesIO()  # given a path, torch says of a disk what is no OSError
-        torch.export.save(_exported(model), written)
+        torch.export.save(_exported(model), written, extra_files={"zoo.json": json.dumps(facts(model))})
         part.write_bytes(written.getbuffer())
-        _check(model, torch.export.load(part).module(), "torch.export")
+        with part.open("rb") as opened:  # torch opens no path whose bytes are not UTF-8
+            _check(model, torch.export.load(opened).module(), "torch.export")
 
 
 def _executorch(model: Model, file: Path) -> None:
     need("executorch")
     from executorch.runtime import Runtime
 
-    with written_whole(file) as part:
-        part.write_bytes(program_of(model, _example(model, 1)))
+    with written_whole(file) as part, written_whole(*beside(file)) as said:
+        part.write_bytes(program_of(model, signature(model).example(1)))
+        said.write_text(json.dumps(facts(model), indent=2))
         method = Runtime.get().load_program(part).load_method("forward")
 
         def run(*given: Tensor) -> tuple[Tensor, ...]:
@@ -111,44 +171,29 @@ def _executorch(model: Model, file: Path) -> None:
 def _exported(model: Model) -> torch.export.ExportedProgram:
     """In plain operators, for any batch, and of texts any number of tokens."""
     for module in model.children():
-        if hasattr(module, "edge_list"):
-            module.edge_list  # noqa: B018  # read while the tensors have values
-    whole: torch.nn.Module = model
-    shapes: Any = {"x": {0: torch.export.Dim("batch")}}
-    if isinstance(model.spec.input, TextInput):
-        whole = named = text.NamedTensors(model)
-        shapes = named.dynamic_shapes()
-    with reference_execution(), torch.inference_mode(False), torch.no_grad():
-        return torch.export.export(whole, _example(model, 2), dynamic_shapes=shapes)
-
-
-def _example(model: Model, batch: int) -> tuple[Tensor, ...]:
-    if isinstance(model.spec.input, TextInput):
-        return tuple(one.clone() for one in text.example(model, batch))
-    shape = (batch, model.spec.input.channels, *model.spec.input.size)
-    return (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+        if hasattr(module, "qparams"):
+            module.qparams  # noqa: B018  # read while the tensors have values
+    ready = signature(model)
+    with reference_execution(), torch.inference_mode(False), torch.no_grad(), quiet():
+        return torch.export.export(ready.module, ready.example(2), dynamic_shapes=ready.shapes())
 
 
 def _engine(make: Callable[..., engines.Engine], model: Model, file: Path) -> Callable[..., Any]:
-    shape = None if isinstance(model.spec.input, TextInput) else (2, model.spec.input.channels, *model.spec.input.size)
+    shape = None if model.spec.input.ragged else (2, *model.spec.input.shape())
     run = make(file, shape, torch.get_num_threads(), exact=saturates(model))
     return lambda *x: tuple(map(torch.from_numpy, run(*(one.contiguous().numpy() for one in x))))
 
 
 def _check(model: Model, run: Callable[..., Any], by: str) -> None:
     """`run` takes what the network takes, and gives its answer, or a tuple of what it gives."""
-    given = _example(model, 2)
+    ready = signature(model)
+    given = ready.example(2)
     with torch.no_grad():
         found = run(*given)
-    found = found if isinstance(found, tuple) else (found,)
     with torch.inference_mode():
-        expected = model(*given)
-    if isinstance(model.spec.input, TextInput):
-        outputs, mask = text.names(model)[1], given[1]
-        one, other = (text.answer_of(x, outputs, mask) for x in (found, tuple(expected[name] for name in outputs)))
+        expected = ready.module(*given)
+    for one, other in zip(ready.parts(found, given), ready.parts(expected, given), strict=True):
         check_alike(one, other, model.spec, by)
-    else:
-        check_alike(found[0], expected, model.spec, by)
 
 
 WRITERS: dict[str, Callable[[Model, Path], None]] = {

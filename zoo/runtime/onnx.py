@@ -5,72 +5,62 @@ The batch is free, the image size fixed.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo.blocks.int8 import qdq
-from zoo.blocks.int8.arithmetic import Edge, Size
-from zoo.blocks.int8.execution import qdq_execution
-from zoo.build import Model
-from zoo.runtime import text
+from zoo.engine.arithmetic import QParams, Size
+from zoo.model.build import Model
+from zoo.runtime.facts import facts
 from zoo.runtime.needs import need
+from zoo.runtime.numerics import qdq
+from zoo.runtime.opset import OPSET, check_opset, lower
 from zoo.runtime.quiet import quiet
-from zoo.runtime.wired import each_layer
-from zoo.spec import TextInput
-
-OPSET = 18
-INPUT, OUTPUT = "input", "output"
+from zoo.runtime.settle import settled
+from zoo.runtime.signature import signature
 
 
-def write_onnx(model: Model, file: Path, size: Size) -> None:
-    """Write `model` to `file`: for pictures of `size` (height, width), (batch, channels, *size) to its output.
+def write_onnx(model: Model, file: Path, size: Size, *, opset: int = OPSET) -> None:
+    """Write `model` to `file`: for pictures of `size` (height, width), (batch, channels, *size) to its output, or of a
+    backbone to its maps.
 
     Of a language model `size` is left aside: batch and number of tokens are free, its tensors have the names of its
-    call and of its answer.
+    call and of its answer. The file's metadata says what `facts` says.
     """
     need("onnx", "onnxscript")
     import onnx
 
-    with torch.inference_mode(False), torch.no_grad():
-        ready: torch.nn.Module = _settled(model)
-    if isinstance(model.spec.input, TextInput):
-        ready = text.NamedTensors(ready)  # type: ignore[arg-type]
-        shapes: Any
-        given, shapes, inputs, outputs = text.example(model, 2), ready.dynamic_shapes(), ready.inputs, ready.outputs
-    else:
-        given, shapes = (torch.zeros(2, model.spec.input.channels, *size),), ({0: torch.export.Dim("batch")},)
-        inputs, outputs = [INPUT], [OUTPUT]
-    with qdq_execution(), torch.inference_mode(False), torch.no_grad(), quiet("torch.onnx"):
+    check_opset(opset)
+    with settled(model, qdq.QDQ, _settle) as copied, quiet("torch.onnx", "onnxscript"):
+        ready = signature(copied)
         program = torch.onnx.export(
-            ready,
-            tuple(one.clone() for one in given),
+            ready.module,
+            ready.example(2, size),
             dynamo=True,
-            dynamic_shapes=shapes,
-            input_names=inputs,
-            output_names=outputs,
-            opset_version=OPSET,
+            dynamic_shapes=ready.shapes(),
+            input_names=ready.inputs,
+            output_names=ready.outputs,
+            opset_version=max(opset, OPSET),
             verbose=False,
         )
     assert program is not None
     proto = program.model_proto
     _give_zeros(proto)
+    if opset < OPSET:
+        lower(proto, opset)
+    if opset not in [one.version for one in proto.opset_import if not one.domain]:
+        raise ValueError(f"torch.onnx cannot write {model.spec.name} in opset {opset}; take another, such as {OPSET}.")
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import)
     proto.producer_name, proto.doc_string = "zoo", model.spec.name
+    onnx.helper.set_model_props(proto, facts(model))
     onnx.save(proto, str(file))
 
 
-def _settled(model: Model) -> Model:
-    """A copy whose int8 layers have the biases that the export wants: integers on the scale of the products."""
-    ready = copy.deepcopy(model).cpu().eval()
-
-    def settle(part: Any, source: Edge, target: Edge | None) -> None:
-        if hasattr(part, "weight"):
-            part.weight, part.scale, part.bias = qdq.whole_bias(source, part.weight, part.scale, part.bias)
-
-    each_layer(ready, settle)
-    return ready
+def _settle(part: Any, source: QParams, target: QParams | None) -> None:
+    """Give an int8 layer the biases that the export wants: integers on the scale of the products."""
+    if hasattr(part, "weight"):
+        part.weight, part.scale, part.bias = qdq.whole_bias(source, part.weight, part.scale, part.bias)
 
 
 def _give_zeros(proto: Any) -> None:

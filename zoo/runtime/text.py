@@ -5,15 +5,19 @@ Shapes: B texts, N tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.build import Model
+from zoo.engine.arithmetic import Size
 from zoo.kinds import usual_size
-from zoo.text.model import TextOutput
+from zoo.model.build import Model
+from zoo.runtime.signature import Signature
+from zoo.text.model import TextOutput, place
 
 
 class NamedTensors(nn.Module):
@@ -28,10 +32,25 @@ class NamedTensors(nn.Module):
         found = self.model(*given)
         return tuple(found[name] for name in self.outputs)
 
-    def dynamic_shapes(self) -> tuple[tuple[dict[int, Any], ...]]:
-        """For torch.export: any batch, any number of tokens that the network takes."""
-        free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=self.model.spec.texts.length)}
-        return (tuple(free for _ in self.inputs),)
+
+class TextSignature(Signature):
+    """The call and the answer of a language model: the first of several example texts is padded."""
+
+    def shapes(self) -> Any:
+        return (tuple(self.free() for _ in self.inputs),)
+
+    def example(self, batch: int, size: Size | None = None) -> tuple[Tensor, ...]:
+        return tuple(one.clone() for one in example(self.model, batch))
+
+    def parts(self, found: Any, given: Sequence[Tensor]) -> list[Tensor]:
+        """The main output, without padding."""
+        every = (found,) if isinstance(found, Tensor) else tuple(found)
+        return [answer_of(every, self.outputs, given[1])]
+
+
+def signature(model: Model) -> TextSignature:
+    named = NamedTensors(model)
+    return TextSignature(named, model, named.inputs, named.outputs)
 
 
 def names(model: Model) -> tuple[list[str], list[str]]:
@@ -39,9 +58,8 @@ def names(model: Model) -> tuple[list[str], list[str]]:
     inputs = ["input_ids", "attention_mask"]
     if model.spec.rows[0].args.get("token_types", 0) > 1:
         inputs.append("token_type_ids")
-    with torch.inference_mode():
-        outputs = list(model(torch.zeros(1, 2, dtype=torch.long)))
-    return inputs, outputs
+    found = {place(row) for row in model.spec}
+    return inputs, [field.name for field in fields(TextOutput) if field.name in found]
 
 
 def example(model: Model, batch: int, tokens: int = 0) -> tuple[Tensor, ...]:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo import kinds
 from zoo.blocks.kv_cache import KVCache
 
 if TYPE_CHECKING:
-    from zoo.text.model import TextModel
+    from zoo.text.decoder import TextDecoder
 
 LOWEST = 1e-30  # of temperatures that differ from 0: float32 divides by no number much smaller
 
 
 def generate(
-    model: TextModel,
+    model: TextDecoder,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -55,7 +56,7 @@ def generate(
 
 
 def stream(
-    model: TextModel,
+    model: TextDecoder,
     input_ids: Tensor,
     attention_mask: Tensor | None = None,
     *,
@@ -71,8 +72,8 @@ def stream(
     `temperature` 0 takes the likeliest; above, tokens are drawn by chance, the likelier the lower it is, among the
     `top_k` likeliest (0: all), of these the fewest whose probabilities reach `top_p` (Holtzman et al., 2020). `seed`
     repeats a drawing. It ends behind `max_new_tokens`, where every row has given one of `stop_tokens` (those that end
-    a text, by default), or where the network has no more positions. Raises ValueError, at once, for a network that
-    continues no texts, and for prompts that leave no room.
+    a text, by default), or where the network has no more positions. Raises ValueError, at once, for a decoder
+    without its head, and for prompts that leave no room.
     """
     _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens)
     ids, mask = _aligned(model, input_ids, attention_mask)
@@ -91,7 +92,7 @@ def stream(
 
 
 def _steps(
-    model: TextModel, ids: Tensor, mask: Tensor | None, most: int, choose: Callable[[Tensor], Tensor], stops: Tensor
+    model: TextDecoder, ids: Tensor, mask: Tensor | None, most: int, choose: Callable[[Tensor], Tensor], stops: Tensor
 ) -> Iterator[Tensor]:
     """Between two tokens the caller's own mode of gradients holds."""
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
@@ -134,7 +135,7 @@ def _chosen(logits: Tensor, temperature: float, top_k: int, top_p: float, genera
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 
 
-def _aligned(model: TextModel, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _aligned(model: TextDecoder, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Prompts that all end at the last place; no mask where nothing is padded."""
     model.check_ids(ids, mask)
     if mask is None or bool(mask.all()):
@@ -148,15 +149,15 @@ def _aligned(model: TextModel, ids: Tensor, mask: Tensor | None) -> tuple[Tensor
 
 
 def _check(
-    model: TextModel,
+    model: TextDecoder,
     max_new_tokens: int,
     temperature: float,
     top_k: int,
     top_p: float,
     stop_tokens: Collection[int] | None,
 ) -> None:
-    if model.spec.task != "text-generation":
-        raise ValueError(f"{model.spec.name} is for {model.spec.task}, it continues no texts; gpt2 does.")
+    if kinds.head(model.spec) is None:
+        raise ValueError(f"{model.spec.name} has no row that scores the next token: give it its head back to generate.")
     stops = stop_tokens is None or (isinstance(stop_tokens, Collection) and all(map(_is_whole, stop_tokens)))
     for name, value, proper, valid in (
         ("max_new_tokens", max_new_tokens, _is_whole(max_new_tokens) and max_new_tokens >= 0, "a whole number from 0"),

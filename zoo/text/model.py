@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.blocks.kv_cache import KVCache
-from zoo.build import Model
+from zoo import kinds
+from zoo.blocks.traced import jit_traced
+from zoo.model.build import Model
 from zoo.spec import Block, SpecError
-from zoo.text import generate as generation
-
-HEADS = ("classifier", "token_head")
 
 
 @dataclass
@@ -64,11 +62,23 @@ class TextOutput:
 torch.export.register_dataclass(TextOutput, serialized_type_name="zoo.TextOutput")
 
 
-class TextModel(Model):
-    """A network whose first row takes token ids."""
+DECODING = ("generate", "stream")  # methods of decoders alone
 
-    generate = generation.generate
-    stream = generation.stream
+
+class NoDecoder(AttributeError, ValueError):
+    """A network is asked for a method that it has not, since it continues no texts."""
+
+
+class TextModel(Model):
+    """A network whose first row takes token ids. One that continues texts is a `zoo.text.decoder.TextDecoder`."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in DECODING and name not in self._modules:
+            raise NoDecoder(
+                f"{self.spec.name} is for {self.spec.task} and has no {name}(): it continues no texts. Only a decoder "
+                'does, such as gpt2; zoo.list_models(task="text-generation") names the decoders.'
+            )
+        return super().__getattr__(name)
 
     def forward(  # type: ignore[override]
         self,
@@ -77,42 +87,48 @@ class TextModel(Model):
         token_type_ids: Tensor | None = None,
         *,
         positions: Tensor | None = None,
-        cache: KVCache | None = None,
-        last: bool = False,
         taps: Iterable[str] = (),
     ) -> Any:
         """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
 
-        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all so far.
-        `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
-        has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
+        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding. `positions` (N,) or (B, N) count from 0.
         """
-        before = 0 if cache is None else cache.length
-        self.check_ids(input_ids, attention_mask, token_type_ids, before)
+        self.check_call(input_ids, attention_mask, token_type_ids)
+        return self.run_rows(
+            input_ids, attention_mask, {"token_type_ids": token_type_ids, "positions": positions}, taps
+        )
+
+    def check_call(self, ids: Tensor, mask: Tensor | None, types: Tensor | None, before: int = 0) -> None:
+        """Raise ValueError under torch.jit.trace, and for what `forward` does not take behind `before` tokens."""
+        if jit_traced():
+            raise ValueError(
+                f"{self.spec.name}: torch.jit.trace takes no answer with names; "
+                'zoo.export(model, "model.pt2") or "model.onnx" writes the network for use without zoo.'
+            )
+        self.check_ids(ids, mask, types, before)
+
+    def run_rows(self, ids: Tensor, mask: Tensor | None, context: dict[str, Any], taps: Iterable[str]) -> Any:
+        """What `forward` gives, for a checked call; each row takes the keywords of `context` that it declares."""
         taps = tuple(taps)
         if unknown := set(taps) - {"input", *self._modules}:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
-        if cache is not None and positions is None:
-            positions = torch.arange(before, before + input_ids.shape[1], device=input_ids.device)
-        if attention_mask is not None and not _traced(attention_mask) and bool(attention_mask.all()):
-            attention_mask = None  # attention without a mask is quicker
-        context = {"mask": attention_mask, "token_type_ids": token_type_ids, "positions": positions, "last": last}
-        kept: dict[str, Tensor] = {"input": input_ids}
-        out = TextOutput(input_ids)
-        x: Tensor = input_ids
+        if mask is not None and not _traced(mask) and bool(mask.all()):
+            mask = None  # attention without a mask is quicker
+        context = {"mask": mask, **context}
+        kept: dict[str, Tensor] = {"input": ids}
+        out = TextOutput(ids)
+        x: Tensor = ids
         for row, module in zip(self.spec.rows, self._modules.values(), strict=True):
-            x = module(x, **self._wanted(row, module, context, cache))  # type: ignore[misc]
+            x = module(x, **self._wanted(row, module, context))  # type: ignore[misc]
             _file(out, row, x)
             if row.name in taps:
                 kept[row.name] = x
         return (out, {name: kept[name] for name in taps}) if taps else out
 
-    def _wanted(self, row: Block, module: Any, context: dict[str, Any], cache: KVCache | None) -> dict[str, Any]:
+    def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
         """The keywords of `context` that the row declares."""
         named = getattr(module, "context", ())
         wanted = {key: context[key] for key in named if context.get(key) is not None}
-        if "cache" in named and cache is not None:
-            wanted["cache"] = cache[row.name]
         if "table" in named and (tied := row.args.get("tied")):
             wanted["table"] = self._modules[tied]
         return wanted
@@ -123,14 +139,7 @@ class TextModel(Model):
 
     def check_ids(self, ids: Any, mask: Any = None, types: Any = None, before: int = 0) -> None:
         """Raise ValueError for ids, a mask or types that `forward` does not take behind `before` tokens in a cache."""
-        if not _whole(ids) or ids.dim() != 2 or ids.shape[1] == 0:
-            found = (
-                f"{str(ids.dtype)[6:]} of shape {tuple(ids.shape)}" if isinstance(ids, Tensor) else type(ids).__name__
-            )
-            raise ValueError(
-                f"{self.spec.name} takes token ids, int64 of shape (batch, tokens), not {found}; "
-                "zoo.preprocess(model) makes them of text."
-            )
+        self.spec.input.check(self.spec.name, ids)
         if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[0] == ids.shape[0]):
             raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
         if types is not None and not (_whole(types) and types.shape == ids.shape):
@@ -170,15 +179,16 @@ def _traced(x: Tensor) -> bool:
     return torch.compiler.is_compiling() or x.is_meta
 
 
+def place(row: Block) -> str:
+    """What of a `TextOutput` the row gives."""
+    if kinds.role(row) == "head":
+        return "logits"
+    return {"pooler": "pooler_output", "token_pool": "sentence_embedding"}.get(row.kind, "last_hidden_state")
+
+
 def _file(out: TextOutput, row: Block, x: Tensor) -> None:
     """Put what a row gives where it belongs."""
-    if row.kind in HEADS:
-        out.logits = x
-    elif row.kind == "pooler":
-        out.pooler_output = x
-    elif row.kind == "token_pool":
-        out.sentence_embedding = x
-    elif x.dim() == 3:
-        out.last_hidden_state = x
-    else:
+    name = place(row)
+    if name == "last_hidden_state" and x.dim() != 3:
         raise SpecError(f"Row {row.name!r}: a {row.kind} has no place in a language model.")
+    setattr(out, name, x)

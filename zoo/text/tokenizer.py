@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 
+from zoo import tasks
+from zoo.printable import PrintableError
 from zoo.spec import ModelSpec
+from zoo.text.growth import MOST, growth
 
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
 Text = str | tuple[str, str]
 
 
-class TextError(ValueError):
+class TextError(PrintableError):
     """Something that is no text, or a tokenizer that is missing or no tokenizer."""
 
 
@@ -29,7 +33,7 @@ class TextPreprocess:
         self._tokenizer = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        if spec.task != "text-generation":  # a prompt without its end would be continued in its middle
+        if not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
             self._tokenizer.enable_truncation(self.input.length)
         if (known := self._tokenizer.get_vocab_size()) > self.input.vocabulary:
             raise TextError(f"{spec.name} knows {self.input.vocabulary} tokens, and its tokenizer has {known}.")
@@ -40,20 +44,27 @@ class TextPreprocess:
         return TextPreprocess(model.spec, model.tokenizer)
 
     def __call__(self, texts: Text | Sequence[Text]) -> dict[str, Tensor]:
-        """One text, a pair of texts (a tuple), or a list of either, as the network's call takes them.
+        """One text, or a list of texts and of pairs of texts (tuples of two), as the network's call takes them.
 
         "input_ids" and "attention_mask" (B, N), N the longest of them, and "token_type_ids" where the network tells a
         pair's halves apart. What is longer than the network takes is cut off, but for prompts of a network that
         continues texts: it says itself how long they may be.
         """
+        if isinstance(texts, tuple):  # DataLoader's batches are tuples too, and one of two texts is no pair
+            raise TextError(
+                "A tuple may be one pair or several texts: give a pair in a list, prepare([(a, b)]), and several texts "
+                "as a list, prepare(list(texts))."
+            )
         many = list(texts) if isinstance(texts, list) else [texts]
         for text in many:
             pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
             if not isinstance(text, str) and not pair:
                 raise TextError(f"A text is a string, a pair a tuple of two, and several come in a list, not {text!r}.")
+            _check_whole(text if isinstance(text, str) else " ".join(map(str, text)))
         if not many:
             raise TextError("No texts were given.")
-        found = self._tokenizer.encode_batch(many)
+        with _native("These texts cannot be read by the tokenizer"):
+            found = self._tokenizer.encode_batch(many)
         longest = max(len(one) for one in found)
         if longest == 0:
             raise TextError("There is not one token in these texts.")
@@ -65,10 +76,21 @@ class TextPreprocess:
             out["token_type_ids"] = _even((one.type_ids for one in found), longest, 0)
         return out
 
-    def decode(self, ids: Tensor | Sequence[int]) -> str:
-        """The text of one row of ids, without special tokens."""
-        row = ids.tolist() if isinstance(ids, Tensor) else list(ids)
-        return str(self._tokenizer.decode(row, skip_special_tokens=True))
+    @overload
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    @overload
+    def decode(self, ids: Tensor | Sequence[Sequence[int]]) -> Any: ...
+
+    def decode(self, ids: Any) -> Any:
+        """The text of one row of ids, (N,), without special tokens; of several rows, (B, N), a list of texts."""
+        rows = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        if rows and isinstance(rows[0], (list, tuple, Tensor)):
+            return [self.decode(row) for row in rows]
+        if not isinstance(rows, list) or not all(isinstance(one, int) and 0 <= one < 2**32 for one in rows):
+            raise TextError("decode takes token ids: whole numbers from 0 on, (N,) or (B, N).")
+        with _native("These tokens cannot be read by the tokenizer"):
+            return str(self._tokenizer.decode(rows, skip_special_tokens=True))
 
     def continued(self, ids: Sequence[int], new: Sequence[int]) -> str:
         """The text of `new` tokens behind `ids`: a token alone may have lost the blank before it."""
@@ -78,20 +100,43 @@ class TextPreprocess:
         return f"TextPreprocess(vocabulary={self.input.vocabulary}, length={self.input.length})"
 
 
+def _check_whole(text: str) -> None:
+    """Raise TextError for half of a surrogate pair, which is no character: of a text that was cut within one."""
+    if (place := next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), None)) is not None:
+        raise TextError(
+            f"A text holds {text[place]!a} behind {place} characters, half of a character. Take it out, or put a mark "
+            'in its place: text.encode("utf-8", "replace").decode().'
+        )
+
+
 def _opened(text: str, spec: ModelSpec) -> Any:
     if not text:
         raise TextError(
             f"The tokenizer of this {spec.name} is not known. Networks from a folder or the Hub bring theirs; for "
             'others set model.tokenizer = Path("tokenizer.json").read_text().'
         )
+    if growth(text) > MOST:
+        raise TextError(
+            f"The tokenizer of this {spec.name} would make more than {MOST:,.0f} characters or tokens of one, or put "
+            "more around every text; it is refused."
+        )
     try:
         from tokenizers import Tokenizer
     except ImportError:
         raise TextError("Text needs the tokenizers package: pip install zoo-efficient[text].") from None
-    try:
+    with _native(f"The tokenizer of this {spec.name} cannot be read"):
         return Tokenizer.from_str(text)
-    except Exception as error:  # whatever the package raises
-        raise TextError(f"The tokenizer of this {spec.name} cannot be read: {error}") from None
+
+
+@contextmanager
+def _native(failure: str) -> Iterator[None]:
+    """A TextError of whatever the package raises: a panic in it is no Exception."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError, TextError):
+        raise
+    except BaseException as error:
+        raise TextError(f"{failure}: {error}") from None
 
 
 def _even(rows: Iterable[list[int]], length: int, filler: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""What happens to training pictures, a batch at a time: shifts and holes here, the rest by torchvision.
+"""Augment batches of training pictures: shifts and holes here, everything else with torchvision.
 
-All chance comes from torch's own generator, which the loop seeds for every step, so a run that goes on sees what the
-uninterrupted one saw. Shapes: B pictures in a batch, H and W height and width, C colours, K classes.
+All random numbers come from torch's default generator, which the loop seeds for every step. So a resumed run sees the
+same pictures as an uninterrupted run. Shapes: B pictures in a batch, H and W height and width, C colours, K classes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.train.recipe import Recipe
 
-GREY = 121  # what a hole is filled with
+GREY = 121  # the grey level of a hole
 
 
 class Augmentation:
@@ -21,7 +21,7 @@ class Augmentation:
         self.recipe, self.classes = recipe, classes
         self.shift = recipe.shift if shift is None else shift
         if recipe.rand_augment or recipe.erasing or recipe.mixup or recipe.cutmix:
-            from torchvision.transforms import v2  # four seconds, paid where it is used
+            from torchvision.transforms import v2  # the import takes four seconds
 
             self.operations = v2.RandAugment(magnitude=recipe.rand_augment) if recipe.rand_augment else None
             self.erase = v2.RandomErasing(recipe.erasing, value="random") if recipe.erasing else None
@@ -35,7 +35,7 @@ class Augmentation:
             self.operations = self.erase = self.mixer = None
 
     def pictures(self, images: Tensor) -> Tensor:
-        """(B, H, W, C) uint8 to the same."""
+        """Augment pictures, (B, H, W, C) uint8."""
         images = shifted(images, self.shift, mirror=self.recipe.mirror)
         if self.operations is not None:
             nchw = images.permute(0, 3, 1, 2)
@@ -43,7 +43,7 @@ class Augmentation:
         return punched(images, self.recipe.hole) if self.recipe.hole else images
 
     def mix(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) floats and (B,) labels to floats and (B,) labels, or (B, K) shares where pictures are mixed."""
+        """Augment (B, C, H, W) floats; labels (B,) stay, or become shares (B, K) of classes if pictures are mixed."""
         if self.erase is not None:
             x = torch.stack([self.erase(picture) for picture in x]).contiguous(memory_format=torch.channels_last)
         if self.mixer is not None:
@@ -76,6 +76,6 @@ def punched(images: Tensor, hole: int) -> Tensor:
 
 
 def _moved(size: int, by: int, batch: int) -> Tensor:
-    """(B, size): which line of the picture stands where, reflected at its border."""
+    """(B, size) indices of lines after a shift, reflected at the border."""
     index = torch.arange(size) + torch.randint(0, 2 * by + 1, (batch, 1)) - by
     return size - 1 - (size - 1 - index.abs()).abs()

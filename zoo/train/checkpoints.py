@@ -1,62 +1,56 @@
-"""Where a run goes on from: whole files or none, the last two kept, each with its own SHA-256 behind it."""
+"""Checkpoints of a run. A file is written whole or not at all and ends with its SHA-256; the last two are kept."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from zoo.files import FileError, make_folder, write_whole
+
 KEPT = 2
 DIGEST = hashlib.sha256().digest_size
 
 
 class Checkpoints:
-    """The checkpoints of one run in a folder. `whose` (JSON-like) tells runs apart; another run's are refused."""
+    """The checkpoints of one run in a folder. `run_id` (JSON-like): another run's files are refused."""
 
-    def __init__(self, folder: Path, whose: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        self.folder, self.whose, self.say = folder, dict(whose), say
+    def __init__(self, folder: Path, run_id: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        self.folder, self.run_id, self.say = folder, dict(run_id), say
 
     def write(self, step: int, state: Mapping[str, Any]) -> None:
-        """Keep `state` as that of `step`; a full disk leaves the earlier ones as they are."""
+        """Write the `state` at `step`. Raises FileError if it cannot be written; earlier checkpoints then stay."""
         content = io.BytesIO()
-        torch.save({"whose": self.whose, "step": step, "state": dict(state)}, content)
+        torch.save({"whose": self.run_id, "step": step, "state": dict(state)}, content)
         payload = content.getbuffer()
-        path = self.folder / f"step-{step:09d}.pt"
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(payload)
-                file.write(hashlib.sha256(payload).digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise OSError(
-                f"The checkpoint of step {step} could not be written to {self.folder} ({error.strerror or error}); "
-                "earlier ones are untouched. Make room and run the same command again."
+            make_folder(self.folder)
+            write_whole(self.folder / f"step-{step:09d}.pt", (payload, hashlib.sha256(payload).digest()))
+        except FileError as error:
+            raise FileError(
+                f"The checkpoint of step {step} was not written; earlier ones are whole. Make room and run the same "
+                f"command again. {error}"
             ) from error
         for old in self._files()[:-KEPT]:
             old.unlink(missing_ok=True)
 
     def latest(self) -> tuple[int, dict[str, Any]] | None:
-        """(step, state) of the newest checkpoint that is whole; None where there is none to go on from.
+        """(step, state) of the newest undamaged checkpoint; None if there is none.
 
-        A damaged one is passed over, and said so. Raises ValueError for one of another run.
+        A damaged checkpoint is skipped with a message. Raises ValueError for a checkpoint of another run.
         """
         for path in reversed(self._files()):
             saved = self._read(path)
             if saved is None:
                 continue
-            if saved["whose"] != self.whose:
+            if saved["whose"] != self.run_id:
+                differing = _differing(saved["whose"], self.run_id)
                 raise ValueError(
-                    f"{self.folder} belongs to another run, which differs in {_differing(saved['whose'], self.whose)}; "
+                    f"{self.folder} belongs to another run, which differs in {differing}; "
                     "choose another folder, or delete this one."
                 )
             return saved["step"], saved["state"]
@@ -70,7 +64,7 @@ class Checkpoints:
         payload, digest = content[:-DIGEST], content[-DIGEST:]
         if hashlib.sha256(payload).digest() != digest:
             self.say(f"{path} is damaged; going on from the checkpoint before it, or from the start.")
-            path.replace(path.with_suffix(".damaged"))  # else it would count among those that are kept
+            path.replace(path.with_suffix(".damaged"))  # a damaged file must not count among the files that are kept
             return None
         saved: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return saved

@@ -1,10 +1,8 @@
-"""Small pictures held in memory as uint8.
+"""Small pictures in memory, as uint8.
 
 Shapes: N pictures in the set, B in a batch, H and W height and width, 3 colours.
 """
 
-import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.parquet import IMAGES, LABELS, ParquetFiles, content_of
+from zoo.data.pictures import open_picture
+from zoo.files import local_path
+
 VALIDATION = 5000  # pictures of train that every recipe holds out for choosing
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Decoded pictures (N, H, W, C) uint8 with labels (N,) int64, and where they came from.
+    """Decoded pictures (N, H, W, C) uint8 with labels (N,) int64, and their source.
 
-    C is 3, or 1 for a network that takes grey. `classes` names the labels, where that is known, and `skipped` the
-    pictures that could not be read, which are not among the N.
+    C is 3, or 1 for a network that takes grey pictures. `classes` are the names of the labels, if known. `skipped`
+    names the pictures that could not be read; N does not count them.
     """
 
     images: Tensor
@@ -42,32 +44,24 @@ class ImageSet:
         return ImageSet(self.images[index], self.labels[index], self.source, self.sha256, self.classes, self.skipped)
 
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images (B, H, W, C), labels (B,)) for each of the index tensors; nothing here is left to chance."""
+        """(images (B, H, W, C), labels (B,)) for each of the index tensors; nothing is random."""
         for index in batches:
             yield self.images[index], self.labels[index]
 
 
 def read_parquet(path: str | Path) -> ImageSet:
     """Decode a Parquet file in the Hub's column style: `img` or `image` ({bytes, path}) and `label`."""
-    import pyarrow.parquet as pq
-    from PIL import Image
-
-    path = Path(path)
-    table = pq.read_table(path)
-    column = next((name for name in ("img", "image") if name in table.column_names), None)
-    if column is None or "label" not in table.column_names:
-        raise ValueError(f"{path} needs the columns 'img' or 'image', and 'label'; it has {table.column_names}.")
-    pictures = [np.asarray(Image.open(io.BytesIO(cell["bytes"])).convert("RGB")) for cell in table[column].to_pylist()]
-    return ImageSet(
-        torch.from_numpy(np.stack(pictures)),
-        torch.tensor(table["label"].to_pylist()),
-        path.name,
-        hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    path = local_path(path)
+    table = ParquetFiles([path], str(path))
+    image, label = table.column("image", None, IMAGES, "Image"), table.column("label", None, LABELS, "ClassLabel")
+    cells = (content_of(cell.as_py()) for batch in table.cells([image]) for cell in batch.column(0))
+    pictures = [np.asarray(open_picture(cell, "RGB")) for cell in cells]
+    labels = torch.from_numpy(table.labels(label))
+    return ImageSet(torch.from_numpy(np.stack(pictures)), labels, path.name, table.sha256())
 
 
 def split_validation(data: ImageSet, size: int = VALIDATION, seed: int = 0) -> tuple[ImageSet, ImageSet]:
-    """(train, validation): `size` pictures, the same ones for the same seed, are held out for choosing."""
+    """(train, validation): `size` pictures, chosen by the seed, are held out for validation."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     return data.take(order[size:]), data.take(order[:size])
 
@@ -79,8 +73,5 @@ def normalize(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 
 def class_names(path: str | Path) -> tuple[str, ...]:
-    """The names of the classes, from the Parquet file's metadata; empty where it has none."""
-    import pyarrow.parquet as pq
-
-    names = (pq.read_schema(path).metadata or {}).get(b"class_names", b"").decode()
-    return tuple(names.split(",")) if names else ()
+    """The names of the classes in the Parquet file's metadata; empty if it has none."""
+    return ParquetFiles([local_path(path)], str(path)).class_names("label")

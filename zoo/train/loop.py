@@ -1,11 +1,13 @@
-"""One loop for training, distilling, and fine-tuning what a pass has made.
+"""One loop for training, distilling, and fine-tuning compressed networks.
 
-What a step does follows from the recipe, the data and the step's number alone: so a run that was cut off at any step
-goes on to the very weights of the uninterrupted one.
+A step depends only on the recipe, the data and the step's number. So a run that was stopped at any step continues to
+exactly the weights of an uninterrupted run.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import signal
 import threading
 import time
@@ -18,12 +20,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.build import Model
+from zoo import kinds, tasks
+from zoo.model.build import Model
+from zoo.model.finite import first_bad_row
+from zoo.tasks.metrics import Judge
 from zoo.train.augment import Augmentation
 from zoo.train.checkpoints import Checkpoints
+from zoo.train.depthwise_bf16 import subsampled_depthwise
+from zoo.train.divergence import Diverged
 from zoo.train.images import normalize
 from zoo.train.losses import distillation
 from zoo.train.memory import kept_memory
@@ -32,12 +38,10 @@ from zoo.train.pictures import Pictures
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
 from zoo.train.record import Record
-from zoo.train.strided import subsampled_depthwise
-from zoo.train.trouble import Diverged, first_bad_row
 
 
 class AfterStep(Protocol):
-    """What runs behind every optimiser step, and must survive a restart: a `zoo.Sparsifier`, say."""
+    """Runs after every optimiser step, and is saved in checkpoints; for instance a `zoo.Sparsifier`."""
 
     def step(self, done: int, total: int) -> None: ...
 
@@ -81,6 +85,14 @@ def fit(
     return run.finish()
 
 
+def steps_an_epoch(train: Pictures, recipe: Recipe) -> int:
+    """The number of steps in an epoch. Raises ValueError if the training pictures make no step."""
+    together = recipe.batch_size * recipe.accumulate
+    if len(train) < together:
+        raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
+    return len(train) // together
+
+
 class _Run:
     """The state of a run, and its steps."""
 
@@ -95,13 +107,10 @@ class _Run:
         identity: Mapping[str, Any] | None,
         record: Record,
     ) -> None:
-        together = recipe.batch_size * recipe.accumulate
-        self.steps = len(train) // together  # an epoch
-        if self.steps == 0:
-            raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
+        self.steps = steps_an_epoch(train, recipe)
         self.model, self.train, self.recipe, self.record = model, train, recipe, record
         self.teacher, self.after_step = teacher, after_step
-        self.input = model.spec.pictures
+        self.input, self.loss = model.spec.pictures, tasks.of(model.spec).fetch("loss")
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
         model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -114,14 +123,14 @@ class _Run:
         self.bfloat16 = computes_in_bfloat16(self.device) if recipe.bfloat16 is None else recipe.bfloat16
         if recipe.bfloat16 is None and any(row.precision == "qat" for row in model.spec):
             self.bfloat16 = False
-        classes = int(model.spec.rows[-1].args.get("num_classes", 0))  # type: ignore[arg-type]
+        classes = kinds.classes(model.spec)
         self.augmentation = Augmentation(recipe, classes, shift=0 if train.cut_at_random else None)
-        whose = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
-        self.checkpoints = Checkpoints(folder / "checkpoints", whose, record.say)
+        run_id = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
+        self.checkpoints = Checkpoints(folder / "checkpoints", run_id, record.say)
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """What makes steps quicker or smaller, and changes none of their numbers."""
+        """Settings that make steps quicker or save memory, without changing a result."""
         with ExitStack() as stack:
             if self.device.type == "cpu":
                 stack.enter_context(kept_memory())
@@ -132,7 +141,7 @@ class _Run:
             yield
 
     def resume(self) -> None:
-        """Take up the last whole checkpoint, where there is one."""
+        """Continue from the last undamaged checkpoint, if there is one."""
         found = self.checkpoints.latest()
         if found is None:
             return
@@ -143,14 +152,14 @@ class _Run:
         self.record.say(f"Going on from step {self.done:,} of {self.total:,}.")
 
     def epoch(self, validation: Pictures | None, save_seconds: float, signalled: list[int]) -> None:
-        """The rest of the epoch that the next step belongs to."""
+        """Run the remaining steps of the current epoch."""
         number, skipped = divmod(self.done, self.steps)
         began, saved, first = time.monotonic(), time.monotonic(), self.done
         batches = self._batches(number, skipped)
         for _ in range(skipped, self.steps):
             self._step(batches)
             self.record.step(self.done, self.loss_sum / (self.done - number * self.steps))
-            if signalled and self.done % self.steps:  # behind the last step, the epoch's end saves
+            if signalled and self.done % self.steps:  # after the last step, the end of the epoch saves
                 self._save()
                 self._stop(signalled)
             if time.monotonic() - saved >= save_seconds and self.done % self.steps:
@@ -178,11 +187,11 @@ class _Run:
         raise Interrupted(f"signal {signalled[0]}")
 
     def finish(self) -> Model:
-        """The trained model, in eval mode: the moving average where one was kept."""
+        """The trained model in eval mode; the moving average if the recipe has one."""
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
             if self.after_step is not None:
-                self.after_step.step(self.total, self.total)  # what the average blurred is made exact again
+                self.after_step.step(self.total, self.total)  # restore zeros that the moving average changed
         for parameter in self.model.parameters():
             parameter.grad = None
         return self.model.eval()
@@ -206,8 +215,9 @@ class _Run:
                 loss, x = self._loss(images, labels)
                 (loss / self.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-            if not losses[-1] - losses[-1] == 0:  # neither inf nor nan
-                raise Diverged(losses[-1], self.done + 1, first_bad_row(self.model, x), self.checkpoints.folder)
+            if not math.isfinite(losses[-1]):
+                row = first_bad_row(copy.deepcopy(self.model), x)  # a call changes the statistics of batch norm
+                raise Diverged(losses[-1], self.done + 1, row, self.checkpoints.folder)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -219,7 +229,7 @@ class _Run:
         self.loss_sum += sum(losses) / len(losses)
 
     def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(scalar, what went into the network)."""
+        """(scalar loss, the network's input)."""
         recipe = self.recipe
         x = normalize(self.augmentation.pictures(images), self.input.mean, self.input.std)
         x, labels = self.augmentation.mix(x.to(self.device), labels.to(self.device))
@@ -230,7 +240,7 @@ class _Run:
         logits = logits.float()
         smoothing = recipe.label_smoothing
         if soft is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing), x
+            return self.loss(logits, labels, label_smoothing=smoothing), x
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
         return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x
 
@@ -248,18 +258,19 @@ class _Run:
 
 
 def accuracy(model: Model, data: Pictures) -> float:
-    """Share of `data` whose largest logit is the label's, in percent."""
+    """The main figure of the network's task on `data`; for a classifier the accuracy in percent."""
     was_training = model.training
     model.eval()
-    right = seen = 0
+    task = tasks.of(model.spec)
+    metric = task.metrics[0].name
+    judge: Judge = task.fetch("judge")(metric, data.source)
     with torch.inference_mode():
         device = next(iter(model.state_dict().values())).device
         for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
             x = normalize(images, model.spec.pictures.mean, model.spec.pictures.std).to(device)
-            right += int((model(x).argmax(1).cpu() == labels).sum())
-            seen += len(labels)
+            judge.add(model(x), labels.tolist())
     model.train(was_training)
-    return 100 * right / seen
+    return judge.figures()[metric]
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
@@ -279,7 +290,7 @@ def _moving_average(model: Model, decay: float) -> Any:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals to stop that have come; a second Ctrl-C stops at once. Only the main thread hears any."""
+    """The received signals to stop; a second Ctrl-C stops at once. Only the main thread receives signals."""
     heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield heard
@@ -299,5 +310,5 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _mixed(*numbers: int) -> int:
-    """One seed of several numbers; hashed, since torch uses 32 bits of a seed, and sums would meet."""
+    """One seed from several numbers. It is a hash: torch uses 32 bits of a seed, and sums would collide."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

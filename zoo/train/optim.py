@@ -1,4 +1,4 @@
-"""The optimiser and the schedule that a recipe names: timm's, and torch's one cycle."""
+"""The optimiser and the schedule of a recipe: from timm, or torch's one cycle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.train.recipe import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimiser of that name; weight decay for matrices and kernels, none for biases and batch norm."""
+    """timm's optimiser that the recipe names; biases and batch norm have no weight decay."""
     from timm.optim import create_optimizer_v2, list_optimizers
 
     known = [str(name) for name in list_optimizers()]
@@ -20,7 +20,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     plain = recipe.optimizer.lower() == "sgd" and not recipe.momentum
     return create_optimizer_v2(
         model,
-        opt="momentum" if plain else recipe.optimizer,  # Nesterov's needs one
+        opt="momentum" if plain else recipe.optimizer,  # Nesterov's momentum needs momentum
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         momentum=recipe.momentum,
@@ -29,7 +29,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class Schedule:
-    """The learning rate after `done` of `total` steps; it keeps no state that a restart would need."""
+    """The learning rate after `done` of `total` steps. It has no state, so a checkpoint does not store it."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, recipe: Recipe, total: int) -> None:
         self.optimizer = optimizer
@@ -37,7 +37,7 @@ class Schedule:
         self.at(0)
 
     def at(self, done: int) -> None:
-        """Set every parameter group's learning rate, in the proportions it started with."""
+        """Set every parameter group's learning rate; groups keep their ratios (`lr_scale`)."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[min(done, len(self.rates) - 1)] * group.get("lr_scale", 1.0)
 
@@ -50,7 +50,7 @@ def _rates(recipe: Recipe, total: int) -> list[float]:
             probe,
             recipe.learning_rate,
             total_steps=total + 1,
-            pct_start=recipe.warmup + 1e-9,  # torch divides by 0 where the rise is of one step exactly
+            pct_start=recipe.warmup + 1e-9,  # torch divides by 0 if the warm-up has exactly one step
             cycle_momentum=False,
             final_div_factor=1e4,
         )

@@ -1,4 +1,4 @@
-"""What the loop asks of a source of pictures: an `ImageSet` in memory, or an `ImageStream` that decodes as it goes."""
+"""The protocol of a source of pictures: `ImageSet` holds them in memory, `ImageStream` decodes while training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Pictures(Protocol):
-    """Pictures with labels (N,). `skipped` names those that could not be read."""
+    """Pictures with labels (N,). `skipped` names the pictures that could not be read."""
 
     @property
     def labels(self) -> Tensor: ...
@@ -28,12 +28,12 @@ class Pictures(Protocol):
 
     @property
     def cut_at_random(self) -> bool:
-        """Whether `stream` cuts them at random already, so that the loop need not shift them."""
+        """Whether `stream` makes random crops, so that the loop does not shift the pictures."""
 
     def __len__(self) -> int: ...
 
     def take(self, index: Tensor) -> Self:
-        """Those of `index`, in its order."""
+        """The pictures of `index`, in its order."""
 
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images uint8 (B, H, W, C), labels (B,)) for each of the index tensors; chance depends on `seed` alone."""
+        """(images uint8 (B, H, W, C), labels (B,)) for each of the index tensors; crops depend on `seed` alone."""

@@ -2,64 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Literal
+
+from zoo.passes.options import option
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; kept with the weights it makes. 0 turns off what is optional."""
+    """How a network is trained. It is saved with the weights. 0 turns an optional setting off."""
 
-    epochs: int = 10
-    """Times that every picture is seen."""
-    batch_size: int = 64
-    """Pictures that go through the network together."""
-    accumulate: int = 1
-    """Batches whose gradients make one step."""
-    optimizer: str = "adamw"
-    """Any of timm's: sgd (with Nesterov's momentum), adamw, lamb, ..."""
-    learning_rate: float = 2e-3
-    """At the top of the schedule."""
-    momentum: float = 0.9
-    """Where the optimizer has one."""
-    weight_decay: float = 0.02
-    """On kernels and matrices alone, not on biases and batch norm."""
-    schedule: Literal["one_cycle", "cosine", "constant"] = "cosine"
-    """One cycle with cosine slopes (Smith and Topin, 2018), or warm-up and a cosine (Loshchilov and Hutter, 2017)."""
-    warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
-    clip: float = 1.0
-    """Largest norm of all gradients together."""
-    label_smoothing: float = 0.0
-    """Share of every label spread over all classes (Szegedy et al., 2016)."""
-    average: float = 0.0
-    """Decay of the weights' moving average, which is then what counts; 0.999, say."""
-    shift: int = 4
-    """Pixels that small pictures move by at most; large ones are cut at random instead."""
-    mirror: bool = True
-    """Whether half of the pictures are turned left to right; not for digits or text."""
-    hole: int = 0
-    """Side of the square cut out of every picture (Cutout: DeVries and Taylor, 2017)."""
-    rand_augment: int = 0
-    """Magnitude, up to 30, of two random operations on every picture (Cubuk et al., 2020); 9 is usual."""
-    erasing: float = 0.0
-    """Chance of a rectangle of noise (Random erasing: Zhong et al., 2020)."""
-    mixup: float = 0.0
-    """Alpha of mixup (Zhang et al., 2018)."""
-    cutmix: float = 0.0
-    """Alpha of CutMix (Yun et al., 2019); with mixup, either one by turns of chance."""
-    temperature: float = 4.0
-    """Of soft labels; matters only where there is a teacher."""
-    soft_weight: float = 0.9
-    """Share of the loss that comes from the teacher; matters only where there is one."""
-    recompute: bool = False
-    """Compute rows again on the way back rather than keep their insides: less memory, a third more time."""
-    bfloat16: bool | None = None
-    """Compute in bfloat16; None: where the device has it, and not while quantization is trained."""
-    seed: int = 0
-    """The same recipe, data and seed give the same weights on the same machine."""
+    epochs: int = option(10, "Number of times that each picture is used.")
+    batch_size: int = option(64, "Pictures in a batch.")
+    accumulate: int = option(1, "Number of batches whose gradients make one step.")
+    optimizer: str = option("adamw", "Any optimiser of timm: sgd (with Nesterov's momentum), adamw, lamb, ...")
+    learning_rate: float = option(2e-3, "The highest learning rate of the schedule.")
+    momentum: float = option(0.9, "The optimiser's momentum, if it has one.")
+    weight_decay: float = option(0.02, "Weight decay of kernels and matrices. Biases and batch norm have none.")
+    schedule: Literal["one_cycle", "cosine", "constant"] = option(
+        "cosine",
+        "one_cycle: cosine slopes (Smith and Topin, 2018). cosine: after a warm-up (Loshchilov and Hutter, 2017).",
+    )
+    warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
+    clip: float = option(1.0, "Largest norm of all gradients together; larger ones are scaled down.")
+    label_smoothing: float = option(0.0, "Share of every label that is spread over all classes (Szegedy et al., 2016).")
+    average: float = option(0.0, "Decay of the weights' moving average, which becomes the result. 0.999 is usual.")
+    shift: int = option(
+        4, "Largest random shift of small pictures, in pixels. Large pictures are cropped at random instead."
+    )
+    mirror: bool = option(True, "Mirror half of the pictures left to right. Turn it off for digits and text.")
+    hole: int = option(
+        0, "Side of the square that is cut out of every picture, in pixels (Cutout: DeVries and Taylor, 2017)."
+    )
+    rand_augment: int = option(
+        0, "Magnitude, up to 30, of two random operations on every picture (Cubuk et al., 2020); 9 is usual."
+    )
+    erasing: float = option(
+        0.0, "Probability of a rectangle of noise in a picture (Random erasing: Zhong et al., 2020)."
+    )
+    mixup: float = option(0.0, "Alpha of mixup (Zhang et al., 2018).")
+    cutmix: float = option(
+        0.0, "Alpha of CutMix (Yun et al., 2019). With mixup too, each batch gets one of the two at random."
+    )
+    temperature: float = option(4.0, "Temperature of the teacher's soft labels. Used only with a teacher.")
+    soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
+    recompute: bool = option(
+        False,
+        "Compute rows again in the backward pass instead of keeping their activations: less memory, a third more time.",
+    )
+    bfloat16: bool | None = option(
+        None,
+        "Compute in bfloat16. Not given: on where the device supports it, and off in quantization-aware training.",
+    )
+    seed: int = option(0, "The same recipe, data and seed give the same weights on the same machine.")
 
     def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            _require(one.name, value, not isinstance(value, float) or math.isfinite(value), "a finite number")
         for name in ("epochs", "batch_size", "accumulate"):
             _require(name, getattr(self, name), _whole(getattr(self, name)) and getattr(self, name) >= 1, "at least 1")
         for name in ("shift", "hole"):
@@ -77,9 +78,27 @@ class Recipe:
         schedules = ("one_cycle", "cosine", "constant")
         _require("schedule", self.schedule, self.schedule in schedules, f"one of {schedules}")
 
+    def check_used(self, *, teacher: bool, shifts: bool = True) -> None:
+        """Raise ValueError for a setting that a training without a `teacher`, or one that `shifts` nothing, ignores."""
+        changed = self.changed()
+        if not teacher and (idle := [f"{name}=" for name in ("temperature", "soft_weight") if name in changed]):
+            raise ValueError(f"{' and '.join(idle)} {'needs' if len(idle) == 1 else 'need'} a teacher.")
+        if "momentum" in changed and not _has_momentum(self.optimizer):
+            raise ValueError(f"momentum= is for an optimizer that has one, such as sgd; {self.optimizer} has none.")
+        if not shifts and self.shift and "shift" in changed:
+            raise ValueError("shift= is for pictures that fit in memory; larger ones are cut at random instead.")
+
     def changed(self) -> dict[str, object]:
-        """What differs from the defaults: how the recipe is told in a line."""
+        """The settings that differ from their defaults, for a short description."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+
+
+def _has_momentum(optimizer: str) -> bool:
+    """Of an optimiser that timm does not know, too: that is refused where it is made."""
+    from timm.optim import get_optimizer_info, list_optimizers
+
+    name = optimizer.lower()
+    return name not in list_optimizers() or get_optimizer_info(name).has_momentum
 
 
 def _whole(value: object) -> bool:
@@ -88,4 +107,4 @@ def _whole(value: object) -> bool:
 
 def _require(name: str, value: object, right: bool, valid: str) -> None:
     if not right:
-        raise ValueError(f"{name} is {valid}, not {value!r}.")
+        raise ValueError(f"{name}= is {valid}, not {value!r}.")

@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., 2016): rows keep their input alone and are computed again on the way back."""
+"""Activation checkpointing (Chen et al., 2016): a row stores its input only; the backward pass computes it again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _checkpointed(row: nn.Module, forward: Callable[..., Tensor], *inputs: Tenso
 
 @contextmanager
 def _statistics_held(row: nn.Module) -> Iterator[None]:
-    """Batch norm sees every batch twice here, and counts it once."""
+    """While open, batch norm does not update its statistics: the recomputation must not count a batch twice."""
     norms = [m for m in row.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
     kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]  # type: ignore[operator, union-attr]
     for norm in norms:

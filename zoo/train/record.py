@@ -1,25 +1,25 @@
-"""What a run tells: a bar while it works, metrics.csv and TensorBoard as it goes, a table and curves at its end."""
+"""Report on a run: a progress bar, metrics.csv and TensorBoard during the run, a table and curves at the end."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo import tables
+from zoo.files import make_folder, write_whole, written_whole
+from zoo.printable import printable
 
 Row = dict[str, float]  # one epoch
 
 
 class Record:
-    """The figures of one run, an entry an epoch, in `folder`.
+    """The figures of one run in `folder`, a row for each epoch.
 
-    They travel in the run's checkpoints, so that a run that goes on writes the file that the uninterrupted one writes,
-    its seconds apart.
+    Checkpoints store the rows. So a resumed run writes the same file as an uninterrupted run, except for the seconds.
     """
 
     def __init__(self, folder: Path, *, quiet: bool = False) -> None:
@@ -29,10 +29,10 @@ class Record:
         self._bar: Any = None
 
     def begin(self, rows: Sequence[Row], done: int, total: int) -> None:
-        """Start, or go on behind `rows`, with `done` of `total` steps."""
+        """Start, or continue after the epochs in `rows`, with `done` of `total` steps."""
         self.rows = [dict(row) for row in rows]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.rows:  # the process may have died between the checkpoint and the file
+        make_folder(self.folder)
+        if self.rows:  # the process may have ended after the checkpoint and before the file
             write_csv(self.rows, self.folder / "metrics.csv")
         self._board = _board(self.folder, done)
         if not self.quiet and sys.stderr.isatty():
@@ -46,44 +46,47 @@ class Record:
             self._bar.start()
 
     def step(self, done: int, loss: float) -> None:
-        """Move the bar on; `loss` is the epoch's so far."""
+        """Advance the progress bar; `loss` is the mean loss of the epoch so far."""
         if self._bar is not None:
             last = self.rows[-1].get("validation") if self.rows else None
             told = f"loss {loss:.3f}" + (f", validation {last:.2f}" if last is not None else "")
             self._bar.update(self._task, completed=done, description=told)
 
     def epoch(self, row: Row) -> None:
-        """Keep an epoch's figures: in the file, on the board, and as a line."""
+        """Record an epoch's figures: in metrics.csv, in TensorBoard and as a line."""
         self.rows.append(row)
         write_csv(self.rows, self.folder / "metrics.csv")
         if self._board is not None:
             for name, value in row.items():
                 self._board.add_scalar(name, value, int(row["step"]))
             self._board.flush()
-        if self._bar is None:  # a table follows at the end, where there is a terminal to see the bar
+        if self._bar is None:  # on a terminal, the table at the end replaces these lines
             self.say("  ".join(f"{name} {_shown(name, value)}" for name, value in row.items() if name != "step"))
 
     def say(self, line: str) -> None:
-        """One line on stderr, above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
-        elif not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+        """Print one line on stderr, above the bar."""
+        self._show(printable(line, 2000))
 
     def end(self) -> None:
-        """Close what is open; draw the curves where there is anything to draw."""
+        """Close the files, and draw the curves if there are epochs."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-            self.say(self.table())
+            self._show(self.table())
         if self._board is not None:
             self._board.close()
             self._board = None
         if len(self.rows) > 1:
             draw_curves(self.rows, self.folder / "curves.png")
 
+    def _show(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
     def table(self) -> str:
-        """A dozen of the epochs at most, the first and the last among them."""
+        """A table of at most twelve epochs, with the first and the last."""
         every = max(1, -(-len(self.rows) // 11))
         chosen = [row for index, row in enumerate(self.rows) if index % every == 0 or index == len(self.rows) - 1]
         names = [name for name in (self.rows[0] if self.rows else ()) if name != "step"]
@@ -92,19 +95,17 @@ class Record:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """All rows, whole or not at all."""
+    """Write all rows, whole or not at all."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(text.getvalue())
-    os.replace(unfinished, path)
+    write_whole(path, (text.getvalue().encode(),))
 
 
 def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss, and accuracy where it was measured, over the epochs; nothing without matplotlib."""
+    """Draw the loss, and the accuracy if it was measured, over the epochs; without matplotlib do nothing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -119,9 +120,8 @@ def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         axes[1].set(xlabel="epoch", ylabel="validation top-1 %")
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    unfinished = path.with_suffix(f".{os.getpid()}.png")
-    figure.savefig(unfinished, dpi=120)
-    os.replace(unfinished, path)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=120)
 
 
 def _board(folder: Path, done: int) -> Any:

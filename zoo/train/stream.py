@@ -1,4 +1,4 @@
-"""Pictures too many or too large to keep: decoded by worker processes while the network trains.
+"""Pictures that are too many or too large for memory: worker processes decode them while the network trains.
 
 Shapes: N pictures in the set, B in a batch, H and W height and width of the network's input, C its channels.
 """
@@ -6,7 +6,6 @@ Shapes: N pictures in the set, B in a batch, H and W height and width of the net
 from __future__ import annotations
 
 import errno
-import io
 import os
 import shutil
 import signal
@@ -14,36 +13,36 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.preprocess import ImageError, Preprocess, open_picture
+from zoo.data.hub import undecoded
+from zoo.data.parquet import ParquetFiles, content_of
+from zoo.data.preprocess import ImageError, Preprocess, open_picture
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
 
-SCALE = (0.25, 1.0)  # gentler than the (0.08, 1) of training from scratch: fine-tuning sees fewer pictures
+SCALE = (0.25, 1.0)  # training from scratch uses (0.08, 1); fine-tuning has fewer pictures and needs milder crops
 RATIO = (3 / 4, 4 / 3)
-CACHED_TOGETHER = 256  # pictures decoded in one go
-WORTH_PROCESSES = 2048  # pictures; fewer are decoded before processes have started
+CACHED_TOGETHER = 256  # pictures decoded together
+WORTH_PROCESSES = 2048  # pictures; decoding fewer takes less time than starting processes
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStream:
-    """N pictures where they lie; the same surface as an ImageSet.
+    """N pictures that are decoded when they are needed; it has the methods of an ImageSet.
 
-    `pictures[row]["image"]` is {bytes, path}, still encoded, and must pickle; `names[row]` is what the picture is
-    called. `rows` (N,) are the ones that belong here, with `labels` (N,). With `train`, every picture is cut at random
-    (torchvision's RandomResizedCrop, with `scale` the share of the area and `ratio` width to height); without, as
-    `zoo.preprocess` cuts it. `workers` is how many processes decode; 0 decodes here.
+    `pictures[row]["image"]` is an encoded picture, {bytes, path}, and must pickle; `names[row]` is the picture's name.
+    `rows` (N,) are the rows of the set, with `labels` (N,). With `train`, every picture gets a random crop
+    (torchvision's RandomResizedCrop: `scale` is the share of the area, `ratio` is width to height); without, pictures
+    are cut as by `zoo.preprocess`. `workers` is the number of processes that decode; with 0 this process decodes.
     """
 
-    pictures: Any  # a datasets.Dataset, or whatever is indexed like one
+    pictures: Any  # a datasets.Dataset, or an object that is indexed like one
     names: Sequence[str]
     rows: Tensor
     labels: Tensor
@@ -55,7 +54,7 @@ class ImageStream:
     scale: tuple[float, float] = SCALE
     ratio: tuple[float, float] = RATIO
     workers: int = 2
-    unreadable: set[int] = field(default_factory=set)  # rows met so far; shared by all that are taken from one
+    unreadable: set[int] = field(default_factory=set)  # rows found so far; shared with all streams made by `take`
 
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 0:
@@ -69,7 +68,7 @@ class ImageStream:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """The pictures that could not be read, of those that were asked for so far."""
+        """The names of the pictures, among those requested so far, that could not be read."""
         return tuple(self.names[row] for row in sorted(self.unreadable.intersection(self.rows.tolist())))
 
     @property
@@ -82,9 +81,9 @@ class ImageStream:
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(images uint8 (B, H, W, C), labels (B,)) for each of the index tensors, in their order.
 
-        How a picture is cut depends on `seed` and its row alone: not on the workers, nor on where the stream began.
-        Pictures that cannot be read are left out and join `skipped`. A training batch of no others raises ValueError,
-        since the loop would lose count of its steps; without `train` it is passed over, unless all batches are such.
+        A picture's crop depends only on `seed` and its row, not on the workers or on the start of the stream.
+        Unreadable pictures are left out and added to `skipped`. A training batch without a readable picture raises
+        ValueError, because the loop counts steps. Without `train`, such a batch is left out, unless all batches are.
         """
         shown = False
         for index, images, readable in self._decoded(batches, seed):
@@ -104,7 +103,7 @@ class ImageStream:
         )
 
     def cached(self) -> ImageSet:
-        """All that can be read, in memory; raises ValueError where that is none."""
+        """All readable pictures, in memory; raises ValueError if there are none."""
         if self.workers and len(self) < WORTH_PROCESSES:
             return replace(self, workers=0).cached()
         height, width = self.input.size
@@ -112,7 +111,7 @@ class ImageStream:
         kept: list[Tensor] = []
         filled = 0
         for index, some, readable in self._decoded(torch.arange(len(self)).split(CACHED_TOGETHER), 0):
-            images[filled : filled + len(some)] = some.view(-1, *images.shape[1:])  # shapeless, where none is readable
+            images[filled : filled + len(some)] = some.view(-1, *images.shape[1:])  # an empty batch has another shape
             filled += len(some)
             kept.append(index[readable])
         if not filled:
@@ -123,14 +122,14 @@ class ImageStream:
         return ImageSet(images[:filled], labels, self.source, self.sha256, self.classes, self.skipped)
 
     def _decoded(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(index (B,), images of the readable (up to B, H, W, C), readable (B,) bool) for each of `batches`."""
+        """(index (B,), the readable images (up to B, H, W, C), readable (B,) bool) for each of `batches`."""
         loader = DataLoader(
             _Decoder(self.pictures, Preprocess(self.input), self._crop(), seed),
             batch_sampler=[self.rows[index].tolist() for index in batches],
             num_workers=min(self.workers, len(batches), _cores()),
             collate_fn=_together,
             worker_init_fn=_deaf,
-            generator=torch.Generator(),  # else the loader draws a seed from everyone's generator
+            generator=torch.Generator(),  # without it, the loader would draw from the default generator
         )
         for index, (images, readable) in zip(batches, loader, strict=True):
             mask = torch.from_numpy(readable)
@@ -141,7 +140,7 @@ class ImageStream:
         if not self.train:
             return None
         try:
-            from torchvision.transforms import InterpolationMode, v2  # seconds, which forked workers then do not pay
+            from torchvision.transforms import InterpolationMode, v2  # takes seconds; forked workers inherit it
         except ImportError:
             raise ValueError("Cutting at random needs torchvision: pip install 'zoo-efficient[train]'.") from None
         return v2.RandomResizedCrop(
@@ -150,14 +149,16 @@ class ImageStream:
 
 
 class _Decoder(Dataset[Any]):
-    """Row to uint8 (H, W, C), or None for what cannot be read; goes to the workers, so all of it pickles."""
+    """Row to uint8 (H, W, C), or None for an unreadable picture. Workers get a pickle of it."""
 
     def __init__(self, pictures: Any, prepare: Preprocess, crop: Any, seed: int) -> None:
         self.pictures, self.prepare, self.crop, self.seed = pictures, prepare, crop, seed
 
     def __getitem__(self, row: int) -> np.ndarray | None:
         try:
-            picture = _opened(self.pictures[row]["image"])
+            picture = content_of(self.pictures[row]["image"])
+            if picture is None:
+                return None
             return self.prepare.cut(picture) if self.crop is None else self._cut_at_random(picture, row)
         except (ImageError, FileNotFoundError):
             return None
@@ -165,52 +166,38 @@ class _Decoder(Dataset[Any]):
     def _cut_at_random(self, picture: Any, row: int) -> np.ndarray:
         size, channels = self.prepare.input.size, self.prepare.input.channels
         upright = open_picture(picture, "RGB" if channels == 3 else "L")
-        # Hashed, since torch takes 32 bits of a seed: sums would give one picture's crop to another in the next epoch.
+        # A hash, because torch uses 32 bits of a seed: with a sum, two pictures would share crops in different epochs.
         chance = int(np.random.SeedSequence((self.seed, row)).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(chance)
             return np.asarray(self.crop(upright)).reshape(*size, channels)
 
 
-def _opened(cell: Any) -> Any:
-    """A path, or a Pillow image of the bytes."""
-    content, path = (cell["bytes"], cell["path"]) if cell else (None, None)
-    if content is None:
-        if not path:
-            raise ImageError("No picture here.")
-        return path
-    try:
-        return Image.open(io.BytesIO(content))
-    except Exception as error:  # decoders raise whatever they like
-        raise ImageError(f"Not a picture ({error}).") from None
-
-
 def _together(pictures: list[np.ndarray | None]) -> tuple[np.ndarray, np.ndarray]:
-    """(the readable ones in one array, which those are). Arrays, since tensors would come through /dev/shm, and that is
-    64 MB in a container."""
+    """(the readable pictures in one array, a mask of them). Not tensors: workers would send these through /dev/shm,
+    which has 64 MB in a container."""
     readable = [picture for picture in pictures if picture is not None]
     mask = np.array([picture is not None for picture in pictures], dtype=bool)
     return np.stack(readable) if readable else np.empty((0, 0, 0, 0), np.uint8), mask
 
 
 def _cores() -> int:
-    """Those that this process may use: torch warns of more workers."""
+    """The number of cores that this process may use: torch warns of more workers."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _deaf(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal: the trainer saves its state, and needs its workers until then."""
+    """Ignore Ctrl-C, which reaches all processes of a terminal: the trainer needs workers until its state is saved."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def mapped(files: list[Path], image: str, where: str) -> Any:
+def mapped(table: ParquetFiles, image: str) -> Any:
     """The pictures of Parquet files as a Dataset mapped from one temporary Arrow file.
 
-    Parquet is no format to pick single rows from, and load_dataset would leave a copy in ~/.cache for good: this one is
-    gone with the Dataset. Written once, at the speed of the disk, it costs no memory, and workers get it by its path.
+    Single rows of Parquet cannot be read quickly, and load_dataset would leave a copy in ~/.cache. The temporary file
+    is deleted with the Dataset. It is written once, takes no memory, and workers open it by its path.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from datasets import Dataset as Table
     from datasets import Features
 
@@ -218,31 +205,24 @@ def mapped(files: list[Path], image: str, where: str) -> Any:
     folder = tempfile.mkdtemp(prefix="zoo-pictures-")
     try:
         with pa.OSFile(f"{folder}/pictures.arrow", "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for file in files:
-                for batch in pq.ParquetFile(file).iter_batches(100, columns=[image]):
-                    cells = undecoded().cast_storage(batch.column(0))
-                    writer.write_batch(pa.record_batch([cells], schema=schema))
+            for batch in table.cells([image]):
+                cells = undecoded().cast_storage(batch.column(0))
+                writer.write_batch(pa.record_batch([cells], schema=schema))
         pictures = Table.from_file(f"{folder}/pictures.arrow")
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise ValueError(
-                f"{folder} has no room for the pictures of {where}; set TMPDIR to where there is."
+                f"{folder} has no room for the pictures of {table.where}; set TMPDIR to where there is."
             ) from None
         if isinstance(error, (TypeError, pa.ArrowNotImplementedError)):
-            raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"Column {image!r} of {table.where} holds no pictures ({reason}).") from None
         raise
     weakref.finalize(pictures, _remove, folder, os.getpid())
     return pictures
 
 
 def _remove(folder: str, owner: int) -> None:
-    if os.getpid() == owner:  # not a forked worker's copy of the Dataset
+    if os.getpid() == owner:  # a forked worker's copy of the Dataset must not delete it
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def undecoded() -> Any:
-    """What `datasets` calls a column of {bytes, path}."""
-    from datasets import Image as Feature
-
-    return Feature(decode=False)

@@ -1,4 +1,4 @@
-"""Teachers of a student: one, or the mean of several, each seeing pictures as it wants them normalised."""
+"""Teachers of a student: one, or the mean of several. Each gets pictures in its own normalisation."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.build import Model
+from zoo import kinds
+from zoo.model.build import Model
 from zoo.spec import ImageInput
 
 
 class Ensemble(nn.Module):
-    """The mean of the members' logits (B, K), for inputs normalised as `input` says."""
+    """The mean of the members' logits (B, K), for inputs in the normalisation of `input`."""
 
     def __init__(self, members: Sequence[Model], input: ImageInput) -> None:  # noqa: A002
         super().__init__()
-        classes = {member.spec.name: member.spec.rows[-1].args.get("num_classes") for member in members}
+        classes = {member.spec.name: kinds.classes(member.spec) for member in members}
         if len(set(classes.values())) > 1:
             raise ValueError(f"Teachers must know the same classes, but they have {classes}.")
         self.members = nn.ModuleList(members)
@@ -32,7 +33,7 @@ class Ensemble(nn.Module):
 
 
 def _change(given: ImageInput, wanted: ImageInput) -> tuple[Tensor, Tensor]:
-    """(factor, offset), each (C, 1, 1), from one normalisation to another."""
+    """(factor, offset), each (C, 1, 1), that change one normalisation to another."""
     if given.channels != wanted.channels:
         raise ValueError(f"A teacher takes {wanted.channels} channels, the student {given.channels}.")
     if given.size != wanted.size:

@@ -1,15 +1,15 @@
 """Weights with many zeros, stored as one bit a value and the values that are not zero.
 
-Only a zero whose bits are all zero is left out: -0.0 equals 0.0 but is another pattern, and what is loaded must be
-what was saved, bit for bit. A pass that makes zeros writes +0.0 (`where`, `masked_fill`), never `weight * mask`,
-which leaves -0.0 behind every negative weight and packs badly.
+Only +0.0 is left out. -0.0 equals 0.0 but has other bits, and loaded weights must equal the saved weights bit for bit.
+A pass makes zeros with `where` or `masked_fill`, which write +0.0. `weight * mask` makes -0.0 of negative weights,
+which cannot be left out.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from zoo.weights.header import FileError
+from zoo.files import FileError
 
 BITS = {np.dtype(np.float32): np.int32, np.dtype(np.int8): np.int8}
 
@@ -31,7 +31,7 @@ def pack(array: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def unpack(mask: np.ndarray, values: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """What `pack` was given; raises FileError, beginning with `where`, for a mask that does not fit."""
+    """The inverse of `pack`. Raises FileError, beginning with `where`, for a mask that does not fit."""
     size = int(np.prod(shape, dtype=np.int64))
     if mask.dtype != np.uint8 or mask.shape != (-(-size // 8),):
         raise FileError(f"{where}: a mask of {size:,} values has {-(-size // 8):,} bytes, not {mask.size:,}.")

@@ -1,19 +1,30 @@
-"""The README.md beside a saved model: what the Hub shows of it."""
+"""The README.md beside a saved model: the page that the Hub shows."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from zoo import kinds
-from zoo.spec import ModelSpec, TextInput
+from zoo.printable import printable
+from zoo.spec import ModelSpec
+from zoo.tasks.answers import usual_task
+
+_MARKS = re.compile(r"[\\`*\[\]()#!|~$:@]|(?<![a-z0-9])_|_(?![a-z0-9])|(?<=www)\.", re.IGNORECASE)
+
+
+def markdown(text: object, limit: int = 500) -> str:
+    """Escape text from outside: a page shows no Markdown, HTML or link of it."""
+    return _MARKS.sub(r"\\\g<0>", escape(printable(text, limit), quote=False))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure, in percent, and what it was measured on."""
+    """One measured figure, in percent, and the data that it was measured on."""
 
     name: str
     value: float
@@ -24,7 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Publication:
-    """What only the one who publishes knows: where, under which licence, made of what, and how good."""
+    """Facts that only the publisher knows: the repository, the licence, the base model and the figures."""
 
     repo: str
     licence: str = ""
@@ -36,11 +47,9 @@ class Publication:
 def card(
     spec: ModelSpec, labels: tuple[str, ...], made: Mapping[str, Any], publication: Publication | None = None
 ) -> str:
-    """Markdown with the Hub's front matter. Sizes are counted from the spec; of accuracy only what was measured."""
+    """Markdown with the Hub's front matter. Sizes are counted from the spec; accuracy is stated only if measured."""
     cost = kinds.cost(spec)
-    size, text = kinds.usual_size(spec), isinstance(spec.input, TextInput)
-    takes = f"texts of up to {spec.texts.length:,} tokens" if text else f"pictures of {size[0]}x{size[1]}"
-    one_of = f"text of {size[0]} tokens" if text else "picture"
+    unit = spec.input.unit
     classes = f"{len(labels)} classes" if labels else f"{kinds.row_shapes(spec)[-1][0]:,} outputs"
     precisions = " and ".join(sorted({row.precision for row in spec}))
     lines = [
@@ -48,20 +57,19 @@ def card(
         *_front_matter(spec, publication),
         "---",
         "",
-        f"# {publication.repo.partition('/')[2] if publication else spec.name}",
+        f"# {markdown(publication.repo.partition('/')[2] if publication else spec.name)}",
         "",
-        f"{spec.name} for {spec.task}: {classes}, {takes}.",
+        f"{markdown(spec.name)} for {markdown(spec.task)}: {classes}, {unit} of {spec.input.brief}.",
         "",
         "| | |",
         "|---|---|",
-        f"| multiply-accumulates for one {one_of} | {cost.macs:,} |",
+        f"| multiply-accumulates for one {spec.input.usual_one} | {cost.macs:,} |",
         f"| parameters | {cost.parameters:,} |",
         f"| precision | {precisions} |",
     ]
     figures = publication.figures if publication else ()
     lines += [
-        f"| {one.name}, {one.data}, {one.examples:,} {'texts' if text else 'pictures'} | {one.value:.2f}% |"
-        for one in figures
+        f"| {markdown(one.name)}, {markdown(one.data)}, {one.examples:,} {unit} | {one.value:.2f}% |" for one in figures
     ]
     lines += ["", "```python", "import zoo", ""]
     if publication is None:
@@ -72,7 +80,7 @@ def card(
         lines += ["", "timm reads it too:", "", "```python", "import timm", ""]
         lines += [f'model = timm.create_model("hf-hub:{publication.repo}", pretrained=True)', "```"]
     if labels:
-        shown = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
+        shown = ", ".join(map(markdown, labels[:20])) + (", ..." if len(labels) > 20 else "")
         lines += ["", f"Labels: {shown}."]
     if made:
         lines += ["", "How it was made:", "", "```json", json.dumps(dict(made), indent=2), "```"]
@@ -80,9 +88,9 @@ def card(
 
 
 def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]:
-    """YAML, of which JSON's strings and lists are a part."""
-    tags = [spec.task, spec.name, *sorted({row.precision for row in spec} - {"float32"})]
-    lines = ["library_name: zoo", f"pipeline_tag: {json.dumps(spec.task)}", f"tags: {json.dumps(tags)}"]
+    """The front matter as YAML; strings and lists are written as JSON, which is valid YAML."""
+    tags = [usual_task(spec.task), spec.name, *sorted({row.precision for row in spec} - {"float32"})]
+    lines = ["library_name: zoo", f"pipeline_tag: {json.dumps(usual_task(spec.task))}", f"tags: {json.dumps(tags)}"]
     if publication is None:
         return lines
     if publication.licence:
@@ -90,12 +98,12 @@ def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]
     if publication.base_model:
         lines.append(f"base_model: {json.dumps(publication.base_model)}")
         if any(row.precision.startswith("int8") for row in spec):
-            # Of the Hub's relations none means pruned, and others nothing.
+            # The Hub has no relation that means pruned.
             lines.append("base_model_relation: quantized")
     if publication.figures:
         results = [
             {
-                "task": {"type": spec.task},
+                "task": {"type": usual_task(spec.task)},
                 "dataset": {
                     "type": "other",
                     "name": one.data,

@@ -1,41 +1,35 @@
-"""Models to files and back: `save`, `save_file`, `load`. One file holds everything; no pickle anywhere."""
+"""Save and load models: `save`, `save_file`, `load`. One file holds everything. Nothing is pickled."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from zoo import kinds
-from zoo.build import Model, from_state
+from zoo.files import FileError, path_to_write, write_whole
+from zoo.model.build import Model, from_state, is_whole
+from zoo.model.defaults import usual_defaults
+from zoo.model.verify import check_float32, rebuildable
 from zoo.spec import ModelSpec
 from zoo.weights import hub
 from zoo.weights.bitmask import pack, unpack
-from zoo.weights.card import card
+from zoo.weights.container import INDEX, WEIGHTS, Signature
 from zoo.weights.folder import find_file
-from zoo.weights.header import (
-    INDEX,
-    WEIGHTS,
-    FileError,
-    Header,
-    Signature,
-    encode_header,
-    read_header,
-    source_of,
-)
+from zoo.weights.for_timm import is_timm, timm_config
+from zoo.weights.header import Header, encode_header, source_of
 from zoo.weights.keys import names_in
+from zoo.weights.opened import OpenFiles
+from zoo.weights.reader import read_header
 from zoo.weights.stored import Stored
-from zoo.weights.text_folder import TOKENIZER
-from zoo.weights.truth import check_truth
+from zoo.weights.text_tokenizer import TOKENIZER
+from zoo.weights.written import write_folder
 
 __all__ = ["FileError", "Header", "load", "read_header", "save", "save_file"]
 
@@ -46,60 +40,62 @@ def save_file(model: Model, path: str | os.PathLike[str]) -> None:
     Weights with enough zeros are packed (`zoo.weights.bitmask`). The same model gives the same bytes. Raises FileError
     where the model is not what its spec says, or the file cannot be written; a file that was there is then untouched.
     """
-    _write(Path(path), encoded(model)[WEIGHTS])
+    write_whole(path_to_write(path, "file"), encoded(model)[WEIGHTS])
 
 
 def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | None = None) -> None:
-    """Write the Hub's layout: model.safetensors, config.json, README.md. Each is written whole or not at all.
+    """Write a network to a folder as the Hugging Face Hub has them: model.safetensors, config.json, README.md.
 
-    Above `max_shard_size` bytes the weights are split over several files, with an index. Raises FileError as
-    `save_file` does, before there is a folder where there was none.
+    A dense network that timm has is written under timm's names, so that `timm.create_model("local-dir:...")` reads the
+    folder too; one with enough zeros to be packed is not. A network that is in the folder already is replaced in one
+    step. A README.md that somebody wrote or edited is kept, with a warning.
+
+    Args:
+        model (Model): the network, with its labels, tokenizer and the notes in `made`.
+        folder (str | os.PathLike[str]): where to write; the folder is made if it is missing.
+        max_shard_size (int | None): bytes from which the weights are split over several files with an index.
+            Default: None, one file.
+
+    Raises:
+        FileError: the model was changed by hand, so that its spec does not rebuild it, or the folder cannot be
+            written; what was there is untouched.
+
+    Example:
+        >>> zoo.save(zoo.create("resnet20-int8"), "my-network")
+        >>> zoo.load("my-network").spec.name
+        'resnet20'
     """
-    files = encoded(model, max_shard_size)
+    model = _true(model)
+    theirs = is_timm(model.spec) and not _packs(model)
+    files = _encoded(model, max_shard_size, "timm" if theirs else "")
+    config = timm_config(model) if theirs else {}
     beside = {TOKENIZER: (model.tokenizer.encode(),)} if model.tokenizer else {}
-    write_folder(folder, {**files, **beside}, model.spec, model.labels, model.made)
+    write_folder(folder, {**beside, **files}, model.spec, model.labels, model.made, config=config)
 
 
-def write_folder(
-    folder: str | os.PathLike[str],
-    files: Mapping[str, Iterable[Any]],
-    spec: ModelSpec,
-    labels: tuple[str, ...],
-    made: Mapping[str, Any],
-    *,
-    config: Mapping[str, Any] = MappingProxyType({}),
-    readme: str | None = None,
-) -> None:
-    """`files` of `encoded`, a config.json with `config` added, and a README.md."""
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be a folder: {error.strerror}.") from None
-    for name, parts in files.items():
-        _write(folder / name, parts)
-    about = {
-        "architecture": spec.name,
-        "library_name": "zoo",
-        "spec": spec.to_json(),
-        "facts": {"labels": list(labels)},
-        "made": dict(made),
-        **config,
-    }
-    _write(folder / "config.json", (json.dumps(about, indent=2).encode(),))
-    _write(folder / "README.md", ((card(spec, labels, made) if readme is None else readme).encode(),))
-    for stale in (WEIGHTS, INDEX):  # the other layout, of an earlier save
-        if stale not in files:
-            (folder / stale).unlink(missing_ok=True)
-
-
+@usual_defaults()
 def load(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None) -> Model:
-    """The model in a folder, in one file, or in a repository of the Hub; in eval mode, on the CPU.
+    """Open a saved network, in eval mode, on the CPU. No pickle is read.
 
-    Folders are those of `save`, where the file's own header is what counts and config.json is for other readers, or
-    timm's or transformers', for architectures that the zoo has. A repository is "org/name", where no such path exists,
-    or "hf-hub:org/name[@revision]"; `cache_dir` is where it is kept, HF_HUB_CACHE by default. Tensors are mapped from
-    the file, not copied (packed ones apart); writing to them changes the model alone. Raises FileError.
+    Tensors are mapped from the file, not copied, packed ones excepted; writing to them does not change the file.
+
+    Args:
+        source (str | os.PathLike[str]): a folder of `zoo.save`, of timm or of transformers, for architectures that the
+            zoo has; one .safetensors file; or a repository of the Hub, "hf-hub:org/name[@revision]", or "org/name"
+            where no such path exists.
+        cache_dir (str | Path | None): where a repository is stored. Default: None, HF_HUB_CACHE.
+
+    Returns:
+        A `Model`, with its labels and tokenizer.
+
+    Raises:
+        FileError: the source is missing, damaged or of another format; HubError, a FileError, for the Hub.
+
+    Example:
+        >>> zoo.save(zoo.create("resnet20"), "my-network")
+        >>> model = zoo.load("my-network")
+        >>> model(torch.randn(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     folder, address = hub.folder_of(source, cache_dir=cache_dir), hub.read_address(source)
     if folder is None or address is None:
@@ -111,19 +107,18 @@ def load(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None)
 
 
 def _load(path: Path) -> Model:
-    header = read_header(path)
-    try:
-        with ExitStack() as opened:
-            places = {
-                place: opened.enter_context(safe_open(place, framework="pt")) for place in set(header.files.values())
-            }
-            model = from_state(
-                header.spec, _tensors(path, header, {key: places[header.files[key]] for key in header.files})
-            )
-    except FileError:
-        raise
-    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: cannot be loaded: {error}") from error
+    with OpenFiles() as opened:
+        header = read_header(path, opened)
+
+        def read(name: str) -> Tensor:
+            return opened.tensor(header.files[name], name)
+
+        try:
+            model = from_state(header.spec, stored_tensors(path, header, read))
+        except FileError:
+            raise
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise FileError(f"{path}: cannot be loaded: {error}") from error
     model.labels, model.made, model.tokenizer = header.labels, header.made, header.tokenizer
     return model
 
@@ -133,7 +128,10 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
 
     `library` "timm" writes a dense network under timm's names, for timm to read it too. Raises FileError.
     """
-    check_truth(model)
+    return _encoded(_true(model), max_shard_size, library)
+
+
+def _encoded(model: Model, max_shard_size: int | None, library: str) -> dict[str, Sequence[Any]]:
     arrays = _arrays(model.state_dict()) if not library else _timm_arrays(model)
     about = (model.spec, model.labels, model.made, library, model.tokenizer)
     if max_shard_size is None or sum(array.nbytes for array in arrays.values()) <= max_shard_size:
@@ -143,13 +141,37 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
         if shards[-1] and sum(other.nbytes for other in shards[-1].values()) + array.nbytes > max_shard_size:
             shards.append({})
         shards[-1][key] = array
-    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    contents = [_file(shard, *about) for shard in shards]
+    # The name has a digest of the content, so that no file replaces a file of another network.
+    names = [f"model-{i + 1:05d}-of-{len(shards):05d}-{_digest(one)}.safetensors" for i, one in enumerate(contents)]
     index = {
         "metadata": {"total_size": sum(array.nbytes for array in arrays.values())},
         "weight_map": {key: name for name, shard in zip(names, shards, strict=True) for key in shard},
     }
-    files: dict[str, Sequence[Any]] = {name: _file(shard, *about) for name, shard in zip(names, shards, strict=True)}
-    return {**files, INDEX: (json.dumps(index, indent=2).encode(),)}
+    return {**dict(zip(names, contents, strict=True)), INDEX: (json.dumps(index, indent=2).encode(),)}
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.reshape(-1).view("uint8"))
+    return digest.hexdigest()[:12]
+
+
+def _true(model: Model) -> Model:
+    """The model that the file will rebuild; raises FileError if the model was changed by hand."""
+    if not is_whole(model):
+        raise FileError(
+            f"Only a zoo model can be saved (from zoo.create, zoo.build or zoo.load), not a {type(model).__name__}; of "
+            "a wrapper (DDP, torch.compile) save the model inside, of features the whole network, a timm or "
+            "torchvision network becomes one with zoo.adopt."
+        )
+    try:
+        plain = rebuildable(model, "save")
+        check_float32(plain)
+    except ValueError as error:
+        raise FileError(str(error)) from None
+    return plain
 
 
 def _file(
@@ -166,7 +188,7 @@ def _file(
 
 
 def _timm_arrays(model: Model) -> dict[str, Any]:
-    """Under timm's names and in its shapes, none packed, since timm reads plain tensors."""
+    """The tensors under timm's names and in timm's shapes. None is packed, because timm reads plain tensors."""
     state = model.state_dict()
     return {
         one.name: state[key].detach().cpu().contiguous().numpy().reshape(one.shape)
@@ -175,7 +197,7 @@ def _timm_arrays(model: Model) -> dict[str, Any]:
 
 
 def _arrays(state: dict[str, Tensor]) -> dict[str, Any]:
-    """The tensors as contiguous arrays, packed where that is smaller."""
+    """The tensors as contiguous arrays, packed if packing makes them smaller."""
     arrays = {}
     for key, tensor in state.items():
         array = tensor.detach().cpu().contiguous().numpy()
@@ -187,38 +209,38 @@ def _arrays(state: dict[str, Tensor]) -> dict[str, Any]:
     return arrays
 
 
-def _tensors(path: Path, header: Header, files: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`files` have each stored tensor's open file."""
+def _packs(model: Model) -> bool:
+    return any(pack(tensor.detach().cpu().contiguous().numpy()) is not None for tensor in model.state_dict().values())
+
+
+def stored_tensors(path: Path, header: Header, read: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """Make the model's tensors from the file's tensors; `read` returns a tensor by its name in the file."""
     state = {}
     for key, (dtype, shape) in kinds.model_state(header.spec).items():
         stored = header.stored.get(key, Stored.one(key, shape))
-        if not stored.parts:  # a counter that timm left out
+        if not stored.parts:  # timm does not store the counter
             state[key] = torch.zeros(shape, dtype=getattr(torch, dtype))
         elif stored.parts[0][0] in header.tensors:
-            parts = [files[name].get_tensor(name).to(getattr(torch, dtype)) for name, _ in stored.parts]
+            parts = [_as(dtype, path, name, read(name)) for name, _ in stored.parts]
             parts = [part.T.contiguous() for part in parts] if stored.transposed else parts
             state[key] = parts[0].reshape(shape) if len(parts) == 1 else torch.cat(parts)
         else:
-            mask, values = (
-                files[f"{key}.{part}"].get_tensor(f"{key}.{part}").numpy() for part in ("bitmask", "values")
-            )
+            mask, values = (read(f"{key}.{part}").numpy() for part in ("bitmask", "values"))
             state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))
     return state
 
 
-def _write(path: Path, parts: Iterable[Any]) -> None:
-    """Write the parts beside `path`, then put the result in its place in one step."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}; what was there is untouched.") from error
+def _as(dtype: str, path: Path, name: str, tensor: Tensor) -> Tensor:
+    wide = tensor.dtype == torch.float64 and dtype == "float32"
+    return finite_float32(path, name, tensor) if wide else tensor.to(getattr(torch, dtype))
+
+
+def finite_float32(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """The tensor `name` of a file, floats as float32; raises FileError if a value is not finite."""
+    if not tensor.is_floating_point():
+        return tensor
+    value = tensor.float()
+    if not bool(value.isfinite().all()):
+        why = "too large for float32" if bool(tensor.isfinite().all()) else "not finite"
+        raise FileError(f"{path}: {name} has values that are {why}; get the file again.")
+    return value

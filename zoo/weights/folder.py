@@ -1,16 +1,18 @@
-"""Which file of a folder holds the weights."""
+"""Find the file of a folder that holds the weights."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from zoo.weights.header import INDEX, PICKLES, WEIGHTS, FileError, one_line
+from zoo.files import FileError, local_path
+from zoo.printable import one_line
+from zoo.weights.container import CONFIG, INDEX, PICKLES, WEIGHTS
 
 
 def find_file(source: str | os.PathLike[str]) -> Path:
-    """The file that holds the weights, in a folder or the path itself; raises FileError with what is there instead."""
-    source = Path(source)
+    """The file with the weights: `source` itself or a file of the folder; raises FileError that lists the files."""
+    source = local_path(source)
     try:
         if source.is_file():
             return source
@@ -30,6 +32,13 @@ def find_file(source: str | os.PathLike[str]) -> Path:
     pickles = [name for name in names if name.endswith(PICKLES)]
     if pickles:
         those = one_line(", ".join(pickles))
+        told = CONFIG in names and any(name.startswith("pytorch_model") for name in pickles)
+        if told:
+            raise FileError(
+                f"{source}: holds only pickles ({those}), which can run code when they are opened, so they are "
+                "refused. Ask for safetensors files, or read the tensors alone: "
+                f"zoo.save(zoo.weights.convert.convert({str(source)!r}), FOLDER), or the command convert with --out."
+            )
         raise FileError(
             f"{source}: holds only pickles ({those}), which can run code when they are opened, so they "
             "are refused. Ask for a safetensors file, or read the tensors alone: "

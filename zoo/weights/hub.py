@@ -1,13 +1,11 @@
-"""Files from the Hugging Face Hub: fetched by huggingface_hub into its own cache, verified, and never half.
+"""Fetch files from the Hugging Face Hub into huggingface_hub's own cache. Files are verified and complete.
 
-HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE mean here what they mean there.
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE have the same meaning as for huggingface_hub.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
 import re
 import time
@@ -15,36 +13,29 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from zoo.files import FileError, cache_folder, local_path, sha256_of, write_whole
+from zoo.printable import one_line
 from zoo.weights import text_folder
-from zoo.weights.header import (
-    CONFIG,
-    INDEX,
-    MAX_CONFIG,
-    PICKLES,
-    PREPROCESSOR,
-    WEIGHTS,
-    FileError,
-    one_line,
-    shard_names,
-)
+from zoo.weights.container import CONFIG, INDEX, MAX_CONFIG, PICKLES, PREPROCESSOR, WEIGHTS, shard_names
+from zoo.weights.hub_errors import Absent, explained, http_answer, is_absent
+from zoo.weights.hub_errors import HubError as HubError
+from zoo.weights.json_text import read_object
+from zoo.weights.patience import AsksToWait, patient
 
 SCHEMES = ("hf-hub:", "hf_hub:")
-ATTEMPTS = 3  # of a whole file; within each huggingface_hub goes on from where a connection broke
+ATTEMPTS = 3  # for a whole file; within one attempt huggingface_hub resumes broken downloads
 PAUSE = 1.0  # seconds before the second attempt, doubled before the next
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _REPO = re.compile(rf"{_PART}/{_PART}")
+_REVISION = re.compile(r"[A-Za-z0-9_](?:[^\s\\~^:?*\[\x00-\x1f]{0,198}[^\s\\~^:?*\[\x00-\x1f/.])?")  # git's rules
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class HubError(FileError):
-    """The Hub cannot be reached, refuses, or gives something else than it promised."""
-
-
 @dataclass(frozen=True)
 class Address:
-    """A repository, and a branch, tag or commit of it; the main branch where that is empty."""
+    """A repository of the Hub, and its branch, tag or commit; an empty `revision` is the main branch."""
 
     repo: str
     revision: str = ""
@@ -54,16 +45,17 @@ class Address:
 
 
 def read_address(text: str | os.PathLike[str]) -> Address | None:
-    """The address that "hf-hub:org/name[@revision]" is, or "org/name" where no such path exists; None for others.
+    """Parse "hf-hub:org/name[@revision]", or "org/name" if no such path exists; None for any other source.
 
-    Raises HubError for "hf-hub:" before something that cannot be a repository.
+    Raises HubError if "hf-hub:" stands before an impossible name of a repository.
     """
     if not isinstance(text, str):
         return None
     scheme = next((scheme for scheme in SCHEMES if text.startswith(scheme)), "")
     repo, at, revision = text.removeprefix(scheme).partition("@")
-    if _REPO.fullmatch(repo) and ".." not in repo and "--" not in repo and bool(at) == bool(revision):
-        if scheme or not (os.path.exists(text) or repo.endswith(".safetensors")):
+    proper = _REPO.fullmatch(repo) and ".." not in repo and "--" not in repo
+    if proper and (_REVISION.fullmatch(revision) and ".." not in revision if at else True):
+        if scheme or not (local_path(text).exists() or repo.endswith(".safetensors")):
             return Address(repo, revision)
     elif scheme:
         raise HubError(
@@ -73,7 +65,7 @@ def read_address(text: str | os.PathLike[str]) -> Address | None:
 
 
 def folder_of(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None) -> Path | None:
-    """The folder of what is an address, fetched; None for what is a path. Raises HubError."""
+    """Fetch an address and return its folder; None for a path. Raises HubError."""
     address = read_address(source)
     if address is None:
         return None
@@ -86,23 +78,25 @@ def folder_of(source: str | os.PathLike[str], *, cache_dir: str | Path | None = 
 
 
 def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = None, fresh: bool = True) -> Path:
-    """The folder of the cache that holds the repository's configuration and safetensors files, whole and verified.
+    """Fetch the repository's configuration and safetensors files and verify them; returns their folder in the cache.
 
-    What is cached already is not fetched again; with `fresh` the Hub is asked whether a branch has moved, unless it
-    cannot be reached. `sha256` is what model.safetensors must have, whatever the Hub says. Raises HubError.
+    Cached files are not fetched again. With `fresh` the Hub is asked whether the branch has moved; if the Hub cannot be
+    reached, the cache serves. `sha256` is the required hash of model.safetensors. Raises HubError.
     """
-    files = _Files(address, cache_dir, fresh)
+    files = _Files(address, None if cache_dir is None else local_path(cache_dir), fresh)
     config = files.get(CONFIG, needed=False)
     if config is not None:
         files = files.at(config.parent.name)
         small = config.stat().st_size <= MAX_CONFIG
-        if small and b'"model_type"' in config.read_bytes():  # transformers keeps how inputs are prepared apart
+        if small and b'"model_type"' in config.read_bytes():  # transformers has a file for preprocessing
             for name in text_folder.BESIDE if _of_text(config) else (PREPROCESSOR,):
+                files.get(name, needed=False)
+            for name in text_folder.beside(config.parent):
                 files.get(name, needed=False)
     weights = files.get(WEIGHTS, needed=False, sha256=sha256)
     if weights is not None:
         return weights.parent
-    index = None if sha256 else files.get(INDEX, needed=False)  # a pinned hash is of one file
+    index = None if sha256 else files.get(INDEX, needed=False)  # a pinned hash is the hash of one file
     if index is None:
         raise HubError(f"{address}: has no {WEIGHTS}{files.what_is_there()}")
     files = files.at(index.parent.name)
@@ -113,10 +107,9 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
 
 def _of_text(config: Path) -> bool:
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(config).get("model_type") in text_folder.KINDS
+    except (FileError, TypeError):
         return False
-    return isinstance(found, dict) and found.get("model_type") in text_folder.KINDS
 
 
 @dataclass(frozen=True)
@@ -124,28 +117,33 @@ class _Files:
     """The files of one revision."""
 
     address: Address
-    cache_dir: str | Path | None
+    cache_dir: Path | None
     fresh: bool
 
     def at(self, commit: str) -> _Files:
         return replace(self, address=replace(self.address, revision=commit), fresh=False)
 
     def get(self, name: str, *, needed: bool = True, sha256: str = "") -> Path | None:
-        """The path in the cache; None for a file that is not there, where it is not `needed`."""
+        """The path in the cache; None if the repository lacks a file that is not `needed`."""
         pause, force = PAUSE, False
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 path = None if force else self._cached(name)
                 wanted = sha256
                 if path is None:
-                    path = self._download(name, force)
-                    wanted = wanted or _promised(path) or self._asked(name, path)
+                    with patient():
+                        path = self._download(name, force)
+                        wanted = wanted or _promised(path) or self._asked(name, path)
                 if problem := _unverified(path, wanted or _promised(path)):
                     _discard(path)
                     raise _Broken(problem)
                 return path
+            except AsksToWait as error:
+                if not force and (path := self._in_the_cache(name)):
+                    return path
+                raise explained(error, self.address, name) from error
             except Exception as error:
-                if not needed and (_is_absent(error) or self._was_absent(name)):
+                if not needed and (is_absent(error) or self._was_absent(name)):
                     return None
                 if attempt == ATTEMPTS or not _may_pass(error):
                     raise explained(error, self.address, name) from error
@@ -155,7 +153,7 @@ class _Files:
         raise AssertionError
 
     def what_is_there(self) -> str:
-        """The end of a sentence: what a repository holds instead of weights that can be read."""
+        """The end of a sentence about a repository without readable weights: the files that it has instead."""
         from huggingface_hub import HfApi
 
         try:
@@ -174,9 +172,9 @@ class _Files:
         return f"; it holds {names[:8] or 'nothing'}."
 
     def _cached(self, name: str) -> Path | None:
-        """The file if no request is needed for it.
+        """The cached file, if no request is needed.
 
-        huggingface_hub's own `try_to_load_from_cache` takes longer to import than the network to load.
+        huggingface_hub has `try_to_load_from_cache`, but its import takes longer than loading a network.
         """
         from huggingface_hub import constants
 
@@ -189,15 +187,20 @@ class _Files:
         if not _COMMIT.fullmatch(commit):
             return None
         if (repo / ".no_exist" / commit / name).is_file():
-            raise _Absent(name)
+            raise Absent(name)
         file = repo / "snapshots" / commit / name
         return file if file.is_file() else None
 
+    def _in_the_cache(self, name: str) -> Path | None:
+        """The cached file to use while the Hub does not answer."""
+        path = replace(self, fresh=False)._cached(name)
+        return None if path is None or _unverified(path, _promised(path)) else path
+
     def _was_absent(self, name: str) -> bool:
-        """Whether the repository had no such file when it was last asked."""
+        """Whether the repository had no such file at the last request."""
         try:
             replace(self, fresh=False)._cached(name)
-        except _Absent:
+        except Absent:
             return True
         return False
 
@@ -219,7 +222,7 @@ class _Files:
         )
 
     def _asked(self, name: str, path: Path) -> str:
-        """The SHA-256 that the Hub promises for a large file, where the cache has no link that tells (Windows)."""
+        """Ask the Hub for the SHA-256 of a large file, if no link in the cache has it (Windows)."""
         from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 
         if path.is_symlink() or constants.HF_HUB_OFFLINE:
@@ -228,126 +231,57 @@ class _Files:
         return etag if _SHA256.fullmatch(etag) else ""
 
 
-class _Absent(Exception):
-    """A file that the Hub is known not to have."""
-
-
 class _Broken(Exception):
-    """Bytes that came whole but are not those that were promised."""
+    """A complete download whose SHA-256 is not the SHA-256 that the Hub states."""
+
+
+def _blob(path: Path) -> Path | None:
+    """The blob that the link `path` leads to; None if the link leads out of the repository's own blobs."""
+    blob = path.resolve()
+    own = blob.parent.name == "blobs" and blob.parent.parent in path.parent.resolve().parents
+    return blob if own else None
 
 
 def _promised(path: Path) -> str:
-    """The cache names large files by the SHA-256 that the Hub promised for them."""
-    name = path.resolve().name
-    return name if _SHA256.fullmatch(name) else ""
+    """The SHA-256 that the Hub states for a large file, which is the name of the file's blob in the cache."""
+    blob = _blob(path)
+    return blob.name if blob and _SHA256.fullmatch(blob.name) else ""
 
 
 def _discard(path: Path) -> None:
     with suppress(OSError):
-        blob = path.resolve()
+        blob = _blob(path)
         path.unlink()
-        blob.unlink(missing_ok=True)
+        if blob:
+            blob.unlink(missing_ok=True)
 
 
 def _unverified(path: Path, wanted: str) -> str:
-    """Why the file does not have the SHA-256 `wanted`; empty where it has. It is read once while it stays the same."""
+    """Why the file does not have the SHA-256 `wanted`, or "". An unchanged file is read only once."""
     if not wanted:
         return ""
     place, stat = path.resolve(), path.stat()
-    mark = f"{wanted} {stat.st_size} {stat.st_mtime_ns} {place}"
+    mark = f"{wanted} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino} {place}"
     note = cache_folder("verified") / hashlib.sha256(str(place).encode()).hexdigest()
-    if note.exists() and note.read_text(encoding="utf-8") == mark:
-        return ""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with suppress(OSError, ValueError):
+        if note.read_text(encoding="utf-8") == mark:
+            return ""
+    found = sha256_of(path)
     if found != wanted:
         return f"its SHA-256 is {found[:12]}..., and {wanted[:12]}... was promised"
-    with suppress(OSError):  # a cache that cannot be written is read again
+    with suppress(OSError, FileError):  # without a writable cache the file is read each time
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(mark, encoding="utf-8")
+        write_whole(note, (mark.encode(),))
     return ""
 
 
 def file_sha256(path: Path) -> str:
-    """By the cache's own name of the file where that tells, else read."""
-    with path.open("rb") as file:
-        return _promised(path) or hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def cache_folder(what: str) -> Path:
-    """The zoo's own folder in Hugging Face's cache of assets (HF_HOME, HF_ASSETS_CACHE)."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_ASSETS_CACHE) / "zoo" / "weights" / what
-
-
-def _is_absent(error: Exception) -> bool:
-    """Whether the repository is there, and has no such file."""
-    if isinstance(error, _Absent):
-        return True
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    return isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+    """The SHA-256 of a file: the name of its blob in the cache if there is one, else computed."""
+    return _promised(path) or sha256_of(path)
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another attempt may help; of lost connections huggingface_hub has made several by now."""
+    """Whether another attempt may help. After a lost connection huggingface_hub itself has tried several times."""
     status, method = http_answer(error)
     cut = type(error).__name__ == "RemoteProtocolError" or "Consistency check" in str(error)
     return isinstance(error, _Broken) or cut or (status >= 500 and method == "GET")
-
-
-def http_answer(error: BaseException | None) -> tuple[int, str]:
-    """(HTTP status, method of the request), or (0, "") where the error is no answer of a server."""
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", 0)
-    return (status, response.request.method) if status else (0, "")  # type: ignore[union-attr]
-
-
-def explained(error: Exception, address: Address, name: str) -> HubError:
-    """One clear error for whatever went wrong with the file called `name`."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    what, where = f"{address}: {name}", constants.ENDPOINT
-    if isinstance(error, LocalEntryNotFoundError):  # nobody answered, or not what is needed
-        if constants.HF_HUB_OFFLINE:
-            return HubError(
-                f"{what} is not in the cache, and HF_HUB_OFFLINE is set. Unset it, or run `zoo pull` first where "
-                "there is a network; weights=None gives fresh weights."
-            )
-        status = http_answer(error.__cause__)[0]
-        if not status:
-            return HubError(
-                f"{what} is not in the cache, and {where} cannot be reached. Check the network (or HF_ENDPOINT) and "
-                "call again; `zoo pull` fetches ahead of time, weights=None gives fresh weights."
-            )
-    else:
-        status = http_answer(error)[0]
-    if isinstance(error, GatedRepoError) or status == 403:
-        return HubError(
-            f"{address}: access is restricted. Ask for it at {where}/{address.repo}, then give a token of that "
-            "account by HF_TOKEN or `hf auth login`."
-        )
-    if isinstance(error, RepositoryNotFoundError) or status == 401:
-        return HubError(
-            f"{address}: no such repository at {where}, or it is private: check the name, and give a token by "
-            "HF_TOKEN or `hf auth login`."
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return HubError(f"{address}: has no such branch, tag or commit; {where}/{address.repo} shows them.")
-    if _is_absent(error):
-        return HubError(f"{what} is not there.")
-    if status == 429:
-        return HubError(f"{what}: {where} asks to wait (429, too many requests). Call again later, with a token.")
-    if status:
-        return HubError(f"{what}: {where} answered {status}. Call again later.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HubError(f"{what}: the disk is full. Make room, or name another place by HF_HUB_CACHE or cache_dir.")
-    reason = one_line(str(error)) or type(error).__name__
-    return HubError(f"{what} did not come whole: {reason}. It was not put in the cache; call again.")

@@ -1,4 +1,4 @@
-"""The names other libraries give to our tensors, as data: one table a library, one entry a family.
+"""The names of our tensors in other libraries, as data: a table for each library, with an entry for each family.
 
 An entry maps a module of ours to theirs. The left side is looked up as "row name.module" first (stem, head), then as
 "kind.module" (blocks that repeat). On the right, {stage} and {repeat} are the row name's own ("s3_2"), counted from 0,
@@ -9,17 +9,20 @@ An entry maps a module of ours to theirs. The left side is looked up as "row nam
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from zoo import kinds, registry
+from zoo.files import FileError
 from zoo.spec import Block, ModelSpec
-from zoo.weights.header import FileError, differences, first_few
+from zoo.weights.container import differences, first_few
 from zoo.weights.stored import Stored
 
 Modules = Mapping[str, str]
+# Prefixes of wrappers: DataParallel, torch.compile, Lightning, and common names in people's own classes.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "backbone.", "net.", "network.")
 
-# timm builds every mobile family of the same parts.
+# timm builds every mobile family from the same parts.
 _TIMM_MOBILE: Modules = {
     "stem.conv": "conv_stem",
     "stem.bn": "bn1",
@@ -111,7 +114,7 @@ TORCHVISION: dict[str, Modules] = {
     "resnet": _RESNET,
 }
 
-# The names of the package efficientnet_pytorch (lukemelas), and of what was converted by it; the stem is row 0.
+# The names of the package efficientnet_pytorch (lukemelas) and of files converted from it; the stem is row 0.
 EFFICIENTNET_PYTORCH: dict[str, Modules] = {
     "efficientnet": {
         "stem.conv": "_conv_stem",
@@ -166,7 +169,7 @@ LIBRARIES = {
 
 
 class MisfitError(FileError):
-    """Tensors that are not the spec's; `differences` has each that differs, in words."""
+    """The tensors do not fit the spec; `differences` has a sentence for each tensor that differs."""
 
     def __init__(self, message: str, differences: list[str]) -> None:
         super().__init__(message)
@@ -192,7 +195,7 @@ def from_efficientnet_pytorch(spec: ModelSpec, state: Mapping[str, Any]) -> dict
 
 
 def names_in(spec: ModelSpec, library: str) -> dict[str, Stored]:
-    """Our key -> the library's and the tensor's shape there; raises FileError for a network that it cannot have."""
+    """Our key -> the library's name and shape of the tensor; raises FileError if the library lacks the network."""
     modules, names = _modules(spec, LIBRARIES[library], library), {}
     for key, (_, shape) in kinds.model_state(spec).items():
         row, _, rest = key.partition(".")
@@ -201,13 +204,23 @@ def names_in(spec: ModelSpec, library: str) -> dict[str, Stored]:
     return names
 
 
-def known_to_torchvision(spec: ModelSpec) -> bool:
-    """Whether there is a table for the spec's family."""
-    return _family(spec.name) in TORCHVISION
+def wrapper_of(names: Collection[str]) -> str:
+    """The prefix of (nested) wrappers that all names have; empty if there is none."""
+    prefix = ""
+    while names and (more := next((one for one in WRAPPERS if all(n.startswith(prefix + one) for n in names)), "")):
+        prefix += more
+    return prefix
+
+
+def misfits(spec: ModelSpec, state: Mapping[str, Any], library: str) -> list[str]:
+    """The names that a state dict lacks, has in surplus, or has in another shape than the library's network."""
+    theirs = {one.name: one.shape for one in names_in(spec, library).values()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return [name for name in {**theirs, **found} if theirs.get(name) != found.get(name)]
 
 
 def number_of_classes(spec: ModelSpec, state: Mapping[str, Any], library: str) -> int:
-    """How many classes a state dict of such a network tells, under a `LIBRARIES` name; raises FileError for none."""
+    """The number of classes of a state dict under the names of one of `LIBRARIES`; FileError if there is none."""
     modules = _modules(spec, LIBRARIES[library], library)
     key = _their_key(spec, f"{spec.rows[-1].name}.fc.weight", modules, library)
     if key not in state or not state[key].shape:
@@ -235,12 +248,12 @@ def _translate(
 
 
 def _fitted(tensor: Any, shape: tuple[int, ...] | None) -> Any:
-    """A view of `tensor` without its window where a 1x1 convolution of theirs is our linear layer."""
+    """`tensor`, as a matrix if a 1x1 convolution of the other library is our linear layer."""
     return tensor.reshape(shape) if shape and tuple(tensor.shape) == (*shape, 1, 1) else tensor
 
 
-def _family(name: str) -> str:
-    """The family of an architecture; none for those of a `cifar` function, which no other library has."""
+def family_of(name: str) -> str:
+    """The family of an architecture; empty for networks of a `cifar` function, which no other library has."""
     module, _, function = registry.MODELS.get(name, "").partition(":")
     return "" if function == "cifar" else module.rpartition(".")[2]
 
@@ -252,7 +265,7 @@ def _modules(spec: ModelSpec, tables: Mapping[str, Modules], library: str) -> Mo
             f"{library}'s weights are float32, but row {narrow[0]!r} of {spec.name!r} is not: "
             "load them into the dense spec and compress the model."
         )
-    family = _family(spec.name)
+    family = family_of(spec.name)
     if family not in tables:
         raise FileError(
             f"No key map from {library} for {spec.name!r}; there is one for the ImageNet networks of {sorted(tables)}."
@@ -264,7 +277,7 @@ def _their_key(spec: ModelSpec, key: str, modules: Modules, library: str) -> str
     name, _, rest = key.partition(".")
     module, _, leaf = rest.rpartition(".")
     row = spec[name]
-    if not module and key in modules:  # a parameter of the block itself
+    if not module and key in modules:  # a parameter that belongs to the block, not to a child
         return modules[key]
     template = modules.get(f"{name}.{module}", modules.get(f"{row.kind}.{module}"))
     if template is None:

@@ -1,24 +1,28 @@
-"""`push_to_hub`: a model becomes a repository that needs nothing but itself."""
+"""`push_to_hub`: upload a model to a repository that `zoo.load` can open."""
 
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import kinds, registry
-from zoo.build import Model
-from zoo.spec import ModelSpec
+from zoo.model.build import Model
+from zoo.printable import one_line
 from zoo.weights.card import Figure, Publication, card
-from zoo.weights.file import encoded, write_folder
-from zoo.weights.header import INDEX, FileError, one_line, source_of
-from zoo.weights.hub import SCHEMES, Address, HubError, http_answer, read_address
-from zoo.weights.keys import names_in
+from zoo.weights.container import INDEX
+from zoo.weights.file import encoded
+from zoo.weights.for_timm import is_timm, timm_config
+from zoo.weights.header import source_of
+from zoo.weights.hub import SCHEMES, Address, read_address
+from zoo.weights.hub_errors import HubError, http_answer
+from zoo.weights.patience import patient
+from zoo.weights.written import README, write_folder, written_by_hand
 
 if TYPE_CHECKING:
-    from zoo.evaluate import Evaluation
-    from zoo.weights.manifest import Metric
+    from zoo.catalog.manifest import Metric
+    from zoo.report.evaluate import Evaluation
 
 MAX_SHARD = 5_000_000_000  # bytes
 
@@ -37,15 +41,38 @@ def push_to_hub(
     token: str | None = None,
     max_shard_size: int = MAX_SHARD,
 ) -> str:
-    """Upload model.safetensors, config.json and a card to `repo_id`, "organisation/name"; returns the commit's address.
+    """Upload a network to the Hugging Face Hub: model.safetensors, config.json and a model card.
 
-    The repository is created where there is none, `private` or not. A dense network that timm has is written under
-    timm's names too, so that `timm.create_model("hf-hub:...")` reads it. The card has the `measured` figures (what
-    `zoo.evaluate` returns, or `zoo.info(name).metric`), the licence and the base model, by default those that the
-    weights came with. Above `max_shard_size` bytes the weights are split. `create_pr` proposes instead of writing.
-    The token is HF_TOKEN's or `hf auth login`'s by default.
+    The repository is created if it is missing. A dense network that timm has is written under timm's names, so that
+    `timm.create_model("hf-hub:...")` reads it too. A README.md that somebody wrote or edited there is kept, with a
+    warning.
 
-    Raises FileError for a model that its spec does not rebuild, HubError for what the Hub refuses.
+    Args:
+        model (Model): the network.
+        repo_id (str): the repository, "organisation/name".
+        measured (Evaluation | Metric | Sequence): figures for the card: what `zoo.evaluate` returns, or
+            `zoo.info(name).metric`. Default: none.
+        licence (str): the licence in the card. Default: "", that of the weights that the network came from.
+        base_model (str): the repository of the base model in the card. Default: "", as for `licence`.
+        private (bool | None): whether a new repository is private; an existing one must agree. Default: None, as it
+            is, or as the account makes new ones.
+        commit_message (str): the commit's message. Default: "", one with the network's name.
+        create_pr (bool): propose the change as a pull request, instead of writing. Default: False.
+        revision (str | None): the branch to write to. Default: None, the main branch.
+        token (str | None): a token that may write. Default: None, HF_TOKEN or that of `hf auth login`.
+        max_shard_size (int): bytes from which the weights are split over several files. Default: 5,000,000,000.
+
+    Returns:
+        The address of the commit, or of the pull request.
+
+    Raises:
+        FileError: the model was changed by hand, so that its spec does not rebuild it.
+        HubError: the Hub cannot be reached, or refuses.
+
+    Example::
+
+        model = zoo.create("resnet20-int8")
+        zoo.push_to_hub(model, "my-name/resnet20-int8", measured=zoo.info("resnet20-int8").metric, private=True)
     """
     address = read_address(repo_id if repo_id.startswith(SCHEMES) else f"hf-hub:{repo_id}")
     assert address is not None
@@ -57,7 +84,7 @@ def push_to_hub(
         repo=address.repo,
         licence=licence or str(origin.get("license", "")),
         base_model=base_model or str(origin.get("repo", "")),
-        timm=_is_timm(model.spec),
+        timm=is_timm(model.spec),
         figures=figures,
     )
     files = encoded(model, max_shard_size, library="timm" if publication.timm else "")
@@ -68,7 +95,7 @@ def push_to_hub(
             model.spec,
             model.labels,
             model.made,
-            config=_timm_config(model) if publication.timm else {},
+            config=timm_config(model) if publication.timm else {},
             readme=card(model.spec, model.labels, model.made, publication),
         )
         message = commit_message or f"{model.spec.name}, by zoo.push_to_hub"
@@ -88,18 +115,59 @@ def _upload(
 
     api = HfApi(token=token)
     try:
-        api.create_repo(address.repo, private=private, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=address.repo,
-            folder_path=folder,
-            commit_message=message,
-            create_pr=create_pr,
-            revision=revision,
-            delete_patterns=["model*.safetensors", INDEX],  # an earlier push's, in one file or several
-        )
+        with patient():
+            _check_private(api, address, private)
+            api.create_repo(address.repo, private=private, exist_ok=True)
+            if _has_own_readme(address, revision, token):
+                (folder / README).unlink()
+                warnings.warn(
+                    f"{address}: its {README} was written or edited by hand, so it stays as it is, without the "
+                    "figures, licence and base model of this call. Delete it there for a new one.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+            done = api.upload_folder(
+                repo_id=address.repo,
+                folder_path=folder,
+                commit_message=message,
+                create_pr=create_pr,
+                revision=revision,
+                delete_patterns=["model*.safetensors", INDEX],  # weights of an earlier push, in one file or several
+            )
+    except HubError:
+        raise
     except Exception as error:
         raise _refused(error, address) from error
     return done.pr_url or done.commit_url
+
+
+def _check_private(api: Any, address: Address, private: bool | None) -> None:
+    """Raise HubError if the repository exists and is private although `private` is not, or the other way round."""
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if private is None:
+        return
+    try:
+        found = bool(api.repo_info(address.repo).private)
+    except RepositoryNotFoundError:
+        return
+    if found != private:
+        raise HubError(
+            f"{address}: is there already, and {'private' if found else 'public'}; private= is for a new repository. "
+            "Leave it out, or change the repository in its settings."
+        )
+
+
+def _has_own_readme(address: Address, revision: str | None, token: str | None) -> bool:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            found = hf_hub_download(address.repo, README, revision=revision, token=token, local_dir=folder)
+        except (EntryNotFoundError, RevisionNotFoundError):
+            return False
+        return written_by_hand(Path(found))
 
 
 def _refused(error: Exception, address: Address) -> HubError:
@@ -118,34 +186,3 @@ def _figure(one: Any) -> Figure:
     if hasattr(one, "metric"):  # an Evaluation
         return Figure(one.metric, one.value, one.source, one.examples, one.sha256)
     return Figure(one.name, one.value, f"{one.dataset} {one.split}", one.examples, one.sha256)
-
-
-def _is_timm(spec: ModelSpec) -> bool:
-    """Whether timm has this very network: dense, of full width, with a classifier of any size."""
-    try:
-        names_in(spec, "timm")
-    except FileError:
-        return False
-    usual = registry.spec(spec.name, spec.rows[-1].args.get("num_classes"))
-    return usual.rows == spec.rows
-
-
-def _timm_config(model: Model) -> dict[str, Any]:
-    """What timm reads of a config.json."""
-    spec, names = model.spec, names_in(model.spec, "timm")
-    head = spec.rows[-1]
-    classes, features = head.args["num_classes"], kinds.layer_widths(head)["in"]
-    stem = next(one.name for key, one in names.items() if key.endswith("weight"))
-    config = {
-        "input_size": [spec.pictures.channels, *spec.pictures.size],
-        "interpolation": spec.pictures.interpolation,
-        "crop_pct": spec.pictures.crop,
-        "crop_mode": "squash" if spec.pictures.squash else "center",
-        "mean": list(spec.pictures.mean),
-        "std": list(spec.pictures.std),
-        "num_classes": classes,
-        "first_conv": stem.removesuffix(".weight"),
-        "classifier": names[f"{head.name}.fc.weight"].name.removesuffix(".weight"),
-    }
-    labels = {"label_names": list(model.labels)} if model.labels else {}
-    return {"num_classes": classes, "num_features": features, **labels, "pretrained_cfg": {**config, **labels}}

@@ -1,4 +1,4 @@
-"""How another library's file holds a tensor of ours. No torch."""
+"""`Stored`: how a file of another library stores one of our tensors. No torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stored:
-    """The names and shapes of the `parts` that make our tensor, one behind another along its first axis.
+    """The names and shapes of the `parts` that make our tensor, concatenated along the first axis.
 
-    `transposed` parts are written the other way round (the Conv1D of GPT-2). Without parts the file has nothing of it,
-    and it is zero.
+    `transposed` parts are stored transposed (the Conv1D of GPT-2). No parts: the tensor is absent from the file and
+    initialised to zero.
     """
 
     parts: tuple[tuple[str, Shape], ...]
@@ -22,14 +22,18 @@ class Stored:
     def one(name: str, shape: Shape) -> Stored:
         return Stored(((name, shape),))
 
+    def under(self, prefix: str) -> Stored:
+        """The same parts, with a prefix before each name."""
+        return Stored(tuple((prefix + name, shape) for name, shape in self.parts), self.transposed)
+
     @property
     def name(self) -> str:
-        """Of the only part."""
+        """The name of the only part."""
         ((name, _),) = self.parts
         return name
 
     @property
     def shape(self) -> Shape:
-        """Of the only part."""
+        """The shape of the only part."""
         ((_, shape),) = self.parts
         return shape

@@ -1,6 +1,6 @@
-"""ViT and DeiT of transformers: from a config.json and the names in the file to a spec, and where its tensors lie.
+"""Read ViT and DeiT of transformers: a config.json and the file's tensor names give the spec and its tensors.
 
-No torch. A network that would compute otherwise than ours is refused, naming the setting.
+No torch. A network that computes something else is refused; the error names the setting.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo import kinds, registry
+from zoo.lazy import fetch
 from zoo.spec import ImageInput, ModelSpec, SpecError
+from zoo.tasks.answers import task_of
+from zoo.weights.settings import number, switch
 from zoo.weights.stored import Stored
 from zoo.weights.text_folder import activation_of, depth_of, whole
+from zoo.weights.transformers_settings import CONFIGS
 
-KINDS = ("vit", "deit")  # of transformers' model_type
-# How their processors prepare pictures by themselves.
+KINDS = ("vit", "deit")  # values of transformers' model_type
+# How their processors prepare pictures by default.
 USUAL = {
     "vit": ImageInput(mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop=1.0, squash=True),
     "deit": ImageInput(mean=(0.5,) * 3, std=(0.5,) * 3, squash=True),
 }
 MOST_CHANNELS = 64  # of pictures
-# Tensors in files that no answer needs: heads of training, and the pooler of networks without a classifier.
+# Tensors that no answer needs: training heads, and the pooler of networks without a classifier.
 UNUSED = re.compile(r"((vit|deit)\.)?(pooler\..*|embeddings\.mask_token)|decoder\..*")
 
-# our module, or parameter, -> theirs; a tuple is joined
+# our module or parameter -> transformers' name; the tensors of a tuple are concatenated
 _BLOCK: Mapping[str, str | tuple[str, ...]] = {
     "attn.qkv": tuple(f"attention.attention.{one}" for one in ("query", "key", "value")),
     "attn.proj": "attention.output.dense",
@@ -44,11 +48,12 @@ _EMBEDDING = {
 def read(
     config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[ModelSpec, dict[str, Stored], set[str]]:
-    """The spec, our key -> where it lies, and the names in the file that are used by nothing.
+    """(the spec, our key -> its `Stored`, the unused names in the file).
 
-    Raises SpecError, or whatever a setting of another type runs into, for a network that the zoo has not.
+    Raises SpecError for a network that the zoo lacks. A setting of a wrong type may raise any error.
     """
     kind = str(config["model_type"])
+    CONFIGS[kind].check(config)
     head, classes = _head(kind, config, shapes)
     (height, width), (tall, wide) = (_pair(config.get(key, d)) for key, d in (("image_size", 224), ("patch_size", 16)))
     if tall != wide:
@@ -59,7 +64,7 @@ def read(
     dim, heads = whole(config.get("hidden_size", 768)), whole(config.get("num_attention_heads", 12))
     if not 1 <= heads <= dim:
         raise SpecError(f"its width of {dim} does not divide among {heads} heads")
-    spec = registry.fetch(registry.SIZED["vit"])(
+    spec = fetch(registry.SIZED["vit"])(
         kind,
         dim=dim,
         layers=depth_of(config.get("num_hidden_layers", 12)),
@@ -70,13 +75,15 @@ def read(
         patch=tall,
         size=(height, width),
         prefix=1 if kind == "vit" else 2,
-        qkv_bias=config.get("qkv_bias", True),
+        qkv_bias=switch({"qkv_bias": True, **config}, "qkv_bias", "config.json"),
         activation=activation_of(config.get("hidden_act", "gelu")),
-        eps=float(config.get("layer_norm_eps", 1e-12)),
+        eps=number(config, "layer_norm_eps", 1e-12),
         head=head,
         num_classes=classes,
         takes=USUAL[kind],
     )
+    if classes:
+        spec = spec.replace(task=task_of(spec.task, config.get("problem_type"), classes))
     prefix = f"{kind}." if any(name.startswith(f"{kind}.") for name in shapes) else ""
     stored = {key: _stored(key, spec, prefix, shape) for key, (_, shape) in kinds.model_state(spec).items()}
     used = {name for one in stored.values() for name, _ in one.parts}
@@ -84,7 +91,7 @@ def read(
 
 
 def _head(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
-    """Which of the heads of `zoo.models.vit`, and for how many classes."""
+    """The name of the head in `zoo.models.vit`, and the number of classes."""
     named = str((config.get("architectures") or [""])[0])
     for ending, head, weight in (
         ("ForImageClassification", "first", "classifier.weight"),
@@ -116,7 +123,7 @@ def _stored(key: str, spec: ModelSpec, prefix: str, shape: tuple[int, ...]) -> S
 
 
 def _named(spec: ModelSpec) -> ModelSpec:
-    """Under the name of the architecture whose widths and depth these are, where there is one."""
+    """The spec under the name of the architecture with the same widths and depth, if there is one."""
     for arch, target in registry.MODELS.items():
         if target.startswith("zoo.models.vit:") and _sizes(registry.spec(arch)) == _sizes(spec):
             return spec.replace(name=arch)
@@ -124,7 +131,7 @@ def _named(spec: ModelSpec) -> ModelSpec:
 
 
 def _sizes(spec: ModelSpec) -> list[Any]:
-    """Of the trunk, without the small number of its norms."""
+    """The arguments of the trunk's rows, without the epsilon of norms."""
     trunk = [row for row in spec if row.kind in ("patch_embedding", "transformer_block", "token_norm")]
     return [(row.kind, {**kinds.arguments(row), "eps": 0}) for row in trunk]
 

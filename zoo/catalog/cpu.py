@@ -1,0 +1,28 @@
+"""How this host's processor runs int8 networks, read from the system without torch."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def int8_execution(seven_bits: bool, texts: bool = False) -> str:
+    """How torch runs an int8 network of pictures, or of `texts`, on this host, and what to do if that is slow.
+
+    Empty if the system does not tell. The test of the operators at first use (`zoo.engine.cpu.onednn`) decides; this is
+    only a forecast.
+    """
+    other = f'runtime="{"onnxruntime" if texts else "executorch"}"'
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"floats, no integer operators on {platform.machine()}: use {other} or another"
+    try:
+        flags = set(_CPUINFO.read_text(encoding="utf-8").split("flags", 1)[1].split("\n", 1)[0].split())
+    except (OSError, IndexError):
+        return ""
+    if flags & {"avx512_vnni", "avx_vnni"}:
+        return "integer operators (VNNI)"
+    if seven_bits and "avx2" in flags:
+        return "integer operators (7-bit weights, AVX2)"
+    return f"floats here, about as fast as float32, for want of VNNI: use {other}, or compress with reduce_range"

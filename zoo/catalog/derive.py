@@ -1,0 +1,193 @@
+"""Make variants that are not published from the dense weights, once, and cache them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.files import FileError, cache_folder, cached, file_name
+from zoo.naming import Name
+from zoo.passes import PASSES, Pass
+from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.model.build import Model
+    from zoo.passes.data import Calibration
+    from zoo.weights.header import Header
+
+VERSION = 4  # of the recipe below; a new version makes all variants again
+PICTURES = 48  # of the pictures that ship
+
+
+class Derived(NamedTuple):
+    """A variant, and its file in the cache."""
+
+    model: Model
+    file: Path
+
+
+def check_tuned(name: Name, allow_untuned: bool) -> None:
+    """Raise ValueError for a variant that is useless without training, unless the caller allows untuned variants."""
+    useless = [one for one in name.passes if PASSES[one].training == "needed"]
+    if useless and not allow_untuned:
+        raise ValueError(
+            f"{name} would be {' and '.join(useless)} without training, which costs most of the accuracy. "
+            "zoo.create(..., allow_untuned=True) makes it all the same; better: "
+            f'zoo.compress(zoo.create("{name.dense}"), "{name.variant}"), then train it.'
+        )
+
+
+def derive(
+    name: Name,
+    source: Path,
+    *,
+    origin: Mapping[str, str],
+    calibration: Any = None,
+    cache_dir: str | Path | None = None,
+    report: Callable[[str], None] = lambda step: None,
+) -> Derived:
+    """The variant `name` of the dense network in the file `source`; from the cache if the variant was made before.
+
+    `calibration` are preprocessed inputs, as `zoo.compress` takes them. The default is `PICTURES` photographs that
+    ship; a language model needs none, because its tokens are ranged at run time. `made["derived"]` has the share of
+    inputs that get the same answer as from the dense network. A warning says this share if weights were removed without
+    training. `origin` (the source of the dense weights) is added to `made`.
+    """
+    file = derived_file(name, source, origin=origin, calibration=calibration, cache_dir=cache_dir, report=report)
+    return Derived(load_derived(name, file), file)
+
+
+def derived_file(
+    name: Name,
+    source: Path,
+    *,
+    origin: Mapping[str, str],
+    calibration: Any = None,
+    cache_dir: str | Path | None = None,
+    report: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """The cached file of `derive`; it is made if it is missing."""
+    from zoo.passes.data import Calibration, as_calibration
+    from zoo.weights.file import load
+    from zoo.weights.reader import read_header
+
+    header = read_header(source)
+    if calibration is None and header.spec.input.samples:
+        calibration = _photographs(header.spec)
+    if calibration is None:
+        calibration = Calibration()
+    else:
+        calibration = as_calibration(calibration, "calibration= takes preprocessed inputs", header.spec)
+    file = _place(name, header, calibration, origin, cache_dir)
+
+    def make(part: Path) -> None:
+        report(f"making {name} from {name.dense}, once")
+        _make(name, load(source), calibration, origin, part)
+        if _place(name, read_header(source), calibration, origin, cache_dir) != file:
+            raise FileError(f"{source}: has changed while {name} was made of it: call again.")
+
+    return cached(file, make, lambda entry: _checked(entry, name, header.spec))
+
+
+def load_derived(name: Name, file: Path) -> Model:
+    """Load `derived_file`'s file. If weights were removed, a warning says how many answers agree. Raises FileError."""
+    from zoo.weights.file import load
+    from zoo.weights.matches_name import check_matches_name
+
+    model = load(file)
+    try:
+        check_matches_name(model, name, str(file))
+    except FileError:
+        raise
+    except ValueError as error:
+        raise FileError(str(error)) from None
+    _warn(name, model.made["derived"])
+    return model
+
+
+def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[str, str], file: Path) -> None:
+    from zoo.passes.compress import compress
+    from zoo.report.agreement import agreement
+    from zoo.weights.file import save_file
+    from zoo.weights.header import source_of
+
+    passes = _made_here(name)
+    takes = any("calibration" in one.takes for one in passes)
+    model = compress(
+        dense,
+        "-".join(one.name for one in passes),
+        calibration=calibration if takes and calibration else None,
+        **_untrained(name),
+    )
+    facts: dict[str, Any] = {"from": name.dense}
+    if dense.spec.input.samples:
+        facts |= {"pictures": sum(map(len, calibration)), "agreement": agreement(model, dense, calibration)[0]}
+    model.made = {**model.made, "source": {**source_of(model.made), **origin}, "derived": facts}
+    save_file(model, file)
+
+
+def _made_here(name: Name) -> list[Pass]:
+    """The passes of a name that work without training."""
+    return [PASSES[one] for one in name.passes if PASSES[one].training != "only"]
+
+
+def _untrained(name: Name) -> dict[str, Any]:
+    """The options of the passes of a variant that is not trained afterwards."""
+    return {key: value for one in _made_here(name) for key, value in one.untrained.items()}
+
+
+def _photographs(spec: ModelSpec) -> Tensor:
+    from zoo.data.preprocess import preprocess
+
+    return preprocess(spec)(list(spec.input.fetch("samples")()[:PICTURES]))
+
+
+def _place(
+    name: Name, header: Header, calibration: Calibration, origin: Mapping[str, str], cache_dir: str | Path | None
+) -> Path:
+    """The path in the cache: a file for each source, recipe, version and calibration set."""
+    from zoo.weights.hub import file_sha256
+
+    pictures = hashlib.sha256()
+    for batch in calibration:
+        for part in batch.values() if isinstance(batch, Mapping) else (batch,):
+            pictures.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            pictures.update(part.detach().cpu().contiguous().numpy().tobytes())
+    weights = [file_sha256(file) for file in sorted(set(header.files.values()))]
+    facts = [header.spec.dumps(), header.labels]
+    key = json.dumps([VERSION, name.variant, _untrained(name), weights, facts, dict(origin), pictures.hexdigest()])
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder("derived", cache_dir) / f"{file_name(str(name))}-{digest}.safetensors"
+
+
+def _checked(entry: Path, name: Name, dense: ModelSpec) -> Path:
+    """The cached file; raises FileError unless the file says that it is `name`, made from `dense`."""
+    from zoo.weights.reader import read_header
+
+    header = read_header(entry)
+    facts, pictures = header.made.get("derived"), dense.input.samples
+    if not isinstance(facts, Mapping) or facts.get("from") != name.dense or header.spec.name != dense.name:
+        raise FileError(f"{entry}: does not say that it is {name}.")
+    if pictures and not all(isinstance(facts.get(one), (int, float)) for one in ("pictures", "agreement")):
+        raise FileError(f"{entry}: does not say what {name} costs.")
+    return entry
+
+
+def _warn(name: Name, facts: Mapping[str, Any]) -> None:
+    untuned = [one for one in name.passes if PASSES[one].training in ("advised", "needed")]
+    if untuned:
+        measured = ""
+        if "agreement" in facts:
+            measured = f": it answers {facts['agreement']:.1f}% of {facts['pictures']} calibration pictures"
+            measured += f" as {name.dense} does"
+        warnings.warn(
+            f"{name} was {' and '.join(untuned)} without training{measured}. Train it before use.",
+            UserWarning,
+            stacklevel=5,
+        )

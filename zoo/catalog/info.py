@@ -1,0 +1,255 @@
+"""`info`: the facts about one network, without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from zoo import kinds, registry, tables
+from zoo.catalog import cpu, hub_index
+from zoo.catalog.hub_index import Published
+from zoo.catalog.listing import find, is_path, purpose, siblings
+from zoo.catalog.manifest import Entry, Metric
+from zoo.naming import Name, parse
+from zoo.passes import PASSES
+from zoo.printable import one_line, printable
+from zoo.spec import ModelSpec
+
+
+@dataclass(frozen=True, repr=False)
+class Info:
+    """The facts about a network. `metric` is None and `recipe` empty for fresh weights and for your own.
+
+    `alias` is the name that was asked for, if it was another spelling. `execution` says how torch runs an int8 network
+    on this host. `parameters` is the number of learnt values in the float form, `nonzero` the number of values that are
+    not zero. `macs` are the multiply-accumulates for one picture of `input_size`, (height, width), or for one text of
+    `input_size`, (tokens,); texts may be longer. A variant that is made at its first use is not there yet: `bytes` is
+    None, and so are the figures that depend on the options of its passes, `parameters` and `macs` of a pruned one.
+    """
+
+    name: str
+    alias: str
+    purpose: str
+    task: str
+    variant: str
+    shipped: bool
+    parameters: int | None
+    nonzero: int | None
+    macs: int | None
+    bytes: int | None
+    input_size: tuple[int, ...]
+    execution: str
+    metric: Metric | None
+    recipe: str
+    teacher: str
+    licence: str
+    source: str
+    labels: tuple[str, ...]
+    siblings: tuple[str, ...] = ()
+    takes: str = ""  # "32x32 pixels", "text"
+    macs_of: str = ""  # the input that `macs` are counted for: "picture", "text of 128 tokens"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """(heading, text) of every known fact."""
+        counted = "" if self.parameters is None else f"{self.parameters:,}"
+        if self.nonzero is not None and self.parameters is not None and self.nonzero < self.parameters:
+            counted += f", {self.nonzero:,} of them not zero"
+        facts = {
+            "name": f"{self.name} ({self.alias})" if self.alias else self.name,
+            "for": self.purpose,
+            "see also": "; ".join(self.siblings),
+            "variant": self.variant,
+            "parameters": counted,
+            "MACs": "" if self.macs is None else f"{self.macs:,} a {self.macs_of}",
+            "file": f"{self.bytes:,} bytes ({tables.size(self.bytes)})" if self.bytes is not None else "",
+            "input": self.takes,
+            "runs in": self.execution,
+            "measured": _measured(self.metric) if self.metric else "",
+            "data": f"{self.metric.encoding}, sha256 {self.metric.sha256}" if self.metric else "",
+            "recipe": self.recipe,
+            "teacher": self.teacher,
+            "licence": self.licence,
+            "source": self.source,
+            "labels": ", ".join(self.labels[:20]) + (f", ... ({len(self.labels)})" if len(self.labels) > 20 else ""),
+        }
+        return [(heading, text) for heading, text in facts.items() if text]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        width = max(len(heading) for heading, _ in rows)
+        return "\n".join(f"{heading:<{width}}  {printable(text, 2000)}" for heading, text in rows)
+
+    def _repr_html_(self) -> str:
+        return tables.html((), self.rows())
+
+
+def info(name: str | os.PathLike[str]) -> Info:
+    """Tell all that is known about a name, or about a network in a folder, a file, or a repository of the Hub.
+
+    Args:
+        name (str | os.PathLike): A name of `zoo.list_models`, a path, or a repository, which is fetched for it.
+
+    Returns:
+        Info: Parameters, multiply-accumulates, size, accuracy, licence, labels; `repr()` is a table.
+
+    Raises:
+        UnknownName: The name stands for nothing.
+        FileError: The file is no network of the zoo, or is damaged.
+
+    Example:
+        >>> known = zoo.info("mobilenet-int8")
+        >>> known.name, known.parameters, known.metric.value
+        ('mobilenetv2_cifar.cifar10-int8', 457418, 87.42)
+    """
+    if is_path(name):
+        return _info_of_path(name)
+    text = str(name)
+    found, entry = find(text)
+    if entry is None and (known := hub_index.published().get(found.dense)):
+        return _info_of_published(found, text, known)
+    if entry is None:
+        spec = registry.spec(found.arch)
+        return _info(str(found), text, spec, purpose=f"fresh weights only: {purpose(spec)}", shipped=False)
+    from zoo.weights.reader import read_header
+
+    header = read_header(entry.path)
+    return _info(
+        entry.name,
+        text,
+        header.spec,
+        purpose=entry.purpose,
+        shipped=True,
+        entry=entry,
+        labels=header.labels,
+        made=header.made,
+    )
+
+
+def _teacher(made: Mapping[str, Any]) -> str:
+    """The teacher's name in the file: written by hand at the top, or by the training script under "trained"."""
+    trained = made.get("trained")
+    for notes in (made, trained if isinstance(trained, Mapping) else {}):
+        teacher = notes.get("teacher")
+        if isinstance(teacher, str):
+            return one_line(teacher, 100)
+    return ""
+
+
+def _of_start(made: Mapping[str, Any], what: str) -> str:
+    """The "name" or "licence" of the weights that training started from, as stated in the file; else empty."""
+    source = made.get("source")  # any JSON: the file may come from anywhere
+    said = source.get(what) if isinstance(source, Mapping) else None
+    return one_line(said, 100) if isinstance(said, str) else ""
+
+
+def _measured(metric: Metric) -> str:
+    text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
+    text += f"{metric.examples:,} examples"
+    if metric.with_teacher and metric.without_teacher:
+        text += (
+            f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}%, "
+            f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}%"
+        )
+    return text
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)
+
+
+def _info_of_path(place: str | os.PathLike[str]) -> Info:
+    from zoo.weights import hub
+    from zoo.weights.folder import find_file
+    from zoo.weights.reader import read_header
+
+    file = find_file(hub.folder_of(place) or place)
+    header = read_header(file)
+    return _info(
+        os.fspath(place),
+        "",
+        header.spec,
+        purpose=f"{header.spec.name}, {purpose(header.spec)}",
+        shipped=False,
+        size=sum(part.stat().st_size for part in set(header.files.values())),
+        labels=header.labels,
+        made=header.made,
+    )
+
+
+def _info_of_published(name: Name, asked: str, known: Published) -> Info:
+    own = hub_index.published().get(str(name), known)
+    if "distilled" in name.passes:
+        own = hub_index.published().get(str(Name(name.arch, name.tag, ("distilled",))), own)
+    spec = registry.spec(own.arch or name.arch, own.classes or None)
+    exists = str(name) in hub_index.published()
+    how, unknown = "published on the Hub", dict[str, Any]()
+    if not exists:
+        unknown = dict.fromkeys(figure for one in name.passes for figure in PASSES[one].resizes)
+        how = "made here at first use, from weights on the Hub"
+        how += "; how small it becomes depends on the options of its passes" if unknown else ""
+    return replace(
+        _info(str(name), asked, spec, purpose=f"{how}: {purpose(spec)}", shipped=False),
+        **unknown,
+        variant=name.variant,
+        execution=cpu.int8_execution(False, spec.input.ragged) if "int8" in name.passes else "",
+        licence=own.licence,
+        teacher=own.teacher,
+        source=f"hf-hub:{own.repo}" + (f"@{own.revision}" if own.revision else ""),
+    )
+
+
+def _info(
+    name: str,
+    asked: str,
+    spec: ModelSpec,
+    *,
+    purpose: str,
+    shipped: bool,
+    entry: Entry | None = None,
+    size: int | None = None,
+    labels: tuple[str, ...] = (),
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> Info:
+    cost = kinds.cost(spec)
+    held = next((row.precision for row in spec if row.precision != "float32"), "float32")
+    return Info(
+        name=name,
+        alias=asked if asked and asked != name else "",
+        purpose=purpose,
+        task=spec.task,
+        variant=parse(name).variant if entry else held,
+        shipped=shipped,
+        parameters=cost.parameters,
+        nonzero=entry.nonzero if entry else None,
+        macs=cost.macs,
+        bytes=entry.bytes if entry else size,
+        input_size=kinds.usual_size(spec),
+        execution=_execution(spec, made),
+        metric=entry.metric if entry else None,
+        recipe=entry.recipe if entry else "",
+        teacher=(entry.metric.teacher if entry else "") or _teacher(made),
+        licence=entry.licence if entry else _of_start(made, "licence"),
+        source=entry.source if entry else _of_start(made, "name"),
+        labels=tuple(labels),
+        siblings=siblings(name),
+        takes=spec.input.takes,
+        macs_of=spec.input.usual_one,
+    )
+
+
+def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:
+    if not any(row.precision.startswith("int8") for row in spec):
+        return ""
+    passes = made.get("passes")  # any JSON: the file may come from anywhere
+    seven_bits = isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items()
+    return cpu.int8_execution(seven_bits, spec.input.ragged)
+
+
+def _last(passes: list[Any]) -> Mapping[str, Any]:
+    return passes[-1] if passes and isinstance(passes[-1], Mapping) else {}

@@ -1,0 +1,63 @@
+"""`zoo finetune`, `distill`, `prune` and `quantize`: the commands that train. They need the extra `train`.
+
+Each is a file with `Settings`, a dataclass whose fields are the command's options, and `run(settings)`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from zoo.cli.common import BAD, in_the_shell
+from zoo.cli.screen import complain
+
+COMMANDS = {
+    "finetune": "Train a network on your own pictures. A pruned, sparse or int8 network stays what it is.",
+    "distill": "Train a student on the answers of one or more teachers.",
+    "prune": "Remove channels and train the rest, at once or in rounds.",
+    "quantize": "Quantize a network to int8, after training or, with --qat, while it trains.",
+}
+
+_EXTRA = ("timm", "torchvision", "datasets", "pyarrow")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands. Each command's Settings read its arguments."""
+    for name, about in COMMANDS.items():
+        app.command(
+            name,
+            help=about,
+            add_help_option=False,
+            context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        )(_run)
+
+
+def _run(context: typer.Context) -> None:
+    main(str(context.info_name), context.args, program=f"zoo {context.info_name}")
+
+
+def main(name: str, arguments: Sequence[str] | None = None, *, program: str | None = None) -> None:
+    """Read a command's arguments (default: sys.argv's) and run it. An error is one line on stderr."""
+    missing = [module for module in _EXTRA if importlib.util.find_spec(module) is None]
+    if missing:
+        complain(
+            f"zoo {name} needs packages that are not installed: {', '.join(missing)}. "
+            "Run: pip install 'zoo-efficient[train]'."
+        )
+        raise SystemExit(BAD)
+    from zoo.train.divergence import Diverged
+    from zoo.train.loop import Interrupted
+
+    try:
+        from zoo.cli.training.common import options_of, read
+
+        command = importlib.import_module(f"zoo.cli.training.{name}")
+        command.run(read(command, sys.argv[1:] if arguments is None else arguments, program))
+    except (ValueError, OSError, Diverged) as error:
+        complain(in_the_shell(str(error), options_of(command)))
+        raise SystemExit(BAD) from None
+    except Interrupted:
+        raise SystemExit(130) from None

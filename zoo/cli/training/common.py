@@ -1,0 +1,209 @@
+"""Functions of the commands that train: open the pictures and the networks, and show the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+import zoo
+from zoo import kinds, registry
+from zoo.cli.common import misspelt
+from zoo.cli.options import Command, build, parameters
+from zoo.cli.screen import remark
+from zoo.data.classes import ClassError, match
+from zoo.factory import check_device, with_classes
+from zoo.files import local_path, path_to_write
+from zoo.model.build import Model
+from zoo.passes.options import Options, option
+from zoo.printable import printable
+from zoo.train.data import hold_out, open_pictures, splits
+from zoo.train.loop import accuracy
+from zoo.train.pictures import Pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(Options):
+    data: str = option(help="A folder with a folder for every class, Parquet files, or a data set of the Hub.")
+    out: Path = option(
+        help="The folder for the network. Checkpoints, curves and figures go to its subfolder training/."
+    )
+    image_column: str | None = option(
+        None, "The column with the pictures, in Parquet files or a data set of the Hub. Default: img or image."
+    )
+    label_column: str | None = option(None, "The column with the labels. Default: label.")
+    held_out: float = option(
+        0.1,
+        least=0,
+        below=1,
+        help="Share of the training pictures to validate on, if the data has no validation split. 0: train on all.",
+    )
+    device: str = option("cpu", "The device: cpu, cuda or mps.")
+    threads: int = option(0, least=0, help="Number of CPU threads. 0: torch chooses.")
+    workers: int = option(
+        2, least=0, help="Number of processes that decode pictures, if the pictures do not fit in memory."
+    )
+    save_seconds: float = option(
+        300, least=0, help="Longest time between two checkpoints, in seconds. There is one after every epoch anyway."
+    )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run. `test` is used only once, at the end."""
+
+    train: Pictures
+    validation: Pictures | None
+    test: Pictures | None
+
+
+def open_data(settings: Common, model: Model) -> Data:
+    """The splits of `settings.data`, prepared for `model`. Without a validation split, a part of train is held out.
+
+    Classes that the network knows have the network's numbers.
+    """
+    remark(f"Reading {printable(settings.data)}.")
+    found = splits(settings.data)
+    opened = partial(
+        open_pictures,
+        settings.data,
+        model.spec.pictures,
+        workers=settings.workers,
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+    )
+    train = opened(split="train")
+    if train.classes != model.labels and _are_all_of(train.classes, model.labels, settings.data):
+        train = opened(split="train", classes=model.labels)
+
+    def other(names: tuple[str, ...]) -> Pictures | None:
+        name = next((name for name in names if name in found), None)
+        if name is None:
+            return None
+        return opened(split=name, classes=train.classes)
+
+    validation = other(("validation", "val", "valid", "dev"))
+    if validation is not None and settings.held_out != Common.held_out:
+        raise ValueError("held_out= is for data without a validation split, and this data has one.")
+    if validation is None and settings.held_out:
+        train, validation = hold_out(train, settings.held_out)
+    return Data(train, validation, other(("test",)))
+
+
+def _are_all_of(classes: tuple[str, ...], labels: tuple[str, ...], where: str) -> bool:
+    """Whether the data has exactly the network's classes, in any spelling, so that the network's head fits."""
+    try:
+        return len(match(classes, labels, where)) == len(labels)
+    except ClassError:
+        return False
+
+
+def open_model(name: str, *, fresh: bool = False) -> Model:
+    """The network of a name or a saved folder. With `fresh`: the same rows in float32, with random weights."""
+    if fresh and name in registry.MODELS:
+        return zoo.create(name, weights=None)
+    model = zoo.load(name) if local_path(name).exists() else zoo.create(name)
+    if not model.spec.input.loader:
+        raise ValueError(
+            f"{name} is a {model.spec.name}, which takes {model.spec.input.unit}; the commands that train take "
+            "networks of pictures. docs/finetuning.md shows a loop of your own."
+        )
+    if not fresh:
+        return model
+    rows = tuple(row.replace(precision="float32", emits="float32") for row in model.spec)
+    return zoo.build(model.spec.replace(rows=rows))
+
+
+def for_classes(model: Model, classes: tuple[str, ...]) -> Model:
+    """The network if it knows these classes, else its trunk with a new head."""
+    if tuple(model.labels) == classes:
+        return model
+    if kinds.classes(model.spec) == len(classes):  # the same number of other classes
+        model = with_classes(model, len(classes) + 1)
+    model = with_classes(model, len(classes))
+    model.labels = classes
+    return model
+
+
+def open_teachers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[Model]:
+    """Open the teachers; each must know exactly the classes of the data."""
+    teachers = [open_model(name) for name in names]
+    for name, teacher in zip(names, teachers, strict=True):
+        check_classes(name, teacher, classes)
+    return teachers
+
+
+def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
+    """Raise ValueError if the network knows other classes; `zoo finetune` would teach it these."""
+    if tuple(model.labels) != classes:
+        raise ValueError(
+            f"{name} knows other classes than the data has: {_some(model.labels)}. The data has: {_some(classes)}. "
+            "Fine-tune the network on these classes first, with `zoo finetune`."
+        )
+
+
+def recipe_of(settings: Any) -> dict[str, Any]:
+    """The settings, beside recipe and data, that decide the weights; they identify the run."""
+    apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
+    return {name: str(value) for name, value in asdict(settings).items() if name not in apart}
+
+
+def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = None) -> None:
+    """Print a table of the network's figures and of the networks in `before`."""
+    from zoo import tables
+
+    judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
+    headers, rows = ["network", "parameters", "MACs", "file", f"{name} top-1 %"], []
+    for title, one in {**(before or {}), str(out): model}.items():
+        cost = kinds.cost(one.spec)
+        file = out / "model.safetensors" if one is model else None
+        top1 = f"{accuracy(one, judged):.2f}" if judged is not None else ""
+        size = tables.size(file.stat().st_size) if file else ""
+        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), size, top1])
+    print(tables.text(headers, rows))
+    skipped = data.train.skipped
+    if skipped:
+        shown = ", ".join(map(printable, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
+        print(f"{len(skipped)} training pictures could not be read and were left out: {shown}")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") if names else "none are named"
+
+
+def options_of(command: Any, take: Callable[..., None] = lambda **options: None) -> Command:
+    """A command whose options are the fields of `command.Settings`; it hands what was typed to `take`."""
+    return Command(lambda **options: take(**options), lambda: parameters(command.Settings))
+
+
+def read(command: Any, arguments: Sequence[str], program: str | None) -> Any:
+    """Make the command's Settings from its arguments; raises ValueError for invalid values."""
+    typed: dict[str, Any] = {}
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    take = options_of(command, typed.update)
+    app.command(help=_about(command), context_settings={"help_option_names": ["-h", "--help"]})(take)
+    try:
+        typer.main.get_command(app).main(args=list(arguments), prog_name=program, standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's own errors have it
+            raise
+        raise SystemExit(misspelt(error)) from None
+    if not typed:  # help was asked for
+        raise SystemExit(0)
+    chosen = build(command.Settings, typed)
+    chosen = replace(chosen, out=path_to_write(chosen.out))
+    check_device(chosen.device)
+    if chosen.threads:
+        torch.set_num_threads(chosen.threads)
+    return chosen
+
+
+def _about(command: Any) -> str:
+    """The module's docstring for --help, with the line breaks of its example commands."""
+    parts = (command.__doc__ or "").split("\n\n")
+    return "\n\n".join(f"\b\n{part}" if part.startswith("    ") else part for part in parts)

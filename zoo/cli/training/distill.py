@@ -1,0 +1,52 @@
+"""Distil: train a student on the answers of one or more teachers (Hinton et al., 2015).
+
+    zoo distill mobilenetv2_cifar_small --teacher mobilenet --data cifar10 --out runs/student
+    zoo distill mobilenet-pruned --teacher mobilenet --teacher efficientnet --data cifar10 --out runs/b
+
+The student is an architecture or a network with weights. An architecture starts from random weights. A network with
+weights keeps its variant. --data takes what it takes in `zoo finetune`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+import typer
+
+from zoo import registry
+from zoo.cli.training.common import Common, for_classes, open_data, open_model, open_teachers, recipe_of, show
+from zoo.passes.options import option
+from zoo.train.finetune import finetune
+from zoo.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Common):
+    student: Annotated[
+        str, typer.Argument(metavar="STUDENT", help="An architecture, a name, or a folder of a saved network.")
+    ]
+    teacher: tuple[str, ...] = option(
+        (), "A network with the same classes. Repeat it for several: the student learns from the mean of their answers."
+    )
+    recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30))
+
+
+def run(settings: Settings) -> None:
+    if not settings.teacher:
+        raise ValueError("A student needs a teacher: give --teacher a network with the same classes.")
+    torch.manual_seed(settings.recipe.seed)
+    start = open_model(settings.student, fresh=settings.student in registry.MODELS)
+    data = open_data(settings, start)
+    teachers = open_teachers(settings.teacher, data.train.classes)
+    student = finetune(
+        for_classes(start, data.train.classes),
+        data.train,
+        settings.recipe,
+        settings.out,
+        validation=data.validation,
+        teachers=teachers,
+        identity=recipe_of(settings),
+        save_seconds=settings.save_seconds,
+        device=settings.device,
+    )
+    show(student, data, settings.out, dict(zip(settings.teacher, teachers, strict=True)))

@@ -1,0 +1,53 @@
+"""Fine-tune a network on your own pictures. A pruned, sparse or int8 network stays what it is.
+
+    zoo finetune mobilenet --data digits --out runs/digits
+    zoo finetune mobilenet-int8 --data digits --out runs/digits-int8
+    zoo finetune resnet20 --fresh --data cifar10 --epochs 30 --out runs/scratch
+
+--data takes a folder with a folder for every class, Parquet files, or a data set of the Hub. The folder may have
+train/ and validation/ above the class folders. To continue a stopped run, give the same command again.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+import typer
+
+from zoo.cli.training.common import Common, for_classes, open_data, open_model, open_teachers, recipe_of, show
+from zoo.passes.options import option
+from zoo.train.finetune import finetune
+from zoo.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Common):
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
+    fresh: bool = option(False, "Start from random weights.")
+    teacher: tuple[str, ...] = option(
+        (), "A network with the same classes to learn from. Repeat it for several: the mean of their answers counts."
+    )
+    sparsity: float = option(
+        0.0, "Share of the weights to set to zero, during the first half of the steps.", least=0, below=1
+    )
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def run(settings: Settings) -> None:
+    settings.recipe.check_used(teacher=bool(settings.teacher))
+    torch.manual_seed(settings.recipe.seed)
+    start = open_model(settings.model, fresh=settings.fresh)
+    data = open_data(settings, start)
+    tuned = finetune(
+        for_classes(start, data.train.classes),
+        data.train,
+        settings.recipe,
+        settings.out,
+        validation=data.validation,
+        teachers=open_teachers(settings.teacher, data.train.classes),
+        sparsity=settings.sparsity,
+        identity=recipe_of(settings),
+        save_seconds=settings.save_seconds,
+        device=settings.device,
+    )
+    show(tuned, data, settings.out)

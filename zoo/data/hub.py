@@ -1,0 +1,57 @@
+"""Read a data set of the Hub with the `datasets` library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.data.parquet import IMAGES, LABELS, choose_column, whole
+
+
+@dataclass(frozen=True)
+class HubData:
+    """One split: `table[row]["image"]` is an encoded picture, {bytes, path}; or `table[row]` has a text's columns."""
+
+    table: Any  # datasets.Dataset
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    sha256: str
+
+
+def read_pictures(dataset: Any, image_column: str | None, label_column: str | None, where: str) -> HubData:
+    """The undecoded pictures in the column `image`, and their labels; raises ValueError if there are none."""
+    image = _column(dataset.features, "image", image_column, IMAGES, "Image", where)
+    try:
+        pictures = dataset.select_columns([image]).rename_columns({image: "image"} if image != "image" else {})
+        pictures = pictures.cast_column("image", undecoded())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
+    return _labelled(pictures, dataset, label_column, where)
+
+
+def read_texts(dataset: Any, columns: Sequence[str], label_column: str | None, where: str) -> HubData:
+    """The columns of the texts, and their labels."""
+    return _labelled(dataset.select_columns(list(columns)), dataset, label_column, where)
+
+
+def undecoded() -> Any:
+    """The type of a column of {bytes, path} in `datasets`."""
+    from datasets import Image as Feature
+
+    return Feature(decode=False)
+
+
+def _labelled(table: Any, dataset: Any, label_column: str | None, where: str) -> HubData:
+    label = _column(dataset.features, "label", label_column, LABELS, "ClassLabel", where)
+    labels = whole(dataset.select_columns([label]).with_format("arrow")[:].column(label), label, where)
+    names = tuple(getattr(dataset.features[label], "names", None) or ())
+    return HubData(table, labels, names, hashlib.sha256(dataset._fingerprint.encode()).hexdigest())
+
+
+def _column(features: Any, what: str, given: str | None, usual: Sequence[str], kind: str, where: str) -> str:
+    alike = [name for name in features if type(features[name]).__name__ == kind]
+    return choose_column(list(features), what, given, usual, alike, where)

@@ -1,0 +1,106 @@
+"""Examples with labels for `zoo.evaluate`: pictures in folders, tables or arrays, and texts in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import tasks
+from zoo.data.folders import read_folders
+from zoo.data.parquet import ParquetFiles, Rows
+from zoo.data.readers import Reader
+from zoo.data.splits import EVALUATION, called, parts_of, which
+from zoo.tasks.targets import Targets
+
+if TYPE_CHECKING:
+    from zoo.model.build import Model
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled examples. `examples` are what `zoo.preprocess` takes; None for one that is missing."""
+
+    names: Sequence[str]
+    labels: Sequence[Any]  # targets of the task, such as classes
+    examples: Iterable[Any]
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The reader of examples and of targets for one network, and the label column that the caller names."""
+
+    reader: Reader
+    targets: Targets
+    label_column: str | None
+
+
+class _Cells:
+    """The examples of Parquet files. Each iteration reads the files again, a few examples at a time."""
+
+    def __init__(self, table: ParquetFiles, columns: Sequence[str], reader: Reader) -> None:
+        self._table, self._columns, self._reader = table, columns, reader
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._table.cells(self._columns):
+            yield from self._reader.cells([batch.column(name) for name in self._columns])
+
+
+def open_labelled(
+    data: Any,
+    model: Model,
+    *,
+    split: str | None = None,
+    input_columns: Sequence[str] = (),
+    label_column: str | None = None,
+) -> Labelled:
+    """Open any data that `zoo.evaluate` takes; raises ValueError for other data."""
+    spec = model.spec
+    reader: Reader = spec.input.fetch("reader")(spec, input_columns)
+    targets: Targets = tasks.of(spec).fetch("targets")(model)
+    if isinstance(data, (str, Path)):
+        return _open_path(data, split, _Wanted(reader, targets, label_column))
+    if split or input_columns or label_column:
+        raise ValueError("split, input_columns and label_column are for data by its path or its name on the Hub.")
+    examples, labels, source, sha256 = reader.in_memory(data)
+    found = targets.in_memory(labels, len(examples))
+    return Labelled([f"{reader.one} {i}" for i in range(len(examples))], found, examples, source, sha256)
+
+
+def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> Labelled:
+    parts = parts_of(data)
+    name = which(split or EVALUATION, parts, data)
+    part = parts[name]
+    where = called(data, name, part)
+    if isinstance(part, Path):
+        return _open_folder(part, where, wanted)
+    if isinstance(part, list):
+        return _open_parquet(part, where, wanted)
+    return _open_hub(part, where, wanted)
+
+
+def _open_folder(path: Path, where: str, wanted: _Wanted) -> Labelled:
+    spec = wanted.targets.model.spec
+    if not wanted.reader.folders:
+        raise ValueError(f"{path} is a folder of pictures, and {spec.name} takes {spec.input.unit}, in a Parquet file.")
+    if wanted.reader.given or wanted.label_column:
+        raise ValueError(f"input_columns and label_column are for tables; {path} holds folders of pictures.")
+    found = read_folders(path)
+    numbers = wanted.targets.of_folders(found.classes, found.numbers, where)
+    return Labelled(found.names, numbers, found.files, where, found.sha256)
+
+
+def _open_parquet(files: list[Path], where: str, wanted: _Wanted) -> Labelled:
+    table = ParquetFiles(files, where)
+    columns = wanted.reader.columns(table)
+    labels = wanted.targets.of_table(table, wanted.label_column)
+    return Labelled(Rows(len(labels)), labels, _Cells(table, columns, wanted.reader), where, table.sha256())
+
+
+def _open_hub(dataset: Any, where: str, wanted: _Wanted) -> Labelled:
+    found, examples = wanted.reader.of_hub(dataset, wanted.label_column, where)
+    labels = wanted.targets.of_hub(found.labels, found.classes, where)
+    return Labelled(Rows(len(labels)), labels, examples, where, found.sha256)

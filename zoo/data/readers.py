@@ -1,0 +1,154 @@
+"""Find raw examples in tables, files or memory: a class for each modality."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data import hub
+from zoo.data.folders import pictures_below
+from zoo.data.parquet import IMAGES, ParquetFiles, content_of
+from zoo.data.texts import text_columns, texts_of
+from zoo.files import local_path
+
+
+class Reader:
+    """Finds the raw examples of one modality, which `zoo.preprocess(model)` takes.
+
+    `spec` is the spec of the network. `columns` are columns of a table that the caller names.
+    """
+
+    folders = False  # whether a folder with a folder for every class holds examples
+    one = "example"  # the word in the names of examples in memory
+
+    def __init__(self, spec: Any, columns: Sequence[str] = ()) -> None:
+        self.spec, self.given = spec, tuple(columns)
+
+    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
+        """The columns of a Parquet table that make an example; raises ValueError if they are missing."""
+        raise NotImplementedError
+
+    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
+        """The examples of Arrow columns, row by row; None for a missing example."""
+        raise NotImplementedError
+
+    def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
+        """(the data set of the Hub and its labels, the examples)."""
+        raise ValueError(f"{where}: {self.spec.input.unit} are not read from a data set of the Hub.")
+
+    def in_memory(self, data: Any) -> tuple[Any, Any, str, str]:
+        """(examples, labels, source, SHA-256) of data in memory that `zoo.evaluate` was given."""
+        raise NotImplementedError
+
+    def at_paths(self, paths: Sequence[Path]) -> list[Any]:
+        """The examples in files and folders, without labels."""
+        raise ValueError(f"{self.spec.input.unit} are not read from files without labels.")
+
+    def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
+        """The examples that a command line names."""
+        return list(arguments)
+
+
+class PictureReader(Reader):
+    folders = True
+    one = "picture"
+
+    @property
+    def _column(self) -> str | None:
+        if len(self.given) > 1:
+            raise ValueError(f"Pictures are in one column, not in {list(self.given)}.")
+        return next(iter(self.given), None)
+
+    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
+        return (table.column("image", self._column, IMAGES, "Image"),)
+
+    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
+        return (content_of(cell.as_py()) for cell in columns[0])
+
+    def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
+        found = hub.read_pictures(dataset, self._column, label_column, where)
+        return found, (content_of(row["image"]) for row in found.table)
+
+    def in_memory(self, data: Any) -> tuple[Any, Any, str, str]:
+        """`data` is a pair (images uint8 (N, H, W, 3), labels), or `zoo.samples(...)`."""
+        if hasattr(data, "images") and hasattr(data, "labels"):
+            images, labels, source, sha256 = data.images, data.labels, data.source, data.sha256
+        elif isinstance(data, (tuple, list)) and len(data) == 2:
+            (images, labels), source, sha256 = data, "the arrays given", ""
+        else:
+            found = type(data).__name__
+            raise ValueError(f"data is a path, a pair (images, labels), or zoo.samples(...), not {found}.")
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise ValueError(f"images are uint8 (N, height, width, 3), not {images.dtype} of shape {images.shape}.")
+        return images, labels, source, sha256 or hashlib.sha256(images.tobytes() + _bytes(labels)).hexdigest()
+
+    def at_paths(self, paths: Sequence[Path]) -> list[Any]:
+        """The files themselves, and every picture inside of the folders."""
+        return list(pictures_in(paths))
+
+    def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
+        """The files, and all pictures below the folders; "-" is standard input."""
+        found: list[str] = []
+        for image in arguments:
+            path = local_path(image)
+            if not path.is_dir():
+                found.append("/dev/stdin" if image == "-" else image)
+            elif below := pictures_in([path]):
+                found += map(str, below)
+            else:
+                raise ValueError(f"{image} is a folder without pictures.")
+        return found
+
+
+def pictures_in(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and every picture inside of the folders."""
+    found: list[Path] = []
+    for path in map(local_path, paths):
+        found += sorted(pictures_below(path)) if path.is_dir() else [path]
+    return found
+
+
+class TextReader(Reader):
+    one = "text"
+
+    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
+        return text_columns(table.columns, self.given, table.where)
+
+    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
+        return texts_of([column.to_pylist() for column in columns])
+
+    def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
+        columns = text_columns(list(dataset.features), self.given, where)
+        found = hub.read_texts(dataset, columns, label_column, where)
+        return found, texts_of([found.table[name] for name in columns])
+
+    def in_memory(self, data: Any) -> tuple[Any, Any, str, str]:
+        """`data` is a pair (texts, labels)."""
+        if not isinstance(data, (tuple, list)) or len(data) != 2 or not isinstance(data[0], (list, tuple)):
+            raise ValueError(f"data of texts is a path, or a pair (texts, labels), not {type(data).__name__}.")
+        texts, labels = list(data[0]), data[1]
+        return texts, labels, "the texts given", hashlib.sha256(repr(texts).encode() + _bytes(labels)).hexdigest()
+
+    def at_paths(self, paths: Sequence[Path]) -> list[Any]:
+        """The lines of text files that are not empty."""
+        found: list[str] = []
+        for path in map(local_path, paths):
+            try:
+                found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise ValueError(f"{path}: texts come from text files, one a line: {reason}.") from None
+        if not found:
+            raise ValueError(f"{', '.join(map(str, paths))}: there is no line of text.")
+        return found
+
+
+def _bytes(labels: Any) -> bytes:
+    """The bytes of labels of any type, for a digest."""
+    found = np.asarray(labels)
+    return found.astype("<i8").tobytes() if np.issubdtype(found.dtype, np.integer) else repr(found.tolist()).encode()

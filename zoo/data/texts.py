@@ -1,0 +1,46 @@
+"""Find the columns of a table with the text for a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+# The names in well-known data sets: SST-2, IMDB, MNLI, MRPC, QQP, QNLI, BoolQ, ...
+PAIRS = (
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("query", "passage"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+)
+SINGLE = ("text", "sentence", "content", "review")
+
+
+def text_columns(columns: Sequence[str], given: Sequence[str], where: str) -> tuple[str, ...]:
+    """The column of a text, or the two columns of a pair: the columns given, else columns with well-known names.
+
+    Raises ValueError if there is none.
+    """
+    known = f"a text is in {', '.join(map(repr, SINGLE))}, a pair in " + ", ".join("/".join(pair) for pair in PAIRS)
+    if given:
+        missing = [name for name in given if name not in columns]
+        if missing or len(given) > 2:
+            raise ValueError(f"{where} has no columns {list(given)} of one text or a pair; it has {list(columns)}.")
+        return tuple(given)
+    for pair in PAIRS:
+        if set(pair) <= set(columns):
+            return pair
+    for name in SINGLE:
+        if name in columns:
+            return (name,)
+    raise ValueError(f"{where} has no column of texts: {known}; it has {list(columns)}. Name the input columns.")
+
+
+def texts_of(rows: Sequence[Any]) -> Iterator[Any]:
+    """The text of each row: a string, a tuple for a pair, or None if a value is missing."""
+    for cells in zip(*rows, strict=True):
+        whole = all(isinstance(cell, str) for cell in cells)
+        yield (cells[0] if len(cells) == 1 else cells) if whole else None

@@ -1,0 +1,1 @@
+"""Rows that hold int8 weights and do integer arithmetic."""

@@ -1,0 +1,146 @@
+"""The rows of quantization-aware training: those of int8, with leaves that train.
+
+What flows is what the int8 row would hold: floats on the codes of its edges. The scales are learned, the zero points
+are not. Shapes are those of the int8 rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.engine.arithmetic import QParams, Size
+from zoo.engine.cpu.call_plan import Step
+from zoo.engine.int8.pool import Int8GlobalPool, Int8MaxPool
+from zoo.engine.int8.row import Int8Row
+from zoo.engine.qat.layer import QatLayer, QatSqueezeExcite
+from zoo.engine.qat.rounding import LearnedQParams, fake_quantize
+from zoo.engine.residual import BasicBlockRow, BottleneckRow
+from zoo.engine.row import Parts
+from zoo.engine.rows import (
+    ClassifierRow,
+    ConvNormActRow,
+    DepthwiseSeparableRow,
+    HiddenRow,
+    InvertedResidualRow,
+)
+from zoo.kinds import EARLIER_KEYS
+
+if TYPE_CHECKING:
+    from zoo.kinds import Layout
+
+
+class QatRow(Int8Row):
+    """Learned edges under the row classes of int8: edge i > 0 has the scale edges[i, 0] * exp(log_scale[i - 1]).
+
+    `log_scale` has no unit, so that one learning rate fits every edge, and weight decay pulls towards the ranges at the
+    start. `reads` is what the row before emits: behind "uint8" the values that come in stand on codes already, and the
+    first edge does not count; before floats it stays as it was ranged.
+    """
+
+    layer = QatLayer
+    squeeze_excite = QatSqueezeExcite
+    runner = None  # one after another: they train
+    log_scale: Tensor | None
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        self.reads = layout.reads
+
+    def _hold_qparams(self, count: int) -> None:
+        super()._hold_qparams(count)
+        self.register_parameter("log_scale", nn.Parameter(torch.zeros(count - 1)) if count > 1 else None)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for key, earlier in EARLIER_KEYS.items():
+            if prefix + earlier in state_dict and prefix + key not in state_dict:
+                state_dict[prefix + key] = state_dict.pop(prefix + earlier)  # of a copy: torch hands on no other
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f"reads={self.reads}, {super().extra_repr()}"
+
+    @property
+    def edges_now(self) -> Tensor:
+        """(n, 2) scale and zero point of every edge, as training has left them."""
+        if self.log_scale is None:
+            return self.edges
+        scales, zeros = self.edges.unbind(1)
+        return torch.stack([torch.cat([scales[:1], scales[1:] * self.log_scale.exp()]), zeros], 1)
+
+    @property
+    def learned(self) -> tuple[LearnedQParams, ...]:
+        return tuple(LearnedQParams(*edge.unbind()) for edge in self.edges_now.unbind())
+
+    @property
+    def qparams(self) -> tuple[QParams, ...]:
+        return cast(tuple[QParams, ...], self.learned)  # `run` hands them on, and the leaves take these
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Floats to floats on the codes of the row's first edge."""
+        return fake_quantize(x, self.learned[0])
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        return codes
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x if self.reads == "uint8" else self.quantize(x)
+
+    def function(self, x: Tensor) -> Step:
+        return self
+
+
+class QatConvNormAct(ConvNormActRow, QatRow):
+    """`Int8ConvNormAct` in training."""
+
+
+class QatDepthwiseSeparable(DepthwiseSeparableRow, QatRow):
+    """`Int8DepthwiseSeparable` in training."""
+
+
+class QatInvertedResidual(InvertedResidualRow, QatRow):
+    """`Int8InvertedResidual` in training."""
+
+
+class QatBasicBlock(BasicBlockRow, QatRow):
+    """`Int8BasicBlock` in training."""
+
+
+class QatBottleneck(BottleneckRow, QatRow):
+    """`Int8Bottleneck` in training."""
+
+
+class QatMaxPool(Int8MaxPool, QatRow):
+    """`Int8MaxPool` in training: the largest of values on codes is on them, too."""
+
+    def build_forward(self, part: Parts, size: Size) -> Step:
+        return lambda x: F.max_pool2d(x, self.kernel_size, self.stride, self.kernel_size // 2)
+
+
+class QatGlobalPool(Int8GlobalPool, QatRow):
+    """`Int8GlobalPool` in training."""
+
+    def build_forward(self, part: Parts, size: Size) -> Step:
+        target = self.learned[-1]
+        return lambda x: fake_quantize(x.mean((2, 3), dtype=torch.float32), target)
+
+
+class QatHidden(HiddenRow, QatRow):
+    """`Int8Hidden` in training."""
+
+
+class QatClassifier(ClassifierRow, QatRow):
+    """`Int8Classifier` in training, with the dropout of the float form."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout)
+        if self.log_scale is not None and self.emits == "float32":
+            # Scores leave unrounded, and DDP wants no idle parameter.
+            self.log_scale.requires_grad_(False)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return F.dropout(super().enter(x), self.dropout, self.training)

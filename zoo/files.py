@@ -1,0 +1,201 @@
+"""The zoo's files: paths, writes that are complete or do not happen, and caches that are checked at each use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zoo.printable import PrintableError
+
+ABANDONED = 24 * 3600  # seconds after which an unfinished file is a killed process's
+T = TypeVar("T")
+
+
+class FileError(PrintableError):
+    """A file or folder that cannot be read, trusted or written.
+
+    Args:
+        message (str): the path, what is wrong, and what to do.
+
+    Example:
+        >>> zoo.load("no/such/folder")
+        Traceback (most recent call last):
+            ...
+        FileError: no/such/folder: no such file or folder. ...
+    """
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """The path of an argument, its `~` the home folder. An empty one is refused: it is no name of this folder."""
+    if not os.fspath(path):
+        raise FileError("The path is empty (''): there is no such picture, file or folder; write . for this folder.")
+    return Path(os.path.expanduser(path))
+
+
+def path_to_write(path: str | os.PathLike[str], what: str = "folder") -> Path:
+    """`local_path` of a file or folder that is to be written."""
+    if not os.fspath(path):
+        raise FileError(f"The path is empty (''): give a {what} to write to.")
+    return local_path(path)
+
+
+def file_name(text: str) -> str:
+    """A part of a file's name made of text from anywhere: letters, digits, "_", "-" and inner dots, at most 100."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)[:100].strip(".") or "_"
+
+
+def cache_folder(what: str, cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The zoo's own folder in `cache_dir`, by default in Hugging Face's cache of assets (HF_HOME, HF_ASSETS_CACHE)."""
+    if cache_dir is not None:
+        return local_path(cache_dir) / "zoo" / what
+    from huggingface_hub import constants
+
+    return Path(constants.HF_ASSETS_CACHE) / "zoo" / "weights" / what
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """With its parents; raises FileError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be a folder: {error.strerror or error}.") from None
+
+
+@contextmanager
+def written_whole(file: Path) -> Iterator[Path]:
+    """A temporary path beside `file`, with its suffix; it replaces `file` in one step if the body raises nothing.
+
+    A link in its place is replaced, never written through. Raises FileError; what was there is untouched then.
+    """
+    try:
+        with unfinished(file) as part:
+            yield part
+            with part.open("r+b") as written:
+                os.fsync(written.fileno())
+            os.replace(part, file)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileError(f"{file}: cannot be written: {reason}; what was there is untouched.") from error
+
+
+@contextmanager
+def unfinished(file: Path) -> Iterator[Path]:
+    """A temporary path beside `file`, with its suffix, removed at the end. Files that killed processes left go too."""
+    start = f".{file.stem[:80]}-"
+    for old in file.parent.glob(f"{_literal(start)}????????????.tmp{_literal(file.suffix)}"):
+        _remove_abandoned(old)
+    part = file.with_name(f"{start}{secrets.token_hex(6)}.tmp{file.suffix}")
+    try:
+        yield part
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, parts: Iterable[Any]) -> None:
+    """Write `parts`, bytes or arrays, to a file: complete, or not at all."""
+    with written_whole(file) as part:
+        write_parts(part, parts)
+
+
+def write_parts(file: Path, parts: Iterable[Any]) -> None:
+    """Write a new file, and flush it to the disk."""
+    with file.open("xb") as opened:
+        for one in parts:
+            opened.write(one)
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a link but not its target; move a folder of that name aside. Raises FileError."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            path.rename(path.with_name(f"{path.name}.aside-{secrets.token_hex(6)}"))
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: is damaged, and cannot be removed: {error.strerror or error}.") from None
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Lock a file: of two processes or threads one makes it, and the other reads it. The folder is made."""
+    from filelock import FileLock
+
+    lock = file.with_suffix(".lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if lock.is_symlink() or lock.is_dir():  # opening would write through it
+            remove(lock)
+        holder = FileLock(lock, mode=0o666)  # the umask applies; other users may share the cache
+        holder.acquire()
+    except OSError as error:
+        raise FileError(f"{file.parent}: cannot be written: {error.strerror}; name another by cache_dir.") from None
+    try:
+        yield
+    finally:
+        holder.release()
+
+
+def cached(file: Path, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
+    """Read the cache entry `file` with `read`; if it is missing, `make` writes it first, to the path it is given.
+
+    The entry's SHA-256 lies beside it and is checked at each use; `read` raises FileError for what is not as it should
+    be. What is damaged, odd or of another kind is made anew. Raises FileError where a new entry cannot be read either.
+    """
+    with suppress(FileError):
+        return _checked(file, read)
+    with locked(file):
+        with suppress(FileError):  # another process has made it meanwhile
+            return _checked(file, read)
+        remove(file)
+        remove(_seal(file))
+        with written_whole(file) as part:
+            make(part)
+            seal = sha256_of(part)
+        write_whole(_seal(file), (seal.encode(),))
+    return _checked(file, read)
+
+
+def forget(file: Path) -> None:
+    """Make an entry of a cache anew at its next use."""
+    remove(_seal(file))
+
+
+def _seal(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _checked(file: Path, read: Callable[[Path], T]) -> T:
+    try:
+        seal = _seal(file)
+        ours = file.is_file() and seal.is_file() and seal.stat().st_size == 64
+        whole = ours and seal.read_bytes() == sha256_of(file).encode()
+    except OSError as error:
+        raise FileError(f"{file}: cannot be read: {error.strerror or error}.") from None
+    if not whole:
+        raise FileError(f"{file}: is damaged.")
+    return read(file)
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", text)
+
+
+def _remove_abandoned(part: Path) -> None:
+    with suppress(OSError):
+        if time.time() - part.lstat().st_mtime > ABANDONED:
+            part.unlink()

@@ -1,0 +1,108 @@
+"""Texts, as token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from zoo.checks import is_int, require, short
+from zoo.inputs.base import Input, Size, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_VOCABULARY = 1_000_000
+MAX_TOKENS = 2**20
+USUAL_TOKENS = 128  # of the texts that costs are told for
+KEYS = ("input_ids", "attention_mask", "token_type_ids")  # what loaders and the network's call name
+
+
+@register
+@dataclass(frozen=True)
+class TextInput(Input):
+    """What a language model takes: (batch, tokens) whole numbers below `vocabulary`, at most `length` tokens.
+
+    `padding` is the token that fills shorter texts up, `ends` are those that end a text.
+    """
+
+    type: ClassVar[str] = "text"
+    unit: ClassVar[str] = "texts"
+    one: ClassVar[str] = "text"
+    batch: ClassVar[int] = 32
+    ids: ClassVar[bool] = True
+    ragged: ClassVar[bool] = True
+    model: ClassVar[str] = "zoo.text.model:TextModel"
+    preparer: ClassVar[str] = "zoo.text.tokenizer:TextPreprocess"
+    reader: ClassVar[str] = "zoo.data.readers:TextReader"
+    signature: ClassVar[str] = "zoo.runtime.text:signature"
+    runner: ClassVar[str] = "zoo.runtime.compiled:TextRuntimeModel"
+    header: ClassVar[str] = "zoo.text.heads:with_outputs"
+
+    vocabulary: int
+    length: int = 512
+    padding: int = 0
+    ends: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, most in (("vocabulary", self.vocabulary, MAX_VOCABULARY), ("length", self.length, MAX_TOKENS)):
+            require(is_int(value) and 1 <= value <= most, f"input {name} is from 1 to {most}, not {short(value)}")
+        require(isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {short(self.ends)}")
+        for token in (self.padding, *self.ends):
+            proper = is_int(token) and 0 <= token < self.vocabulary
+            require(proper, f"input padding and ends are tokens below {self.vocabulary}, not {short(token)}")
+
+    @property
+    def usual_size(self) -> Size:
+        return (min(self.length, USUAL_TOKENS),)
+
+    @property
+    def width(self) -> int:
+        return self.vocabulary
+
+    def shape(self, size: Size | None = None) -> tuple[int, ...]:
+        return size or self.usual_size
+
+    def axes(self) -> dict[int, tuple[str, int | None]]:
+        return {0: ("batch", None), 1: ("tokens", self.length)}
+
+    @property
+    def brief(self) -> str:
+        return f"up to {self.length:,} tokens"
+
+    @property
+    def takes(self) -> str:
+        return "text"
+
+    @property
+    def usual_one(self) -> str:
+        return f"text of {self.usual_size[0]} tokens"
+
+    def example(self, batch: int, size: int | Size | None = None) -> Tensor:
+        """Random token ids (batch, tokens)."""
+        import torch
+
+        (tokens,) = (size,) if isinstance(size, int) else self.shape(size)
+        return torch.randint(0, self.vocabulary, (batch, tokens), generator=torch.Generator().manual_seed(0))
+
+    def probe(self) -> Tensor:
+        return self.example(1, min(8, self.length))
+
+    def check(self, name: str, x: Any) -> None:
+        import torch
+
+        if isinstance(x, torch.Tensor) and x.dtype in (torch.int64, torch.int32) and x.dim() == 2 and x.shape[1] > 0:
+            return
+        tensor = isinstance(x, torch.Tensor)
+        found = f"{str(x.dtype)[6:]} of shape {tuple(x.shape)}" if tensor else type(x).__name__
+        raise ValueError(
+            f"{name} takes token ids, int64 of shape (batch, tokens), not {found}; "
+            "zoo.preprocess(model) makes them of text."
+        )
+
+    def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:
+        if "input_ids" not in given or not set(given) <= set(KEYS):
+            raise ValueError(
+                f"A dict for {name} has {', '.join(KEYS)}, and labels beside them, not {sorted(map(str, given))}."
+            )
+        return dict(given)

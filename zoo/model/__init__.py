@@ -1,0 +1,1 @@
+"""A network made of its spec: built, verified, edited, cut."""

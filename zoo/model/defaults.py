@@ -1,0 +1,26 @@
+"""torch's own defaults, whatever `torch.set_default_dtype` and `torch.set_default_device` say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+
+
+@contextmanager
+def usual_defaults(device: str | torch.device | None = "cpu") -> Iterator[None]:
+    """Inside, new tensors are float32 and on `device`. It is a decorator too.
+
+    Nothing is touched where the caller's defaults are these: the dtype belongs to the process, and a device that was
+    chosen makes every operator slow.
+    """
+    wanted, dtype = torch.device(device or "cpu"), torch.get_default_dtype()
+    if dtype != torch.float32:
+        torch.set_default_dtype(torch.float32)
+    try:
+        with wanted if torch.get_default_device() != wanted else nullcontext():
+            yield
+    finally:
+        if dtype != torch.float32:
+            torch.set_default_dtype(dtype)

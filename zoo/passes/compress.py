@@ -1,0 +1,120 @@
+"""`compress(model, "pruned-int8", ...)`: the passes, one after another; the model given stays as it is.
+
+`zoo.passes` says which passes there are and what each may be told. `convert` is a pass's three functions and a build.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from zoo import kinds
+from zoo.checks import noted
+from zoo.model.build import Model, copy_metadata, from_state, is_whole, not_a_model
+from zoo.model.defaults import usual_defaults
+from zoo.model.verify import rebuildable
+from zoo.naming import parse_passes
+from zoo.passes import PASSES, arguments, in_order, told
+from zoo.passes.data import answer, as_calibration, count
+from zoo.passes.decision import Decision
+from zoo.passes.quantize import ADVICE
+
+__all__ = ["Decision", "compress", "convert"]
+
+MOST_TRIED = 64  # inputs that a quantized network answers before it is handed out
+
+
+@usual_defaults()
+def compress(
+    model: Model, passes: str, *, calibration: Any = None, data: Any = None, labelled: Any = None, **options: Any
+) -> Model:
+    """A new model with the passes applied, in their order; the model given stays as it is.
+
+    Pruning and sparsity usually want training afterwards. Raises ValueError for anything that cannot be done: an option
+    of a pass that is not asked for, one that there is not, or a value out of its bounds.
+
+    >>> import torch
+    >>> import zoo
+    >>> model = zoo.create("resnet20", weights=None)
+    >>> vit = zoo.create("vit_tiny_patch16_224", weights=None)
+    >>> images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+
+    model (Model): The network to start from. `zoo.adopt` makes one of a network of timm or torchvision.
+        >>> made = zoo.compress(model, "sparse")
+
+    passes (str): One pass, or several in their order, joined by hyphens: "pruned", "sparse", "int8", "pruned-int8".
+        >>> made = zoo.compress(model, "pruned-sparse-int8", calibration=images)
+
+    calibration (inputs; default None): For int8: a few dozen to a few hundred preprocessed inputs to range its edges
+        on. A tensor (N, C, H, W), a dict of tensors (texts), or an iterable of either; labels beside them are left out.
+        A language model needs none. A network of `zoo.prepare_qat` has learned its ranges, and takes none.
+        >>> made = zoo.compress(model, "int8", calibration=[images[:4], images[4:]])
+
+    data (inputs with labels; default None): For pruned: what importance="taylor" judges channels by, (inputs, labels)
+        or an iterable of such pairs; or inputs alone, on which drop_blocks=, as a number, finds the blocks.
+        >>> made = zoo.compress(model, "pruned", importance="taylor", data=[(images, labels)])
+
+    labelled (inputs with labels; default None): For int8: (inputs, labels) that max_drop= is measured on.
+        >>> made = zoo.compress(model, "int8", calibration=images, max_drop=20.0, labelled=(images, labels))
+
+    options: Those of the passes asked for; None stands for an option's default.
+    """
+    if not is_whole(model):
+        raise not_a_model("compress", model)
+    if not isinstance(passes, str):
+        raise ValueError(f'compress takes passes as a string like "pruned-int8", not {passes!r}.')
+    wanted = parse_passes(passes)
+    if not wanted:
+        known = ", ".join(one.name for one in in_order() if one.training != "only")
+        raise ValueError(f"Nothing to do: {passes!r} names no pass; choose from {known}, joined by hyphens.")
+    chosen = told(wanted, {"calibration": calibration, "data": data, "labelled": labelled, **options})
+    noted(model.made, "passes")  # refused now, not when the work is done
+    model = rebuildable(model, "compress", float32=True)
+    if calibration is not None:
+        calibration = as_calibration(calibration, ADVICE, model.spec)
+    for name, (settings, inputs) in chosen.items():
+        if "calibration" in inputs:
+            inputs["calibration"] = calibration
+        before, model = model, convert(model, PASSES[name].load().plan(model, settings, **inputs))
+        if "calibration" in inputs:
+            _warn_of_one_answer(before, model, calibration, name)
+    return model
+
+
+if compress.__doc__:
+    compress.__doc__ = compress.__doc__.rstrip() + "\n" + arguments() + "\n    "
+
+
+def _warn_of_one_answer(before: Model, model: Model, batches: list[Any], name: str = "int8") -> None:
+    """Where the new network gives one class to inputs for which the one before has several."""
+    if not kinds.classes(model.spec):
+        return
+    classes, found = set[int](), set[int]()
+    seen = 0
+    with torch.inference_mode():
+        for batch in batches:
+            found |= set(answer(model, batch).argmax(1).tolist())
+            classes |= set(answer(before, batch).argmax(1).tolist())
+            seen += count(batch)
+            if len(found) > 1 or seen >= MOST_TRIED:
+                break
+    if len(found) == 1 and len(classes) > 1:
+        warnings.warn(
+            f"{model.spec.name} in {name} gives one class ({found.pop()}) to all {seen} calibration inputs tried, the "
+            f"float network {len(classes)}: its answers are useless. Other calibration may help"
+            f"{', or keep_float=' if 'keep_float' in PASSES[name].options.names() else ''}.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def convert(model: Model, decision: Decision) -> Model:
+    """The model that a decision makes of this one."""
+    one, functions = PASSES[decision.name], PASSES[decision.name].load()
+    state = functions.carry(model.state_dict(), model.spec, decision)
+    made = copy_metadata(from_state(functions.respec(model.spec, decision), state), model)
+    before = [earlier for earlier in noted(model.made, "passes") if earlier.get("pass") not in one.replaces]
+    made.made = {**model.made, "passes": [*before, decision.made()]}
+    return made

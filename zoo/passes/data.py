@@ -1,0 +1,128 @@
+"""What users hand to a pass: a tensor, a dict of tensors (text), or an iterable of such, or of (inputs, labels)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.model.build import Model
+from zoo.spec import ModelSpec
+
+BATCH = 64
+
+Batch = Tensor | Mapping[str, Tensor]  # pictures or token ids, or what `zoo.preprocess` makes of texts
+
+
+# What loaders call the labels in their dicts.
+LABELS = ("labels", "label", "label_ids", "start_positions", "end_positions")
+
+
+def as_batches(data: Any, why: str, spec: ModelSpec) -> list[Any]:
+    """Batches of inputs of the network `spec`; a single one is split. Labels beside them are left out.
+
+    Raises ValueError where there is none.
+    """
+    if isinstance(data, (Tensor, Mapping)):
+        batches = split(_inputs(data, spec))
+    elif isinstance(data, Iterable):
+        batches = [_inputs(batch, spec) for batch in data]
+    else:
+        raise ValueError(f"{why}, as a tensor or an iterable of tensors, not {type(data).__name__}.")
+    if not batches or not all(_is_batch(batch) and count(batch) for batch in batches):
+        raise ValueError(f"{why}, as a tensor or an iterable of tensors.")
+    _check_finite(batches, "Calibration data")
+    return batches
+
+
+class Calibration(list[Any]):
+    """Batches that `as_calibration` has checked: they are not checked again."""
+
+
+def as_calibration(calibration: Any, why: str, spec: ModelSpec) -> Calibration:
+    """`as_batches` to range edges on. Raises ValueError for pictures of one value; warns of a single input."""
+    if isinstance(calibration, Calibration):
+        return calibration
+    batches = Calibration(as_batches(calibration, why, spec))
+    examples = sum(map(count, batches))
+    if all(isinstance(batch, Tensor) for batch in batches):
+        low, high = min(float(batch.min()) for batch in batches), max(float(batch.max()) for batch in batches)
+        if low == high:
+            raise ValueError(
+                f"Every value of the {examples} calibration inputs is {low:g}: nothing can be ranged on that. {why}."
+            )
+    if examples == 1:
+        warnings.warn(f"Calibrated on 1 input alone. {why}.", UserWarning, stacklevel=4)
+    return batches
+
+
+def as_labelled_batches(data: Any, why: str, spec: ModelSpec) -> list[tuple[Any, Tensor]]:
+    """Batches of (inputs, labels), from pairs or from dicts that hold both; a single one is split."""
+    if isinstance(data, Mapping):
+        data = (data, _labels(data, why))
+    if isinstance(data, tuple) and len(data) == 2 and _is_batch(data[0]) and isinstance(data[1], Tensor):
+        data = zip(split(_inputs(data[0], spec)), data[1].split(BATCH), strict=True)
+    if not isinstance(data, Iterable):
+        raise ValueError(f"{why}, as (inputs, labels), not {type(data).__name__}.")
+    pairs = [(batch, _labels(batch, why)) if isinstance(batch, Mapping) else batch for batch in data]
+    batches = [
+        (_inputs(pair[0], spec), pair[1]) for pair in pairs if isinstance(pair, (tuple, list)) and len(pair) == 2
+    ]
+    if not batches or not all(count(inputs) and count(inputs) == len(labels) for inputs, labels in batches):
+        raise ValueError(f"{why}, as (inputs, labels) pairs of one length.")
+    _check_finite([inputs for inputs, _ in batches], "Labelled data")
+    return batches
+
+
+def _check_finite(batches: Iterable[Batch], what: str) -> None:
+    """Codes have no NaN: an int8 network would answer such inputs as if they were others."""
+    if not all(torch.isfinite(part).all() for batch in batches for part in _tensors(batch)):
+        raise ValueError(f"{what} holds values that are not finite.")
+
+
+def _inputs(batch: Any, spec: ModelSpec) -> Any:
+    """What the network takes of a batch: the first of a pair, and of a dict all but labels. Passes run in float32."""
+    if isinstance(batch, (tuple, list)) and batch:
+        batch = batch[0]
+    if isinstance(batch, Mapping):
+        batch = spec.input.of_dict(spec.name, {key: value for key, value in batch.items() if key not in LABELS})
+    return batch.float() if isinstance(batch, Tensor) and batch.is_floating_point() else batch
+
+
+def _labels(batch: Mapping[str, Any], why: str) -> Any:
+    found = [batch[key] for key in ("labels", "label", "label_ids") if key in batch]
+    if len(found) != 1:
+        raise ValueError(f"{why}: a dict has them under 'labels', and this one has {sorted(map(str, batch))}.")
+    return found[0]
+
+
+def count(batch: Batch) -> int:
+    """How many examples it has."""
+    return len(_tensors(batch)[0])
+
+
+def answer(model: Model, batch: Batch) -> Tensor:
+    """The model's main output, of a language model too."""
+    y = model(**batch) if isinstance(batch, Mapping) else model(batch)
+    return y if isinstance(y, Tensor) else y.answer
+
+
+def split(data: Batch, size: int = BATCH) -> list[Any]:
+    """The inputs in batches of `size` at most."""
+    if isinstance(data, Tensor):
+        return list(data.split(size))
+    parts = {key: value.split(size) for key, value in data.items()}
+    return [dict(zip(parts, batch, strict=True)) for batch in zip(*parts.values(), strict=True)]
+
+
+def _is_batch(data: Any) -> bool:
+    if isinstance(data, Mapping):
+        return bool(data) and all(isinstance(value, Tensor) for value in data.values())
+    return isinstance(data, Tensor)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return list(batch.values()) if isinstance(batch, Mapping) else [batch]

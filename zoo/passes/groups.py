@@ -1,0 +1,91 @@
+"""Which channels must narrow together: union-find over rows and ties. No tracer, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zoo import kinds
+from zoo.spec import ModelSpec
+
+Node = tuple[str, str]  # (row, channel space)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channel spaces that share one set of channels. A frozen one (input, classes, tapped) keeps its width.
+
+    Heads go one by one: each is many entries wide.
+    """
+
+    name: str
+    size: int
+    members: tuple[Node, ...]
+    frozen: bool
+    step: int  # widths are multiples of it, unless one is asked for
+
+
+def channel_groups(spec: ModelSpec) -> list[Group]:
+    """Every group of the network, in the order of its first row."""
+    parent: dict[Node, Node] = {}
+    size: dict[Node, int] = {}
+
+    def find(node: Node) -> Node:
+        while parent[node] != node:
+            node = parent[node]
+        return node
+
+    def join(a: Node, b: Node) -> None:
+        parent[find(b)] = find(a)
+
+    before: Node = ("input", "out")
+    parent[before], size[before] = before, spec.input.width
+    frozen = [before]
+    for row in spec:
+        kind = kinds.KINDS[row.kind]
+        for space, width in kinds.layer_widths(row).items():
+            node = (row.name, space)
+            parent[node], size[node] = node, width
+            frozen += [node] if space in kind.fixed else []
+        for a, b in kind.ties(kinds.arguments(row)):
+            join((row.name, a), (row.name, b))
+        if kind.passes_channels:
+            continue
+        join(before, (row.name, "vocabulary" if kind.starts else "in"))
+        before = (row.name, "out")
+        frozen += [(tap, "out") for tap in row.taps if (tap, "out") in parent]
+    frozen.append(before)
+    frozen_roots = {find(node) for node in frozen}
+
+    members: dict[Node, list[Node]] = {}
+    for node in parent:
+        members.setdefault(find(node), []).append(node)
+    return [
+        Group(".".join(nodes[0]), size[nodes[0]], tuple(nodes), root in frozen_roots, _step(spec, nodes, size))
+        for root, nodes in members.items()
+    ]
+
+
+def _step(spec: ModelSpec, nodes: list[Node], size: Mapping[Node, int]) -> int:
+    for row, space in nodes:
+        if row == "input":
+            continue
+        layers = kinds.KINDS[spec[row].kind].layers(kinds.arguments(spec[row]))
+        if any(layer.target == space and sum(layer.target_parts) > 1 for layer in layers):
+            return 1
+    return 8 if size[nodes[0]] >= 64 else 4
+
+
+def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
+    """The spec with the named groups at new widths; torch-free."""
+    changes: dict[str, dict[str, int]] = {}
+    for group in channel_groups(spec):
+        if group.name not in widths:
+            continue
+        for row, space in group.members:
+            kind, args = kinds.KINDS[spec[row].kind], kinds.arguments(spec[row])
+            argument, width = kind.widths[space], widths[group.name]
+            changes.setdefault(row, {})[argument] = width
+            if other := kind.follows.get(argument):
+                changes[row][other] = args[other] // args[argument] * width
+    return spec.replace(rows=tuple(row.replace(**changes.get(row.name, {})) for row in spec))

@@ -1,0 +1,147 @@
+"""`int8`: static quantization. Batch norm is folded, weights are int8 for each output channel, and the uint8 edges
+between layers are ranged over calibration data, or as quantization-aware training has learned them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from zoo import kinds
+from zoo.engine.cpu.onednn import REDUCED
+from zoo.model.build import Model, copy_metadata, from_state, learned_edges
+from zoo.passes import Int8, quantize
+from zoo.passes.bias import input_means
+from zoo.passes.data import as_calibration, count
+from zoo.passes.decision import Decision
+from zoo.passes.quantize import ADVICE
+from zoo.passes.ranges import observe
+from zoo.passes.sensitivity import row_errors, within_drop
+from zoo.passes.smooth import Smoothing, exponents, smoothed
+from zoo.spec import ModelSpec
+
+
+def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, labelled: Any = None) -> Decision:
+    """Range every edge over the inputs `calibration`; `labelled` is (inputs, labels), for max_drop.
+
+    A network in quantization-aware training takes nothing: its edges are those it has learned.
+    """
+    options = options or Int8()
+    observer, keep_float, max_drop = options.observer, options.keep_float, options.max_drop
+    if any(row.precision == "qat" for row in model.spec):
+        return _trained(model, options, {"calibration": calibration, "labelled": labelled})
+    _check(model, options, labelled)
+    kept = [] if isinstance(keep_float, int) else list(keep_float)
+    if options.dynamic or (options.dynamic is None and calibration is None and model.spec.input.ids):
+        return _dynamic(model, options, calibration, kept)
+    if calibration is None:
+        raise ValueError(f"{ADVICE}.")
+    batches = as_calibration(calibration, ADVICE, model.spec)
+    rows = [row for row in model.spec if row.name not in kept and "int8" in kinds.KINDS[row.kind].precisions]
+    smoothing = exponents(model, batches, kept) if options.smooth else {}
+    if smoothing:
+        model = copy_metadata(from_state(model.spec, smoothed(model.state_dict(), model.spec, smoothing)), model)
+    observed, names = observe(model, rows, batches, observer), [row.name for row in rows]
+    means = input_means(model, rows, batches) if options.correct_bias else {}
+    told: dict[str, Any] = {}
+    if max_drop is not None:
+        ranked = list(row_errors(model, names, observed, means, batches))
+        more, drop = within_drop(model, names, observed, means, ranked, labelled, max_drop)
+        told = {"chosen_by": {"max_drop": max_drop, "drop": round(drop, 4)}}
+        kept += more
+    elif isinstance(keep_float, int) and keep_float:
+        kept += list(row_errors(model, names, observed, means, batches))[:keep_float]
+        told = {"chosen_by": {"sensitivity": keep_float}}
+    if options.reduce_range:
+        told["reduce_range"] = True
+    told |= _told(smoothing)
+    names = [name for name in names if name not in kept]
+    edges = quantize.shared(model.spec, observed.edges(names))
+    recipe: dict[str, Any] = {
+        "observer": observer,
+        "examples": sum(map(count, batches)),
+        "keep_float": [row.name for row in model.spec if row.name in kept],
+        "correct_bias": options.correct_bias,
+    }
+    if ranges := {name: [_short(end) for end in ends] for name, ends in observed.sums(names).items()}:
+        recipe["sums"] = ranges  # of no use to the network itself: exports read them
+    return Decision("int8", {"edges": edges, "means": means, "smoothing": smoothing}, {**recipe, **told})
+
+
+def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
+    if any(row.precision == "qat" for row in spec):  # who reads codes was settled before the training
+        return spec.replace(rows=tuple(r.replace(precision="int8") if r.precision == "qat" else r for r in spec))
+    return quantize.respec(spec, decision.choices["edges"], _precision(decision))
+
+
+def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
+    """Weights folded and rounded; zeros stay zeros."""
+    widest = REDUCED if decision.recipe.get("reduce_range") else 127
+    choices = decision.choices
+    state = smoothed(state, spec, choices.get("smoothing", {}))
+    return quantize.carry(state, spec, choices["edges"], _precision(decision), choices["means"], widest)
+
+
+def _short(x: float) -> float:
+    return float(f"{x:.6g}")
+
+
+def _precision(decision: Decision) -> str:
+    return "int8_dynamic" if decision.recipe.get("dynamic") else "int8"
+
+
+def _dynamic(model: Model, options: Int8, calibration: Any, kept: list[str]) -> Decision:
+    if options.observer != Int8.observer or not options.correct_bias:
+        raise ValueError("observer= and correct_bias= are for calibrated int8; dynamic int8 ranges every token.")
+    if calibration is not None:
+        raise ValueError("Dynamic int8 ranges every token as it comes: it takes no calibration=.")
+    edges: quantize.Edges = {
+        row.name: []
+        for row in model.spec
+        if row.name not in kept and "int8_dynamic" in kinds.KINDS[row.kind].precisions
+    }
+    if not edges:
+        raise ValueError(f"{model.spec.name} has no rows that range their inputs as they come; {ADVICE}.")
+    recipe: dict[str, Any] = {"dynamic": True, "keep_float": [row.name for row in model.spec if row.name in kept]}
+    smoothing = exponents(model, None, kept) if options.smooth else {}
+    recipe |= {"reduce_range": True} if options.reduce_range else {}
+    return Decision("int8", {"edges": edges, "means": {}, "smoothing": smoothing}, {**recipe, **_told(smoothing)})
+
+
+def _told(smoothing: Smoothing) -> dict[str, Any]:
+    """For the recipe: how many channels were moved."""
+    channels = sum(exponent != 0 for of_norm in smoothing.values() for exponent in of_norm)
+    return {"smoothed_channels": channels} if channels else {}
+
+
+def _trained(model: Model, options: Int8, inputs: Mapping[str, Any]) -> Decision:
+    given = [*(name for name, value in inputs.items() if value is not None), *options.given]
+    if given:
+        raise ValueError(
+            f"{', '.join(given)}: {model.spec.name} was trained quantization-aware, so its ranges and its rows are "
+            'settled; compress(model, "int8") alone makes it int8.'
+        )
+    edges = {name: edges.tolist() for name, edges in learned_edges(model).items()}
+    kept = [row.name for row in model.spec if row.precision == "float32"]
+    return Decision("int8", {"edges": edges, "means": {}}, {"trained": "quantization-aware", "keep_float": kept})
+
+
+def _check(model: Model, options: Int8, labelled: Any) -> None:
+    spec, keep_float, max_drop = model.spec, options.keep_float, options.max_drop
+    if spec.input.ids and (max_drop is not None or (isinstance(keep_float, int) and keep_float)):
+        raise ValueError("Of a language model, say by name which rows stay: keep_float=('h0', ...).")
+    if isinstance(keep_float, int):
+        if keep_float > len(spec.rows):
+            raise ValueError(f"keep_float is row names, or how many of the {len(spec.rows)} rows, not {keep_float!r}.")
+        if max_drop is not None and keep_float:
+            raise ValueError("keep_float as a number and max_drop both say how many rows stay float32: give one.")
+    elif unknown := set(keep_float) - {row.name for row in spec}:
+        raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
+    if narrow := sorted({row.precision for row in spec} - {"float32"}):
+        raise ValueError(f"{spec.name} is {narrow[0]} already: give the float network.")
+    if (max_drop is None) != (labelled is None):
+        raise ValueError(
+            "max_drop, in points of top-1 accuracy, and labelled=(inputs, labels) belong together; the command "
+            "`zoo quantize` has both."
+        )

@@ -1,0 +1,97 @@
+"""From what flowed over an edge to the range that its 256 codes cover.
+
+Two looks at the data: the first finds the extremes, the second fills a histogram between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.passes import OBSERVERS
+
+BINS = 2048
+PERCENTILE = 99.99
+
+
+@dataclass
+class Histogram:
+    """Counts of values between the extremes of one edge."""
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    counts: Tensor | None = None
+
+    def widen(self, values: Tensor) -> None:
+        """First look: the extremes."""
+        low, high = torch.aminmax(values.detach())
+        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+
+    def count(self, values: Tensor) -> None:
+        """Second look: the values between them."""
+        high = self.high if self.high > self.low else self.low + 1e-6
+        # histc counts in float32, which is exact up to 2**24.
+        parts = values.detach().float().flatten().split(1 << 23)
+        counts = torch.stack([torch.histc(part, BINS, self.low, high) for part in parts]).double().sum(0).cpu()
+        self.counts = counts if self.counts is None else self.counts + counts
+
+    @property
+    def centers(self) -> Tensor:
+        width = (self.high - self.low) / BINS
+        return self.low + width * (torch.arange(BINS, dtype=torch.float64) + 0.5)
+
+
+def edge_range(histogram: Histogram, observer: str) -> tuple[float, float]:
+    """(low, high) by the named observer, 0 always inside.
+
+    minmax: all that was seen. percentile: all but the outermost hundredth of a percent. mse: the range, cut at either
+    end, that loses least by squared error.
+    """
+    if observer == "minmax":
+        low, high = histogram.low, histogram.high
+    elif observer == "percentile":
+        low, high = _percentile(histogram)
+    elif observer == "mse":
+        low, high = _least_squares(histogram)
+    else:
+        raise ValueError(f"Unknown observer {observer!r}; choose one of {OBSERVERS}.")
+    return min(low, 0.0), max(high, 0.0)
+
+
+def scale_and_zero(low: float, high: float) -> tuple[float, int]:
+    """The scale and zero point whose 256 codes cover low..high, 0 exactly among them."""
+    scale = max((high - low) / 255, 1e-8)
+    return scale, min(255, max(0, round(-low / scale)))
+
+
+def _percentile(histogram: Histogram) -> tuple[float, float]:
+    assert histogram.counts is not None
+    share = histogram.counts.double().cumsum(0) / histogram.counts.sum()
+    outside = (100 - PERCENTILE) / 100
+    low = int((share > outside).nonzero()[0])
+    high = int((share >= 1 - outside).nonzero()[0])
+    centers = histogram.centers
+    return float(centers[low]), float(centers[high])
+
+
+def _least_squares(histogram: Histogram) -> tuple[float, float]:
+    """One end at a time, twice: a search over both at once costs twenty times as much and finds the same."""
+    assert histogram.counts is not None
+    values, counts = histogram.centers, histogram.counts.double()
+    shares = torch.linspace(0.3, 1.0, 36, dtype=torch.float64).tolist()
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    lows, highs = [low * share for share in shares], [high * share for share in shares]
+
+    def error(low: float, high: float) -> float:
+        scale, zero = scale_and_zero(low, high)
+        codes = (values / scale).round_().add_(zero).clamp_(0, 255)
+        return float(((codes - zero).mul_(scale).sub_(values).square_() * counts).sum())
+
+    for _ in range(2):
+        if high > 0:
+            high = min(highs, key=lambda candidate: error(low, candidate))
+        if low < 0:
+            low = min(lows, key=lambda candidate: error(candidate, high))
+    return low, high

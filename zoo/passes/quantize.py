@@ -1,0 +1,130 @@
+"""What int8 and its training share: folded weights, edges between rows, and the rows' new precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo import kinds
+from zoo.engine.arithmetic import QParams, quantize_weight
+from zoo.engine.int8.layer import Int8Layer
+from zoo.model.build import from_state
+from zoo.model.layers import visit_layers
+from zoo.passes.bias import correction
+from zoo.passes.folding import by_channel, folded
+from zoo.passes.sums import hand_over_codes
+from zoo.spec import Block, ModelSpec
+
+ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inputs"
+
+Edges = dict[str, list[list[float]]]  # row -> scale and zero point of each of its edges
+Means = Mapping[str, list[float]]  # "row.layer." -> the mean of each input channel
+
+
+def shared(spec: ModelSpec, edges: Edges) -> Edges:
+    """The edges, with one tensor between two of the rows having one edge: that of the row that makes it."""
+    out = {name: [list(edge) for edge in of_row] for name, of_row in edges.items()}
+    for before, row in zip(spec.rows, spec.rows[1:], strict=False):
+        if before.name in out and row.name in out and hand_over_codes(before, row):
+            out[row.name][0] = out[before.name][-1]
+    return out
+
+
+def respec(spec: ModelSpec, edges: Edges, precision: str) -> ModelSpec:
+    """The spec with the rows that have edges in that precision, and codes between neighbours among them."""
+    following = [None if _floats(row) else row.name for row in spec.rows[1:]] + [None]
+    return spec.replace(
+        rows=tuple(
+            row.replace(precision=precision, emits="uint8" if after in edges and not _floats(row) else "float32")
+            if row.name in edges
+            else row
+            for row, after in zip(spec.rows, following, strict=True)
+        )
+    )
+
+
+def _floats(row: Block) -> bool:
+    return kinds.KINDS[row.kind].floats
+
+
+def carry(
+    state: Mapping[str, Tensor],
+    spec: ModelSpec,
+    edges: Edges,
+    precision: str,
+    means: Means,
+    widest: int = 127,
+) -> dict[str, Tensor]:
+    """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected.
+
+    int8 weights are codes in -widest..widest.
+    """
+    out = {}
+    for row in spec:
+        if row.name not in edges:
+            out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
+            continue
+        for layer, weight, bias in _real_layers(state, row, means, widest):
+            prefix = f"{row.name}.{layer.int8_path}"
+            if precision in ("int8", "int8_dynamic"):
+                out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight, widest)
+            else:
+                out[f"{prefix}weight"] = weight
+            if not layer.table:
+                out[f"{prefix}bias"] = bias
+        extras = kinds.KINDS[row.kind].extras(kinds.arguments(row))
+        out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in extras})
+        device = next(iter(state.values())).device
+        if precision in ("fused", "int8_dynamic") or not edges[row.name]:
+            continue
+        out[f"{row.name}.edges"] = torch.tensor(edges[row.name], dtype=torch.float32, device=device)
+        if precision == "qat" and len(edges[row.name]) > 1:
+            out[f"{row.name}.log_scale"] = torch.zeros(len(edges[row.name]) - 1, device=device)
+    fresh = [row.name for row in spec if row.name in edges and row.precision == "float32"]
+    if precision == "int8":
+        return with_whole_biases(respec(spec, edges, precision), out, fresh)
+    if precision == "qat" and fresh:
+        whole = carry(state, spec, edges, "int8", means, widest)
+        out |= {key: whole[key] for key in out if key.endswith("bias") and key.partition(".")[0] in fresh}
+    return out
+
+
+def with_whole_biases(spec: ModelSpec, state: dict[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    """The state of an int8 network, where every bias of the rows called `names` is a whole number of products.
+
+    Runtimes hold biases as such integers. So they and torch add the same.
+    """
+    fresh = {id(state[key]) for key in state if key.partition(".")[0] in names and key.endswith("bias")}
+    model = from_state(spec, state)
+
+    def settle(part: Any, source: QParams, target: QParams | None) -> None:
+        if isinstance(part, Int8Layer) and id(part.bias) in fresh:
+            product = part.scale.double() * source.scale
+            part.bias.copy_((torch.round(part.bias.double() / product) * product).float())
+
+    visit_layers(model, settle)
+    return model.state_dict()
+
+
+def _real_layers(
+    state: Mapping[str, Tensor], row: Block, means: Means, widest: int
+) -> Iterator[tuple[kinds.Layer, Tensor, Tensor]]:
+    """(layer, float weight, float bias) of each of the row's layers, batch norm folded."""
+    args = kinds.arguments(row)
+    for layer in kinds.KINDS[row.kind].layers(args):
+        prefix = f"{row.name}.{layer.int8_path}"
+        if row.precision == "float32":
+            path = f"{row.name}.{layer.path}"
+            weight, bias = folded(state, path, layer, args.get("eps", 0.0))
+            codes, scale = quantize_weight(weight, widest)
+            rounded = codes.double() * by_channel(scale.double(), weight)
+            bias = (bias.double() + correction(weight, rounded, layer, means, path)).float()
+        elif row.precision == "int8":
+            codes, scale = state[f"{prefix}weight"], state[f"{prefix}scale"]
+            weight, bias = codes.float() * by_channel(scale, codes), state[f"{prefix}bias"].clone()
+        else:
+            weight, bias = state[f"{prefix}weight"].clone(), state[f"{prefix}bias"].clone()
+        yield layer, weight, bias

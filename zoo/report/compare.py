@@ -1,0 +1,345 @@
+"""Compare networks: size, accuracy, memory and time of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zoo import catalog, kinds, tables
+from zoo.catalog import hub_index, listing, manifest
+from zoo.catalog.info import info
+from zoo.catalog.manifest import Entry
+from zoo.data.labelled import open_labelled
+from zoo.data.preprocess import preprocess
+from zoo.data.samples import available, samples
+from zoo.engine.cpu.integers import fits
+from zoo.factory import open_model
+from zoo.naming import parse
+from zoo.report import memory, timing
+from zoo.report.evaluate import labelled_answers
+
+if TYPE_CHECKING:
+    from zoo.model.build import Model
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of a `Comparison`; None stands for what is not known or cannot be compared.
+
+    Attributes:
+        name (str): the network's full name, or its path.
+        variant (str): its passes, such as "pruned-int8", or "dense".
+        parameters (int): learned values.
+        nonzero (int | None): learned values that are not zero; None for a network that does not ship.
+        macs (int): multiply-accumulates for one input.
+        bytes (int): the size of the file.
+        peak_memory (int | None): bytes that a fresh process takes above torch itself, at batch 32; None outside Linux.
+        accuracy (float | None): percent of the examples answered rightly; None where the network has other labels.
+        agreement (float | None): percent of the examples answered as the first network answers them.
+        full_accuracy (float | None): percent on the whole test set, from the manifest of what ships.
+        time_batch_1 (float): time for one input at batch 1, relative to the first network.
+        time_batch_32 (float): time for one input at batch 32, relative to the first network.
+    """
+
+    name: str
+    variant: str
+    parameters: int
+    nonzero: int | None
+    macs: int
+    bytes: int
+    peak_memory: int | None
+    accuracy: float | None
+    agreement: float | None
+    full_accuracy: float | None
+    time_batch_1: float
+    time_batch_32: float
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What `zoo.compare` measured; `str()` is a table, and a notebook shows it as one.
+
+    Attributes:
+        rows (tuple[Row, ...]): the networks, in the order given.
+        purpose (str): what the first network is for.
+        images (int): how many examples were answered.
+        full_test (str): the data of `Row.full_accuracy`.
+        rounds (tuple[int, int]): rounds of timing at batch 1 and at batch 32.
+        threads (int): threads of torch.
+        cpu (str): the name of the processor.
+        torch (str): the version of torch.
+        source (str): where your own examples are from. Default: "", the shipped pictures.
+        reference (bool): whether int8 rows ran their float reference, because the processor's integer operators
+            saturate. Default: False.
+    """
+
+    rows: tuple[Row, ...]
+    purpose: str
+    images: int
+    full_test: str
+    rounds: tuple[int, int]
+    threads: int
+    cpu: str
+    torch: str
+    source: str = ""  # the source of your own examples
+    reference: bool = False  # int8 rows ran in the float reference: this host has no trusted integer operators
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes as a dict of JSON values."""
+        return asdict(self)
+
+    def headers(self) -> list[str]:
+        """The headings of the table's columns."""
+        return [heading for heading, _ in self._columns()]
+
+    def cells(self) -> list[list[str]]:
+        """The text of the table's cells, by rows."""
+        return [[shown(row) for _, shown in self._columns()] for row in self.rows]
+
+    def _columns(self) -> list[tuple[str, Callable[[Row], str]]]:
+        """(heading, what shows a row's figure); those of examples, and of the full test, only where there are some."""
+        here: list[tuple[str, Callable[[Row], str]]] = [
+            (f"top-1 %\nof {self.images}", lambda row: _or_dash(row.accuracy, "{:.1f}".format)),
+            ("same\n%", lambda row: _or_dash(row.agreement, "{:.1f}".format)),
+        ]
+        full: tuple[str, Callable[[Row], str]] = (
+            "top-1 %\nall",
+            lambda row: _or_dash(row.full_accuracy, "{:.2f}".format),
+        )
+        return [
+            ("variant", lambda row: row.variant),
+            ("params", lambda row: tables.count(row.parameters)),
+            ("not\nzero", lambda row: _or_dash(row.nonzero, tables.count)),
+            ("MACs", lambda row: tables.count(row.macs)),
+            ("file", lambda row: tables.size(row.bytes)),
+            ("peak\nmemory", lambda row: _or_dash(row.peak_memory, tables.size)),
+            *(here if self.images else ()),
+            *((full,) if self.full_test else ()),
+            ("time\nx1", lambda row: f"{row.time_batch_1:.2f}"),
+            ("time\nx32", lambda row: f"{row.time_batch_32:.2f}"),
+        ]
+
+    def title(self) -> str:
+        """The heading of the table."""
+        return f"{self.rows[0].name}: {self.purpose}"
+
+    def notes(self) -> list[str]:
+        """Lines below the table: what the columns mean, and how they were measured."""
+        judged = f"examples of {self.source}" if self.source else "shipped test pictures"
+        first, full = self.rows[0].variant, f"; all: {self.full_test}" if self.full_test else ""
+        rounds = f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved"
+        others = [row.variant for row in self.rows if self.images and row.accuracy is None]
+        here = [
+            f"top-1 %: of {self.images} {judged}, here and now{full}.",
+            f"same %: {'examples' if self.source else 'pictures'} answered as {first} answers them.",
+        ]
+        notes = [f"no top-1 % of {', '.join(others)}: labels other than the pictures'."] if others else []
+        return [
+            *(here if self.images else [f"top-1 % all: {self.full_test}."] * bool(self.full_test)),
+            f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
+            "peak memory: what a fresh process takes above torch itself, at batch 32.",
+            *notes,
+            *(["int8: its float reference, for this processor's integer operators saturate."] * self.reference),
+            f"{self.cpu}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}.",
+        ]
+
+    def __str__(self) -> str:
+        table = tables.text(self.headers(), self.cells(), gap=" ")
+        return "\n".join([self.title(), "", table, "", *self.notes()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return tables.html(self.headers(), self.cells(), caption=self.title(), notes=self.notes())
+
+
+def compare(
+    family_or_names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "mobilenet",
+    *,
+    images: int = 200,
+    data: Any = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Comparison:
+    """Measure the size, accuracy, agreement, memory and time of networks, relative to the first one.
+
+    Six small networks take about half a minute.
+
+    Args:
+        family_or_names (str | os.PathLike | Sequence): a family, for its dense network and every variant that ships;
+            one variant, beside its dense network; or a list of names, and of paths of saved networks. What is
+            published on the Hub is downloaded first. Default: "mobilenet".
+        images (int): how many shipped test pictures are answered. Default: 200.
+        data (Any): labelled examples of your own instead, as `zoo.evaluate` takes them. Default: None.
+        progress (Callable[[str], None]): called with a line of text at each step. Default: does nothing.
+
+    Returns:
+        A `Comparison`.
+
+    Raises:
+        UnknownName: a name stands for no network.
+        FileError: a path holds no network.
+        ValueError: `images` is out of range, `data` cannot be read, or no weights ship for a name.
+
+    Example:
+        >>> table = zoo.compare(["resnet20", "resnet20-int8"], images=20)
+        >>> [(row.variant, row.bytes, row.accuracy) for row in table.rows]
+        [('dense', ..., 85.0), ('int8', ..., 85.0)]
+    """
+    names = _names(family_or_names)
+    entries = [None if listing.is_path(name) else listing.find(name)[1] for name in names]
+    pictures, labels, classes = _pictures(entries, images)
+    models: list[Model] = []
+    for name in names:
+        progress(f"opening {name}")
+        models.append(open_model(name))
+    answers: list[np.ndarray] = []
+    source = ""
+    if data is not None:
+        classes = models[0].labels
+        progress("answering your data")
+        labels, answers, source = _on_data(models, data)
+    else:
+        for name, model in zip(names, models, strict=True):
+            progress(f"{name} looks at {len(labels)} pictures")
+            answers.append(_answers(model, pictures))
+    progress("peak memory, in fresh processes")
+    files = [str(entry.path) if entry else name for name, entry in zip(names, entries, strict=True)]
+    peaks = memory.peak_memory(files)
+    progress("time at batch 1")
+    one, rounds_1 = timing.median_times(models, [m.spec.input.example(1) for m in models], seconds=4)
+    progress("time at batch 32")
+    many, rounds_32 = timing.median_times(models, [m.spec.input.example(32) for m in models], seconds=8)
+    rows = [
+        Row(
+            name=entry.name if entry else name,
+            variant=parse(entry.name).variant if entry else Path(name).name,
+            parameters=kinds.cost(model.spec).parameters,
+            nonzero=entry.nonzero if entry else None,
+            macs=kinds.cost(model.spec).macs,
+            bytes=entry.bytes if entry else _bytes(name),
+            peak_memory=peaks[i],
+            accuracy=_share(answers[i] == labels) if len(labels) and model.labels == classes else None,
+            agreement=_share(answers[i] == answers[0]) if len(labels) and _same_task(model, models[0]) else None,
+            full_accuracy=entry.metric.value if entry else None,
+            time_batch_1=one[i] / one[0],
+            time_batch_32=many[i] / many[0],
+        )
+        for i, (name, entry, model) in enumerate(zip(names, entries, models, strict=True))
+    ]
+    known = next((entry for entry in entries if entry), None)
+    return Comparison(
+        rows=tuple(rows),
+        purpose=known.purpose if known else listing.purpose(models[0].spec),
+        images=len(labels),
+        source=source,
+        full_test=f"{known.metric.dataset} {known.metric.split}, {known.metric.examples:,} pictures" if known else "",
+        rounds=(rounds_1, rounds_32),
+        threads=torch.get_num_threads(),
+        cpu=timing.cpu_name(),
+        torch=torch.__version__,
+        reference=not all(map(fits, models)),
+    )
+
+
+def _names(family_or_names: Any) -> list[str]:
+    family_or_names = _text(family_or_names)
+    if not isinstance(family_or_names, str):
+        if not isinstance(family_or_names, Sequence):
+            raise ValueError(
+                f"compare takes a family's name, or names and paths in a list, not {type(family_or_names).__name__}."
+            )
+        names = [_text(name) for name in family_or_names]
+        if not names:
+            raise ValueError("compare needs a family's name, or at least one network's.")
+        for name in names:
+            _check_has_weights(name)
+        return names
+    if listing.is_path(family_or_names):
+        return [family_or_names]
+    name = _check_has_weights(family_or_names)
+    known = {*manifest.entries(), *hub_index.published()}
+    if name.passes:  # one variant; its dense network is added if it has weights
+        return [*([name.dense] if name.dense in known else []), str(name)]
+    if name.dense in hub_index.published():
+        return [name.dense]
+    return [text for text in manifest.entries() if parse(text).dense == name.dense]
+
+
+def _text(name: Any) -> Any:
+    """A path as a string that cannot be read as a model's name; other values as they are."""
+    if not isinstance(name, os.PathLike):
+        return name
+    path = str(os.fspath(name))
+    return path if listing.is_path(path) else os.path.join(os.curdir, path)
+
+
+def _check_has_weights(text: str) -> Any:
+    if listing.is_path(text):
+        return None
+    name, entry = listing.find(text)
+    if entry is None and name.dense not in hub_index.published():
+        shipped = sorted({parse(other).dense for other in manifest.entries()})
+        raise ValueError(
+            f"No weights are known for {text!r}, so there is nothing to compare; shipped: {', '.join(shipped)}."
+        )
+    return name
+
+
+def _bytes(name: str) -> int:
+    """The size of the weights that a path, or a name whose weights do not ship, stands for."""
+    return info(name if listing.is_path(name) else catalog.resolve(name).fetch() or name).bytes or 0
+
+
+def _pictures(entries: Sequence[Entry | None], images: int) -> tuple[list[np.ndarray], np.ndarray, tuple[str, ...]]:
+    """The first `images` test pictures of the first shipped network's data set, their labels, and the class names.
+
+    All are empty if no test pictures ship.
+    """
+    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
+        raise ValueError(f"images is a whole number of at least 1, not {images!r}.")
+    datasets = [parse(entry.name).tag for entry in entries if entry]
+    if not datasets or (datasets[0], "test") not in available():
+        return [], np.array([], dtype=np.int64), ()
+    found = samples(datasets[0], "test")
+    if images > len(found.labels):
+        raise ValueError(f"images is at most {len(found.labels)}, the number of shipped test pictures, not {images}.")
+    return list(found.images[:images]), found.labels[:images], found.classes
+
+
+def _on_data(models: Sequence[Model], data: Any) -> tuple[np.ndarray, list[np.ndarray], str]:
+    """(labels, the answers of each model, the source of the examples)."""
+    answers = []
+    for model in models:
+        labelled = open_labelled(data, model)
+        labels, found, _ = labelled_answers(model, labelled, batch_size=32)
+        answers.append(found)
+    if len({len(found) for found in answers}) > 1:
+        raise ValueError(f"{labelled.source}: not every network can read the same examples; evaluate them one by one.")
+    return labels, answers, labelled.source
+
+
+def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
+    if not pictures:
+        return np.array([])
+    prepare = preprocess(model)
+    with torch.inference_mode():
+        found = [model(prepare(pictures[i : i + 50])).argmax(1).numpy() for i in range(0, len(pictures), 50)]
+    return np.concatenate(found)
+
+
+def _same_task(model: Model, other: Model) -> bool:
+    return model.labels == other.labels and kinds.classes(model.spec) == kinds.classes(other.spec)
+
+
+def _share(right: Any) -> float:
+    return 100 * float(np.mean(right))
+
+
+def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:
+    return "-" if value is None else shown(value)

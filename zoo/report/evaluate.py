@@ -1,0 +1,219 @@
+"""Measure a network on labelled pictures or texts. The manifest's figures were measured in the same way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zoo import kinds, tasks
+from zoo.checks import check_flag
+from zoo.data.labelled import Labelled, open_labelled
+from zoo.data.preprocess import ImageError, preprocess
+from zoo.model.build import not_a_model
+from zoo.model.finite import check_answer
+from zoo.printable import printable
+from zoo.spec import ModelSpec
+from zoo.tasks.answers import class_name
+from zoo.tasks.metrics import Accuracy, Judge
+
+if TYPE_CHECKING:
+    from zoo.model.build import Model
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """What `zoo.evaluate` measured.
+
+    Attributes:
+        metric (str): the name of the main figure of the network's task, "top-1 accuracy" of a classifier.
+        value (float): the main figure, in `unit`.
+        examples (int): how many examples were measured.
+        source (str): where the examples are from.
+        sha256 (str): the SHA-256 of the data.
+        seconds (float): how long it took, reading included.
+        per_class (dict[str, float]): the accuracy on the examples of each class, in percent.
+        skipped (tuple[str, ...]): names of examples that could not be read.
+        what (str): what the examples are, "pictures" or "texts". Default: "pictures".
+        metrics (dict[str, float]): every figure of the task, by name. Default: none.
+        unit (str): the unit of `value`. Default: "%".
+    """
+
+    metric: str
+    value: float
+    examples: int
+    source: str
+    sha256: str
+    seconds: float
+    per_class: dict[str, float]
+    skipped: tuple[str, ...]
+    what: str = "pictures"
+    metrics: dict[str, float] = field(default_factory=dict)
+    unit: str = "%"
+
+    def to_json(self) -> dict[str, Any]:
+        """The attributes as a dict of JSON values."""
+        return asdict(self)
+
+    def __repr__(self) -> str:
+        text = (
+            f"{self.value:.2f}{self.unit} {self.metric} on {self.examples:,} {self.what} of {printable(self.source)} "
+            f"(sha256 {self.sha256[:12]}...), {self.seconds:.1f} s"
+        )
+        if self.skipped:
+            shown = ", ".join(map(printable, self.skipped[:5])) + (", ..." if len(self.skipped) > 5 else "")
+            text += f"\n{len(self.skipped)} could not be read and were left out: {shown}"
+        return text
+
+
+def evaluate(
+    model: Model,
+    data: Any,
+    *,
+    split: str | None = None,
+    batch_size: int | None = None,
+    input_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure a network on labelled pictures or texts, by the figures of its task: of a classifier, its accuracy.
+
+    Inputs are prepared as the network asks. Folders, and labels that a table names, are matched to the network's
+    labels by name. An example that cannot be read is left out and named in the result.
+
+    Args:
+        model (Model): a network whose task has figures to measure.
+        data (Any): a folder with one folder a class, or with such folders below test/, validation/ and train/; a
+            Parquet file, or a folder or glob of them; "owner/name" of a data set of the Hub; `zoo.samples(...)`; a pair
+            (images, labels), uint8 (N, H, W, 3) and integers (N,); or, for a network of texts, (texts, labels).
+        split (str | None): the part to measure. Default: None, the first that there is of "test", "validation" and
+            "train".
+        batch_size (int | None): examples that go through the network together. Default: None, 250 pictures or 32
+            texts.
+        input_columns (Sequence[str]): columns of a table that hold the input. Default: "img" or "image"; "text" or
+            "sentence"; the two columns of a pair as well-known data sets name them, such as "sentence1", "sentence2".
+        label_column (str | None): the column of a table that holds the label. Default: None, "label".
+        progress (bool): whether a bar is drawn on stderr. Default: False.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        ValueError: `model` is no zoo model, the data has another form or labels that the network does not know, the
+            network has no classifier, or an answer is not finite.
+
+    Example:
+        >>> images, labels = zoo.samples()
+        >>> measured = zoo.evaluate(zoo.create("resnet20"), (images[:20], labels[:20]))
+        >>> measured.metric, measured.value, measured.examples
+        ('top-1 accuracy', 85.0, 20)
+    """
+    if not isinstance(getattr(model, "spec", None), ModelSpec):
+        raise not_a_model("evaluate", model)
+    check_flag("progress", progress)
+    if batch_size is None:
+        batch_size = model.spec.input.batch
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size is a whole number of at least 1, not {batch_size!r}.")
+    task, last = tasks.of(model.spec), model.spec.rows[-1]
+    if not (task.judge and kinds.head(model.spec)):
+        raise ValueError(
+            f"This {model.spec.name} ends in {last.name!r}, not in a classifier: evaluate has no figure "
+            f"for its task ({task.name})."
+        )
+    examples = open_labelled(data, model, split=split, input_columns=input_columns, label_column=label_column)
+    metric = task.metrics[0]
+    judge: Judge = task.fetch("judge")(metric.name, examples.source)
+    began = time.perf_counter()
+    skipped = judge_answers(model, examples, judge, batch_size=batch_size, progress=progress)
+    seconds = time.perf_counter() - began
+    figures = dict(judge.figures())
+    return Evaluation(
+        metric=metric.name,
+        value=figures[metric.name],
+        examples=len(examples.labels) - len(skipped),
+        source=examples.source,
+        sha256=examples.sha256,
+        seconds=seconds,
+        per_class={class_name(model, label): value for label, value in judge.per_class().items()},
+        skipped=tuple(skipped),
+        what=model.spec.input.unit,
+        metrics=figures,
+        unit=metric.unit,
+    )
+
+
+def labelled_answers(
+    model: Model, data: Labelled, *, batch_size: int, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """(labels, answers, names of unreadable examples); raises ValueError if no example is readable."""
+    judge = Accuracy("accuracy", data.source)
+    skipped = judge_answers(model, data, judge, batch_size=batch_size, progress=progress)
+    return judge.labels, judge.answers, skipped
+
+
+def judge_answers(model: Model, data: Labelled, judge: Judge, *, batch_size: int, progress: bool = False) -> list[str]:
+    """Add the answers to `judge`; returns the names of unreadable examples. Raises ValueError if all are."""
+    prepare = preprocess(model)
+    skipped: list[str] = []
+    training = model.training
+    model.eval()
+    read = iter(data.examples)
+    try:
+        with torch.inference_mode():
+            for start in _track(range(len(data.labels))[::batch_size], progress):
+                batch, targets = [], []
+                for place, example in enumerate(islice(read, batch_size), start):
+                    if (ready := _ready(prepare, example)) is None:
+                        skipped.append(data.names[place])
+                    else:
+                        batch.append(ready)
+                        targets.append(data.labels[place])
+                if batch:
+                    judge.add(_outputs(model, prepare, batch), targets)
+    finally:
+        model.train(training)
+    if len(skipped) == len(data.labels):
+        what = model.spec.input.unit
+        if not skipped:
+            raise ValueError(f"{data.source} holds no {what}.")
+        raise ValueError(f"None of the {len(skipped)} {what} of {data.source} can be read; {skipped[0]} is one.")
+    return skipped
+
+
+def _ready(prepare: Any, example: Any) -> Any:
+    """Prepare one example: a text stays as it is, a picture is resized and cut. None if it cannot be read."""
+    if example is None or not hasattr(prepare, "cut"):
+        return example
+    try:
+        return prepare.cut(example)
+    except (ImageError, FileNotFoundError):
+        return None
+
+
+def _outputs(model: Model, prepare: Any, batch: list[Any]) -> torch.Tensor:
+    """The network's main output for a batch of prepared inputs, on its device and in its precision."""
+    inputs = prepare.normalize(np.stack(batch)) if hasattr(prepare, "cut") else prepare(batch)
+    if isinstance(inputs, torch.Tensor):
+        inputs = inputs.to(model.device, model.dtype if inputs.is_floating_point() else inputs.dtype)
+        found = model(inputs)
+        check_answer(model, found, inputs)
+    else:
+        named = {name: part.to(model.device) for name, part in inputs.items()}
+        found = model(**named).answer
+        check_answer(model, found, **named)
+    return found
+
+
+def _track(steps: range, progress: bool) -> Any:
+    if not progress:
+        return steps
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(steps, description="Evaluating", console=Console(stderr=True), transient=True)

@@ -1,0 +1,55 @@
+"""A network as an export sees it: what goes in and what comes out, by name, whatever the network is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.engine.arithmetic import Size
+from zoo.model.build import Model
+from zoo.model.features import Features
+
+
+@dataclass(frozen=True)
+class Signature:
+    """`module` takes the tensors `inputs` and gives the tensors `outputs`: pictures to the answer, or to the maps of
+    a backbone, which are called as their rows; texts as the call and the answer of a language model name them."""
+
+    module: nn.Module
+    model: Model
+    inputs: list[str]
+    outputs: list[str]
+
+    def free(self) -> dict[int, Any]:
+        """For torch.export: the axes whose length is free, the batch at least."""
+        axes = self.model.spec.input.axes().items()
+        return {axis: torch.export.Dim(name, max=most) for axis, (name, most) in axes}
+
+    def shapes(self) -> Any:
+        """`free` of every argument of the call."""
+        return (self.free(),)
+
+    def example(self, batch: int, size: Size | None = None) -> tuple[Tensor, ...]:
+        """Random inputs, of the network's own size where none is given."""
+        x = self.model.spec.input.example(batch, None if size is None else tuple(size))
+        return (x.contiguous(),)
+
+    def parts(self, found: Any, given: Sequence[Tensor]) -> list[Tensor]:
+        """What is compared of an answer: every tensor."""
+        return [found] if isinstance(found, Tensor) else list(found)
+
+
+def signature(model: Model) -> Signature:
+    """As the network's input has it."""
+    return model.spec.input.fetch("signature")(model)  # type: ignore[no-any-return]
+
+
+def plain(model: Model) -> Signature:
+    """Of a network that takes one tensor."""
+    outputs = model.feature_info.module_name() if isinstance(model, Features) else ["output"]
+    return Signature(model, model, ["input"], outputs)

@@ -1,0 +1,29 @@
+"""Training losses, one function for each kind of answer: outputs and targets to a scalar.
+
+Shapes: B examples, N tokens, K classes.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def of_classes(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of scores (B, K), with classes (B,) or shares of classes (B, K)."""
+    return F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+
+
+def of_tokens(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of scores (B, N, K) with the class of every token (B, N); -100 is not counted."""
+    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing)
+
+
+def of_next_token(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of scores (B, N, K) with the token behind each, of the texts (B, N) themselves."""
+    return of_tokens(outputs[:, :-1], targets[:, 1:], label_smoothing=label_smoothing)
+
+
+def of_numbers(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Mean squared error of scores (B, 1) or (B, K), with numbers (B,) or (B, K)."""
+    return F.mse_loss(outputs.reshape(targets.shape), targets.to(outputs.dtype))

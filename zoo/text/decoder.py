@@ -1,0 +1,52 @@
+"""A network that continues texts: the keys and values of earlier tokens may be kept, and tokens are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.blocks.kv_cache import KVCache
+from zoo.spec import Block
+from zoo.text import generate as generation
+from zoo.text.model import TextModel
+
+
+class TextDecoder(TextModel):
+    """A `TextModel` for text-generation: `generate` and `stream` continue prompts, and the call takes a cache."""
+
+    generate = generation.generate
+    stream = generation.stream
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        *,
+        positions: Tensor | None = None,
+        cache: KVCache | None = None,
+        last: bool = False,
+        taps: Iterable[str] = (),
+    ) -> Any:
+        """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
+
+        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all so far.
+        `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
+        has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
+        """
+        before = 0 if cache is None else cache.length
+        self.check_call(input_ids, attention_mask, token_type_ids, before)
+        if cache is not None and positions is None:
+            positions = torch.arange(before, before + input_ids.shape[1], device=input_ids.device)
+        context = {"token_type_ids": token_type_ids, "positions": positions, "cache": cache, "last": last}
+        return self.run_rows(input_ids, attention_mask, context, taps)
+
+    def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
+        """The keywords that the row declares; of the cache, the row's own entry."""
+        wanted = super()._wanted(row, module, context)
+        if "cache" in wanted:
+            wanted["cache"] = wanted["cache"][row.name]
+        return wanted

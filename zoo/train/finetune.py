@@ -1,0 +1,174 @@
+"""Fine-tune any network and keep its variant: the widths after pruning, the zeros of sparse weights, int8 integers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.checks import check_flag, noted
+from zoo.files import path_to_write
+from zoo.model.build import Model
+from zoo.model.verify import rebuildable
+from zoo.passes.compress import compress
+from zoo.passes.qat import prepare_qat, unranged
+from zoo.passes.sparsify import Sparsifier
+from zoo.train.images import normalize
+from zoo.train.loop import accuracy, fit, steps_an_epoch
+from zoo.train.pictures import Pictures
+from zoo.train.recipe import Recipe
+from zoo.train.record import Record
+from zoo.train.teachers import Ensemble
+from zoo.weights.file import save
+from zoo.weights.header import source_of
+from zoo.weights.matches_name import share_of_zeros
+from zoo.weights.trial import try_save
+
+CALIBRATION = 512  # training pictures that give the edges their ranges
+
+
+def finetune(
+    model: Model,
+    train: Pictures,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    validation: Pictures | None = None,
+    teachers: Sequence[Model] = (),
+    sparsity: float = 0.0,
+    identity: Mapping[str, Any] | None = None,
+    save_seconds: float = 300,
+    device: str | torch.device = "cpu",
+    quiet: bool = False,
+) -> Model:
+    """Train a copy of `model` on `train`, save it in the folder `out`, and return it.
+
+    An int8 network trains with fake quantization, its batch norm folded as int8 has it, and comes back int8; one that
+    a pass or a training has made sparse keeps its zeros. Checkpoints, metrics.csv, curves and TensorBoard's files go to
+    `out`/training, and the same call goes on from there. What could not be saved is refused before the training starts:
+    the network is saved for trial. `made` of the result keeps what the start says of where it is from, and under which
+    licence. With `teachers`, the student follows the mean of their logits;
+    with `sparsity`, that share of its weights is brought to zero over the first half of the steps.
+    """
+    model = rebuildable(model, "finetune", float32=True)  # refuses a network that could not be saved
+    out = path_to_write(out)
+    _check(model)
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity= takes a number from 0 to below 1, not {sparsity!r}.")
+    recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
+    check_flag("quiet", quiet)
+    steps_an_epoch(train, recipe)
+    if len(train.classes) == 1:
+        raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
+    if sparsity and is_sparse(model):
+        raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
+    start = _copied(model)
+    start.labels = model.labels or train.classes
+    start.made = {**_history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
+    try_save(start, out)
+    trained, zeros = trainable(model, labelled_inputs(train, model)[0])
+    run_id = {"start": _digest(model), "teachers": [_digest(one) for one in teachers], "sparsity": sparsity}
+    trained.to(device)
+    if sparsity:
+        zeros = Sparsifier(trained, sparsity=sparsity)
+    record = Record(out / "training", quiet=quiet)
+    fit(
+        trained,
+        train,
+        recipe,
+        folder=out / "training",
+        validation=validation,
+        teacher=Ensemble(teachers, model.spec.pictures).to(device) if teachers else None,
+        after_step=zeros,
+        identity={**(identity or {}), **run_id},
+        save_seconds=save_seconds,
+        record=record,
+    )
+    tuned = finished(trained.cpu())
+    tuned.labels = start.labels
+    told = dict(start.made["trained"])
+    if validation is not None:
+        told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
+    tuned.made = {**_history(tuned.made), "trained": told}
+    save(tuned, out)
+    return tuned
+
+
+def _check(model: Model) -> None:
+    """Raise ValueError for a network that `finetune` does not train, before anything is written."""
+    if not model.spec.input.loader:
+        raise ValueError(
+            f"{model.spec.name} takes {model.spec.input.unit}, and finetune trains networks of pictures. Train it in a "
+            "loop of your own: it is an nn.Module, and zoo.preprocess(model) makes its inputs."
+        )
+
+
+def _told(model: Model, train: Pictures, recipe: Recipe, teachers: Sequence[Model], sparsity: float) -> dict[str, Any]:
+    """The notes on the training for the file."""
+    told: dict[str, Any] = {"on": train.source, "sha256": train.sha256, "pictures": len(train), **recipe.changed()}
+    if teachers:
+        told["teacher"] = ", ".join(str(source_of(one.made).get("name", one.spec.name)) for one in teachers)
+    if sparsity or is_sparse(model):
+        told["sparsity"] = sparsity or round(share_of_zeros(model), 3)
+    return told
+
+
+def _history(made: Mapping[str, Any]) -> dict[str, Any]:
+    """`made` with "trained" moved to the list "trained_before", so that the notes of every training stay."""
+    if "trained" not in made:
+        return dict(made)
+    earlier = [*noted(made, "trained_before"), noted(made, "trained")]
+    return {**{key: value for key, value in made.items() if key != "trained"}, "trained_before": earlier}
+
+
+def trainable(model: Model, inputs: Tensor | None = None) -> tuple[Model, Sparsifier | None]:
+    """(a copy to train, the `Sparsifier` that holds its zeros or None). int8 rows become qat rows.
+
+    `inputs` give ranges to the rows of an int8 network that have none, such as a new head.
+    """
+    model = rebuildable(model, "finetune", float32=True)
+    int8 = any(row.precision == "int8" for row in model.spec)
+    trained = prepare_qat(model, inputs if unranged(model) else None) if int8 else _copied(model)
+    return trained, Sparsifier.holding(trained) if is_sparse(model) else None
+
+
+def finished(trained: Model) -> Model:
+    """The trained network for inference: qat rows become int8 rows."""
+    if any(row.precision == "qat" for row in trained.spec):
+        return compress(trained, "int8")
+    return trained
+
+
+def is_sparse(model: Model) -> bool:
+    """Whether a pass or a training made the model sparse, or at least half of its weights are zero."""
+    passes = [one.get("pass") for one in noted(model.made, "passes")]
+    if "sparse" in passes or noted(model.made, "trained").get("sparsity"):
+        return True
+    return share_of_zeros(model) >= 0.5
+
+
+def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
+    """(inputs (N, C, H, W), labels (N,)): `count` training pictures, the same each time, as the network takes them."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders are sorted by class
+    images, labels = next(iter(train.stream([order[:count]], 0)))
+    return normalize(images, model.spec.pictures.mean, model.spec.pictures.std), labels
+
+
+def _digest(model: Model) -> str:
+    """The SHA-256 of the spec and all tensors."""
+    digest = sha256(model.spec.dumps().encode())
+    for key, tensor in model.state_dict().items():
+        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _copied(model: Model) -> Model:
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(True)
+    return copied
