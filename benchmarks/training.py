@@ -32,7 +32,8 @@ import zoo
 from zoo import registry, tables
 from zoo.report.timing import cpu_name
 from zoo.train.images import ImageSet
-from zoo.train.loop import computes_in_bfloat16, fit
+from zoo.train.loop import fit
+from zoo.train.precision import computes_in_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.record import Record
 

@@ -20,21 +20,20 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn as nn
-from torch import Tensor
 
-from zoo import kinds, tasks
+from zoo import tasks
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
 from zoo.tasks.metrics import Judge
-from zoo.train.augment import Augmentation
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
 from zoo.train.images import normalize
-from zoo.train.losses import distillation
 from zoo.train.memory import kept_memory
+from zoo.train.objective import Examples, Objective, Supervised
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.pictures import Pictures
+from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
 from zoo.train.record import Record
@@ -56,12 +55,13 @@ class Interrupted(KeyboardInterrupt):
 
 def fit(
     model: Model,
-    train: Pictures,
+    train: Examples,
     recipe: Recipe,
     *,
     folder: Path,
     validation: Pictures | None = None,
     teacher: nn.Module | None = None,
+    objective: Objective | None = None,
     after_step: AfterStep | None = None,
     identity: Mapping[str, Any] | None = None,
     save_seconds: float = 300,
@@ -69,11 +69,14 @@ def fit(
 ) -> Model:
     """Train `model` in place and return it, in eval mode.
 
+    Without an `objective`, `train` is labelled pictures, and the task's loss and the `teacher` are what counts.
     The state goes to `folder` after every epoch, every `save_seconds`, and at Ctrl-C. A run that finds one of the same
     recipe, training data and `identity` (whatever else tells runs apart: the start, the teacher) goes on from it;
     another's is refused with a ValueError. A loss that is not finite raises Diverged, which names step and row.
     """
-    run = _Run(model, train, recipe, folder, teacher, after_step, identity, record or Record(folder))
+    if objective is None:
+        objective = Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
+    run = _Run(model, train, recipe, folder, objective, after_step, identity, record or Record(folder))
     run.resume()
     run.record.begin(run.rows, run.done, run.total)
     try:
@@ -85,8 +88,8 @@ def fit(
     return run.finish()
 
 
-def steps_an_epoch(train: Pictures, recipe: Recipe) -> int:
-    """The number of steps in an epoch. Raises ValueError if the training pictures make no step."""
+def steps_an_epoch(train: Examples, recipe: Recipe) -> int:
+    """The number of steps in an epoch. Raises ValueError if the examples make no step."""
     together = recipe.batch_size * recipe.accumulate
     if len(train) < together:
         raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
@@ -99,32 +102,25 @@ class _Run:
     def __init__(
         self,
         model: Model,
-        train: Pictures,
+        train: Examples,
         recipe: Recipe,
         folder: Path,
-        teacher: nn.Module | None,
+        objective: Objective,
         after_step: AfterStep | None,
         identity: Mapping[str, Any] | None,
         record: Record,
     ) -> None:
         self.steps = steps_an_epoch(train, recipe)
         self.model, self.train, self.recipe, self.record = model, train, recipe, record
-        self.teacher, self.after_step = teacher, after_step
-        self.input, self.loss = model.spec.pictures, tasks.of(model.spec).fetch("loss")
+        self.objective, self.after_step = objective, after_step
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
-        model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        if teacher is not None:
-            teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        objective.prepare(model)
         self.optimizer = make_optimizer(model, recipe)
         self.schedule = Schedule(self.optimizer, recipe, self.total)
         self.average = _moving_average(model, recipe.average)
         self.device = next(model.parameters()).device
-        self.bfloat16 = computes_in_bfloat16(self.device) if recipe.bfloat16 is None else recipe.bfloat16
-        if recipe.bfloat16 is None and any(row.precision == "qat" for row in model.spec):
-            self.bfloat16 = False
-        classes = kinds.classes(model.spec)
-        self.augmentation = Augmentation(recipe, classes, shift=0 if train.cut_at_random else None)
+        self.bfloat16 = uses_bfloat16(model, recipe)
         run_id = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
         self.checkpoints = Checkpoints(folder / "checkpoints", run_id, record.say)
 
@@ -196,7 +192,7 @@ class _Run:
             parameter.grad = None
         return self.model.eval()
 
-    def _batches(self, epoch: int, skipped: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, epoch: int, skipped: int) -> Iterator[Any]:
         order = torch.randperm(
             len(self.train), generator=torch.Generator().manual_seed(_mixed(self.recipe.seed, epoch))
         )
@@ -204,19 +200,19 @@ class _Run:
         parts = order[: self.steps * per_step * size].split(size)
         return self.train.stream(parts[skipped * per_step :], _mixed(self.recipe.seed, epoch))
 
-    def _step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _step(self, batches: Iterator[Any]) -> None:
         losses = []
         self.schedule.at(self.done)
         self.optimizer.zero_grad()
         for part in range(self.recipe.accumulate):
-            images, labels = next(batches)
+            batch = next(batches)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(_mixed(self.recipe.seed, self.done, part + 1))
-                loss, x = self._loss(images, labels)
+                loss, x = self.objective.loss(self.model, batch)
                 (loss / self.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                row = first_bad_row(copy.deepcopy(self.model), x)  # a call changes the statistics of batch norm
+                row = _first_bad_row(self.model, x)
                 raise Diverged(losses[-1], self.done + 1, row, self.checkpoints.folder)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
@@ -227,22 +223,6 @@ class _Run:
         if self.average is not None:
             self.average.update(self.model, step=self.done)
         self.loss_sum += sum(losses) / len(losses)
-
-    def _loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """(scalar loss, the network's input)."""
-        recipe = self.recipe
-        x = normalize(self.augmentation.pictures(images), self.input.mean, self.input.std)
-        x, labels = self.augmentation.mix(x.to(self.device), labels.to(self.device))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = self.model(x)
-            with torch.no_grad():
-                soft = None if self.teacher is None else self.teacher(x).float()
-        logits = logits.float()
-        smoothing = recipe.label_smoothing
-        if soft is None:
-            return self.loss(logits, labels, label_smoothing=smoothing), x
-        strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
-        return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x
 
     def _parts(self) -> dict[str, Any]:
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
@@ -273,11 +253,9 @@ def accuracy(model: Model, data: Pictures) -> float:
     return judge.figures()[metric]
 
 
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies in bfloat16, rather than only storing it."""
-    if device.type == "cpu":
-        return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+def _first_bad_row(model: Model, x: Any) -> str | None:
+    copied = copy.deepcopy(model)  # a call changes the statistics of batch norm
+    return first_bad_row(copied, **x) if isinstance(x, Mapping) else first_bad_row(copied, x)
 
 
 def _moving_average(model: Model, decay: float) -> Any:

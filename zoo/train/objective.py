@@ -1,0 +1,77 @@
+"""What a step of training minimises, and on what it trains: the part of the loop that differs between trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo import kinds, tasks
+from zoo.model.build import Model
+from zoo.train.augment import Augmentation
+from zoo.train.images import normalize
+from zoo.train.losses import distillation
+from zoo.train.precision import uses_bfloat16
+from zoo.train.recipe import Recipe
+
+
+class Examples(Protocol):
+    """What a network trains on; `Pictures` are examples."""
+
+    @property
+    def sha256(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[Any]:
+        """A batch for each of the index tensors, as the objective takes it; what is random depends on `seed` alone."""
+
+
+class Objective(Protocol):
+    """The loss of a step. It may use torch's default generator, which the loop seeds for every step."""
+
+    def prepare(self, model: Model) -> None:
+        """Set the modes of the network, once, before the first step."""
+
+    def loss(self, model: Model, batch: Any) -> tuple[Tensor, Any]:
+        """(scalar loss, the network's input) of a batch of the examples."""
+
+
+class Supervised:
+    """The task's loss on labelled pictures; with a `teacher`, its soft labels too.
+
+    `shift` is the largest shift of a picture, in place of the recipe's.
+    """
+
+    def __init__(
+        self, model: Model, recipe: Recipe, teacher: nn.Module | None = None, shift: int | None = None
+    ) -> None:
+        self.recipe, self.teacher = recipe, teacher
+        self.input, self.task_loss = model.spec.pictures, tasks.of(model.spec).fetch("loss")
+        self.device = next(model.parameters()).device
+        self.bfloat16 = uses_bfloat16(model, recipe)
+        self.augmentation = Augmentation(recipe, kinds.classes(model.spec), shift=shift)
+
+    def prepare(self, model: Model) -> None:
+        model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if self.teacher is not None:
+            self.teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def loss(self, model: Model, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of (pictures uint8 (B, H, W, C), labels (B,))."""
+        recipe = self.recipe
+        x = normalize(self.augmentation.pictures(batch[0]), self.input.mean, self.input.std)
+        x, labels = self.augmentation.mix(x.to(self.device), batch[1].to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits = model(x)
+            with torch.no_grad():
+                soft = None if self.teacher is None else self.teacher(x).float()
+        logits = logits.float()
+        smoothing = recipe.label_smoothing
+        if soft is None:
+            return self.task_loss(logits, labels, label_smoothing=smoothing), x
+        strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
+        return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x
