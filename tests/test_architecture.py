@@ -1,4 +1,4 @@
-"""Who may know whom, read from the imports; and the house rules that a reader of the syntax tree can keep."""
+"""Which module may import which, and the rules of the code that a look at the syntax tree can check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 350
 MOST_LOOSE = 10  # modules at the top of zoo/, beside its __init__ and __main__
 
-# room -> all that it may import, beside the standard library
+# package -> all that it may import, beside the standard library
 ALLOWED = {
     "printable": set(),
     "checks": {"zoo.printable"},
@@ -60,7 +60,7 @@ ALLOWED = {
     "data/labelled": {"zoo.data", "zoo.tasks"},
     "data": {"numpy", "PIL", "pyarrow", "datasets", "zoo.data", "zoo.naming", "zoo.files"},
 }
-# room -> what it may never import
+# package -> what it may never import
 FORBIDDEN = {
     "passes": {"zoo.models", "zoo.weights", "zoo.train", "zoo.catalog", "zoo.factory"},
     "weights": {"zoo.models", "zoo.passes", "zoo.train", "zoo.catalog.source", "zoo.factory"},
@@ -70,7 +70,7 @@ FORBIDDEN = {
 }
 
 
-def room(path: Path) -> str:
+def package(path: Path) -> str:
     """The first name below zoo/: a folder or a module."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -105,7 +105,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def arrows() -> dict[str, set[str]]:
+def import_graph() -> dict[str, set[str]]:
     """Module -> the modules of zoo that it imports; of a package's name in an import, what it stands for."""
     modules = {module_name(path) for path in FILES}
     found: dict[str, set[str]] = {}
@@ -119,8 +119,8 @@ def arrows() -> dict[str, set[str]]:
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    """Whoever reads down from `create` never comes back to where they were; imports inside functions count."""
-    left = arrows()
+    """No circular import; imports inside functions count."""
+    left = import_graph()
     while ends := [name for name, targets in left.items() if not targets & left.keys()]:
         for name in ends:
             del left[name]
@@ -132,13 +132,13 @@ def within(module: str, roots: set[str]) -> bool:
 
 
 def rule(path: Path, rules: dict[str, set[str]]) -> set[str] | None:
-    """That of the module, else that of the room that it is in."""
+    """That of the module, else that of the package that it is in."""
     own = path.relative_to(PACKAGE).with_suffix("")
     return next((rules[one.as_posix()] for one in (own, *own.parents) if one.as_posix() in rules), None)
 
 
-def of(*rooms: str) -> list[Path]:
-    return [path for path in FILES if room(path) in rooms]
+def of(*packages: str) -> list[Path]:
+    return [path for path in FILES if package(path) in packages]
 
 
 def test_the_rules_are_about_files_that_exist() -> None:
@@ -147,7 +147,7 @@ def test_the_rules_are_about_files_that_exist() -> None:
     assert {path.as_posix() for path in there} >= {*ALLOWED, *FORBIDDEN}
 
 
-def test_a_room_imports_only_what_it_may() -> None:
+def test_a_package_imports_only_what_it_may() -> None:
     for path in FILES:
         if (allowed := rule(path, ALLOWED)) is None:
             continue
@@ -157,7 +157,7 @@ def test_a_room_imports_only_what_it_may() -> None:
         assert not foreign, f"{path} may import the standard library and {sorted(allowed)} only"
 
 
-def test_a_room_never_imports_what_it_may_not() -> None:
+def test_a_package_never_imports_what_it_may_not() -> None:
     for path in FILES:
         forbidden = rule(path, FORBIDDEN) or set()
         assert not [m for m in imports(path, members=True) if within(m, forbidden)], path
@@ -165,7 +165,7 @@ def test_a_room_never_imports_what_it_may_not() -> None:
 
 def test_few_modules_lie_loose_at_the_top() -> None:
     loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
-    assert len(loose) <= MOST_LOOSE, f"{sorted(loose)}: put what belongs together into a room"
+    assert len(loose) <= MOST_LOOSE, f"{sorted(loose)}: put what belongs together into a package"
 
 
 def test_no_public_name_is_another_module_s() -> None:
@@ -177,12 +177,12 @@ def test_no_public_name_is_another_module_s() -> None:
 
 def test_nothing_stands_on_the_command_or_on_what_is_outside_the_package() -> None:
     for path in FILES:
-        above = {"scripts", "tests", "benchmarks"} | (set() if room(path) in ("cli", "__main__") else {"zoo.cli"})
+        above = {"scripts", "tests", "benchmarks"} | (set() if package(path) in ("cli", "__main__") else {"zoo.cli"})
         assert not [m for m in imports(path) if within(m, above)], path
 
 
 @pytest.mark.multiprocess
-def test_the_light_rooms_load_nothing_heavy() -> None:
+def test_the_light_packages_load_nothing_heavy() -> None:
     """In a fresh process: models are listed, and every spec is made, named, checked and counted, without torch."""
     program = """
 import sys
@@ -200,7 +200,7 @@ assert not loaded, f"loaded {sorted(loaded)}"
 
 def test_nothing_outside_of_inputs_asks_which_input_a_network_has() -> None:
     classes = {modality.__name__ for modality in INPUTS.values()}
-    for path in (path for path in FILES if room(path) != "inputs"):
+    for path in (path for path in FILES if package(path) != "inputs"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
                 asked = {ast.unparse(inner).rpartition(".")[2] for inner in ast.walk(node.args[1])}
@@ -210,7 +210,7 @@ def test_nothing_outside_of_inputs_asks_which_input_a_network_has() -> None:
 def test_nothing_lists_heads_a_second_time() -> None:
     heads = {name for name, kind in KINDS.items() if kind.role == "head"}
     assert len(heads) > 1
-    for path in (path for path in FILES if room(path) != "kinds"):
+    for path in (path for path in FILES if package(path) != "kinds"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
                 named = {inner.value for inner in node.elts if isinstance(inner, ast.Constant)}

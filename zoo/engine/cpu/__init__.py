@@ -1,1 +1,1 @@
-"""The door to the processor: oneDNN's operators, packed weights, lists of calls, and floats where integers saturate."""
+"""All code that depends on the processor: oneDNN, packed weights, cached lists of calls, and float fallbacks."""
