@@ -60,6 +60,13 @@ def cache_folder(what: str, cache_dir: str | os.PathLike[str] | None = None) -> 
     return Path(constants.HF_ASSETS_CACHE) / "zoo" / "weights" / what
 
 
+def hub_cache() -> Path:
+    """Hugging Face's cache of repositories (HF_HUB_CACHE)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from zoo.data.parquet import IMAGES, LABELS, choose_column, whole
+from zoo.data.parquet import IMAGES, LABELS, choose_column, whole, without_bytes
+from zoo.files import hub_cache
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,22 @@ def read_pictures(dataset: Any, image_column: str | None, label_column: str | No
         pictures = pictures.cast_column("image", undecoded())
     except (TypeError, ValueError) as error:
         raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
+    _check_paths(pictures, where)
     return _labelled(pictures, dataset, label_column, where)
+
+
+def _check_paths(pictures: Any, where: str) -> None:
+    """Raise ValueError for a picture that is a path out of the caches: a data set of the Hub names no other file."""
+    from datasets import config
+
+    caches = [config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH, hub_cache()]
+    caches = [os.path.join(os.path.abspath(os.path.expanduser(cache)), "") for cache in caches]
+    for chunk in pictures.data.column("image").chunks:  # of the paths alone: the bytes stay on the disk
+        for name in chunk.field("path").filter(without_bytes(chunk)).to_pylist():
+            if name and not os.path.abspath(name).startswith(tuple(caches)):
+                raise ValueError(
+                    f"{where} names the picture {name!r}, a file that is not from the data set: it is not opened."
+                )
 
 
 def read_texts(dataset: Any, columns: Sequence[str], label_column: str | None, where: str) -> HubData:

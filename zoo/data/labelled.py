@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,12 @@ class Labelled:
     labels: Sequence[Any]  # targets of the task, such as classes
     examples: Iterable[Any]
     source: str
-    sha256: str
+    digest: str | Callable[[], str]  # a function where only what was read is known
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the data; ask for it behind the last example, which it may need."""
+        return self.digest if isinstance(self.digest, str) else self.digest()
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,6 @@ class _Wanted:
     reader: Reader
     targets: Targets
     label_column: str | None
-
-
-class _Cells:
-    """The examples of Parquet files. Each iteration reads the files again, a few examples at a time."""
-
-    def __init__(self, table: ParquetFiles, columns: Sequence[str], reader: Reader) -> None:
-        self._table, self._columns, self._reader = table, columns, reader
-
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self._table.cells(self._columns):
-            yield from self._reader.cells([batch.column(name) for name in self._columns])
 
 
 def open_labelled(
@@ -95,9 +89,9 @@ def _open_folder(path: Path, where: str, wanted: _Wanted) -> Labelled:
 
 def _open_parquet(files: list[Path], where: str, wanted: _Wanted) -> Labelled:
     table = ParquetFiles(files, where)
-    columns = wanted.reader.columns(table)
+    examples = wanted.reader.of_table(table)
     labels = wanted.targets.of_table(table, wanted.label_column)
-    return Labelled(Rows(len(labels)), labels, _Cells(table, columns, wanted.reader), where, table.sha256())
+    return Labelled(Rows(len(labels)), labels, examples, where, lambda: examples.sha256)
 
 
 def _open_hub(dataset: Any, where: str, wanted: _Wanted) -> Labelled:

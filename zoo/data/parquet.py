@@ -98,6 +98,10 @@ class ParquetFiles:
 
     def cells(self, columns: Sequence[str]) -> Iterator[Any]:
         """Record batches of `columns`, a few rows each, in the order of the rows."""
+        return (batch for _, batch in self.cells_by_file(columns))
+
+    def cells_by_file(self, columns: Sequence[str]) -> Iterator[tuple[Path, Any]]:
+        """The same, each with the file that it is from."""
         allowed = ROOM + GROWTH * sum(file.stat().st_size for file in self.files)
         seen = 0
         for path, file in zip(self.files, self._opened, strict=True):
@@ -111,7 +115,7 @@ class ParquetFiles:
                             f"{self.where} grows to more than {GROWTH} times the size of its files while it is read; "
                             "no pictures or texts do. Write it anew."
                         )
-                    yield batch
+                    yield path, batch
             except OSError as error:
                 raise _unreadable(self.where, error) from None
             except ValueError as error:
@@ -184,6 +188,13 @@ def content_of(cell: Any) -> bytes | str | None:
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
     return cell if isinstance(cell, (bytes, str)) and cell else None
+
+
+def without_bytes(cells: Any) -> Any:
+    """Of an Arrow array of {bytes, path}: which cells have no bytes, so that `content_of` gives their paths."""
+    import pyarrow.compute as pc
+
+    return pc.equal(pc.fill_null(pc.binary_length(cells.field("bytes")), 0), 0)
 
 
 def _pyarrow() -> Any:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from zoo.data import hub
 from zoo.data.folders import pictures_below
+from zoo.data.named import TablePictures
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.texts import text_columns, texts_of
 from zoo.files import local_path
+
+
+class Examples(Protocol):
+    """The examples of a table, which is read again, a few rows at a time, by each iteration."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what the last iteration read, and of what one would read if there was none."""
 
 
 class Reader:
@@ -28,12 +40,8 @@ class Reader:
     def __init__(self, spec: Any, columns: Sequence[str] = ()) -> None:
         self.spec, self.given = spec, tuple(columns)
 
-    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
-        """The columns of a Parquet table that make an example; raises ValueError if they are missing."""
-        raise NotImplementedError
-
-    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
-        """The examples of Arrow columns, row by row; None for a missing example."""
+    def of_table(self, table: ParquetFiles) -> Examples:
+        """The examples of a Parquet table, row by row; None for a missing one. Raises ValueError without columns."""
         raise NotImplementedError
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
@@ -53,6 +61,38 @@ class Reader:
         return list(arguments)
 
 
+class _Pictures:
+    def __init__(self, table: ParquetFiles, column: str) -> None:
+        self._table, self._column = table, column
+        self._pictures, self._rows = TablePictures(table), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self._pictures, self._rows = TablePictures(self._table), 0
+        for file, batch in self._table.cells_by_file([self._column]):
+            for cell in batch.column(0):
+                self._rows += 1
+                yield self._pictures.read(file, cell.as_py())
+
+    @property
+    def sha256(self) -> str:
+        if self._rows < len(self._table):
+            deque(self, maxlen=0)
+        return self._pictures.sha256()
+
+
+class _Texts:
+    def __init__(self, table: ParquetFiles, columns: Sequence[str]) -> None:
+        self._table, self._columns = table, columns
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._table.cells(self._columns):
+            yield from texts_of([batch.column(name).to_pylist() for name in self._columns])
+
+    @property
+    def sha256(self) -> str:
+        return self._table.sha256()
+
+
 class PictureReader(Reader):
     folders = True
     one = "picture"
@@ -63,11 +103,8 @@ class PictureReader(Reader):
             raise ValueError(f"Pictures are in one column, not in {list(self.given)}.")
         return next(iter(self.given), None)
 
-    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
-        return (table.column("image", self._column, IMAGES, "Image"),)
-
-    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
-        return (content_of(cell.as_py()) for cell in columns[0])
+    def of_table(self, table: ParquetFiles) -> Examples:
+        return _Pictures(table, table.column("image", self._column, IMAGES, "Image"))
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
         found = hub.read_pictures(dataset, self._column, label_column, where)
@@ -116,11 +153,8 @@ def pictures_in(paths: Sequence[Path]) -> list[Path]:
 class TextReader(Reader):
     one = "text"
 
-    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
-        return text_columns(table.columns, self.given, table.where)
-
-    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
-        return texts_of([column.to_pylist() for column in columns])
+    def of_table(self, table: ParquetFiles) -> Examples:
+        return _Texts(table, text_columns(table.columns, self.given, table.where))
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
         columns = text_columns(list(dataset.features), self.given, where)

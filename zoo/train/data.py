@@ -150,7 +150,8 @@ def _read_parquet(files: list[Path], image_column: str | None, label_column: str
     image = table.column("image", image_column, IMAGES, "Image")
     label = table.column("label", label_column, LABELS, "ClassLabel")
     labels = torch.from_numpy(table.labels(label))
-    return _Found(mapped(table, image), labels, table.class_names(label), Rows(len(labels)), table.sha256())
+    pictures, sha256 = mapped(table, image)
+    return _Found(pictures, labels, table.class_names(label), Rows(len(labels)), sha256)
 
 
 def _read_hub(dataset: Any, image_column: str | None, label_column: str | None, where: str) -> _Found:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.parquet import IMAGES, LABELS, ParquetFiles, content_of
+from zoo.data.named import TablePictures
+from zoo.data.parquet import IMAGES, LABELS, ParquetFiles
 from zoo.data.pictures import open_picture
 from zoo.files import local_path
 
@@ -54,10 +55,11 @@ def read_parquet(path: str | Path) -> ImageSet:
     path = local_path(path)
     table = ParquetFiles([path], str(path))
     image, label = table.column("image", None, IMAGES, "Image"), table.column("label", None, LABELS, "ClassLabel")
-    cells = (content_of(cell.as_py()) for batch in table.cells([image]) for cell in batch.column(0))
+    named = TablePictures(table)
+    cells = (named.read(file, cell.as_py()) for file, batch in table.cells_by_file([image]) for cell in batch.column(0))
     pictures = [np.asarray(open_picture(cell, "RGB")) for cell in cells]
     labels = torch.from_numpy(table.labels(label))
-    return ImageSet(torch.from_numpy(np.stack(pictures)), labels, path.name, table.sha256())
+    return ImageSet(torch.from_numpy(np.stack(pictures)), labels, path.name, named.sha256())
 
 
 def split_validation(data: ImageSet, size: int = VALIDATION, seed: int = 0) -> tuple[ImageSet, ImageSet]:

@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.hub import undecoded
-from zoo.data.parquet import ParquetFiles, content_of
+from zoo.data.named import TablePictures
+from zoo.data.parquet import ParquetFiles, content_of, without_bytes
 from zoo.data.preprocess import ImageError, Preprocess, open_picture
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
@@ -191,11 +193,12 @@ def _deaf(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def mapped(table: ParquetFiles, image: str) -> Any:
-    """The pictures of Parquet files as a Dataset mapped from one temporary Arrow file.
+def mapped(table: ParquetFiles, image: str) -> tuple[Any, str]:
+    """(the pictures of Parquet files as a Dataset mapped from one temporary Arrow file, the digest of all of it).
 
     Single rows of Parquet cannot be read quickly, and load_dataset would leave a copy in ~/.cache. The temporary file
-    is deleted with the Dataset. It is written once, takes no memory, and workers open it by its path.
+    is deleted with the Dataset. It is written once, takes no memory, and workers open it by its path. It holds the
+    pictures that the table names by their paths, too: those are read once, and are what the digest says.
     """
     import pyarrow as pa
     from datasets import Dataset as Table
@@ -203,11 +206,12 @@ def mapped(table: ParquetFiles, image: str) -> Any:
 
     schema = Features({"image": undecoded()}).arrow_schema
     folder = tempfile.mkdtemp(prefix="zoo-pictures-")
+    named = TablePictures(table)
     try:
         with pa.OSFile(f"{folder}/pictures.arrow", "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            for batch in table.cells([image]):
-                cells = undecoded().cast_storage(batch.column(0))
-                writer.write_batch(pa.record_batch([cells], schema=schema))
+            for file, batch in table.cells_by_file([image]):
+                for cells in _in_bytes(named, file, undecoded().cast_storage(batch.column(0))):
+                    writer.write_batch(pa.record_batch([cells], schema=schema))
         pictures = Table.from_file(f"{folder}/pictures.arrow")
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -220,7 +224,19 @@ def mapped(table: ParquetFiles, image: str) -> Any:
             raise ValueError(f"Column {image!r} of {table.where} holds no pictures ({reason}).") from None
         raise
     weakref.finalize(pictures, _remove, folder, os.getpid())
-    return pictures
+    return pictures, named.sha256()
+
+
+def _in_bytes(named: TablePictures, file: Path, cells: Any) -> Iterator[Any]:
+    """Arrow arrays of the same cells, {bytes, path}, with the bytes of each picture that a path stands for."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pc.any(pc.and_(without_bytes(cells), pc.is_valid(cells.field("path")))).as_py():
+        yield cells
+        return
+    for cell in cells:  # one at a time: pictures are larger than their paths
+        yield pa.array([{"bytes": named.read(file, cell.as_py()), "path": None}], cells.type)
 
 
 def _remove(folder: str, owner: int) -> None:
