@@ -147,6 +147,15 @@ def test_another_class_of_a_vocabulary_alone(folder: Path) -> None:
             zoo.load(folder)
 
 
+@pytest.mark.parametrize("named", ["RobertaTokenizer", "GPT2TokenizerFast"])
+@pytest.mark.parametrize("file", [SETTINGS, "config.json"])
+def test_a_class_for_another_kind_of_vocabulary_is_refused_by_name(file: str, named: str, folder: Path) -> None:
+    changed(folder, SETTINGS, {"tokenizer_class": None})
+    changed(folder, file, {"tokenizer_class": named})
+    with pytest.raises(FileError, match=f"tokenizer_class is '{named.removesuffix('Fast')}'"):
+        zoo.load(folder)
+
+
 @pytest.mark.parametrize("named", ["GPT2Tokenizer", "TokenizersBackend"])
 def test_the_blank_before_a_text_is_a_setting_of_some_classes(named: str, tmp_path: Path) -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -38,7 +38,7 @@ def test_generate_and_predict(folder: Path) -> None:
     if model.spec.task != "text-generation":
         assert shown.exit_code == 2 and "continues no texts" in shown.output
         said = json.loads(CliRunner().invoke(app, ["predict", str(folder), "the dog", "--json"]).stdout)
-        assert len(said["inputs"][0]["top"]) == 3
+        assert len(said["inputs"][0]["top"]) == 3 and said["images"] == said["inputs"]
         return
     prepare = zoo.preprocess(model)
     ids = model.generate(prepare("the cat sat")["input_ids"], max_new_tokens=5)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 
 from zoo import tasks
-from zoo.printable import PrintableError
 from zoo.spec import ModelSpec
 from zoo.text.growth import MOST, growth
+from zoo.text.native import TextError, native
+from zoo.text.panics import check_parts, may_panic
 
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
 
 Text = str | tuple[str, str]
-
-
-class TextError(PrintableError):
-    """Something that is no text, or a tokenizer that is missing or no tokenizer."""
 
 
 class TextPreprocess:
@@ -30,7 +27,7 @@ class TextPreprocess:
     def __init__(self, spec: ModelSpec, tokenizer: str) -> None:
         self.input = spec.texts
         self._types = bool(spec.rows[0].args.get("token_types", 0) > 1)
-        self._tokenizer = _opened(tokenizer, spec)
+        self._tokenizer, self._panics = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         if not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
@@ -63,7 +60,7 @@ class TextPreprocess:
             _check_whole(text if isinstance(text, str) else " ".join(map(str, text)))
         if not many:
             raise TextError("No texts were given.")
-        with _native("These texts cannot be read by the tokenizer"):
+        with native("These texts cannot be read by the tokenizer", panics=self._panics):
             found = self._tokenizer.encode_batch(many)
         longest = max(len(one) for one in found)
         if longest == 0:
@@ -89,7 +86,7 @@ class TextPreprocess:
             return [self.decode(row) for row in rows]
         if not isinstance(rows, list) or not all(isinstance(one, int) and 0 <= one < 2**32 for one in rows):
             raise TextError("decode takes token ids: whole numbers from 0 on, (N,) or (B, N).")
-        with _native("These tokens cannot be read by the tokenizer"):
+        with native("These tokens cannot be read by the tokenizer", panics=self._panics):
             return str(self._tokenizer.decode(rows, skip_special_tokens=True))
 
     def continued(self, ids: Sequence[int], new: Sequence[int]) -> str:
@@ -109,13 +106,18 @@ def _check_whole(text: str) -> None:
         )
 
 
-def _opened(text: str, spec: ModelSpec) -> Any:
+def _opened(text: str, spec: ModelSpec) -> tuple[Any, bool]:
+    """The package's tokenizer, and whether a text may make it panic."""
     if not text:
         raise TextError(
             f"The tokenizer of this {spec.name} is not known. Networks from a folder or the Hub bring theirs; for "
             'others set model.tokenizer = Path("tokenizer.json").read_text().'
         )
-    if growth(text) > MOST:
+    parts = _parts(text)
+    with native(f"The tokenizer of this {spec.name} cannot be read"):
+        grows = growth(parts)
+        check_parts(parts)
+    if grows > MOST:
         raise TextError(
             f"The tokenizer of this {spec.name} would make more than {MOST:,.0f} characters or tokens of one, or put "
             "more around every text; it is refused."
@@ -124,19 +126,16 @@ def _opened(text: str, spec: ModelSpec) -> Any:
         from tokenizers import Tokenizer
     except ImportError:
         raise TextError("Text needs the tokenizers package: pip install zoo-efficient[text].") from None
-    with _native(f"The tokenizer of this {spec.name} cannot be read"):
-        return Tokenizer.from_str(text)
+    with native(f"The tokenizer of this {spec.name} cannot be read"):
+        return Tokenizer.from_str(text), may_panic(parts)
 
 
-@contextmanager
-def _native(failure: str) -> Iterator[None]:
-    """A TextError of whatever the package raises: a panic in it is no Exception."""
+def _parts(text: str) -> Any:
+    """The object of a tokenizer.json; None for what is no JSON, of which the package says what is wrong."""
     try:
-        yield
-    except (KeyboardInterrupt, SystemExit, MemoryError, TextError):
-        raise
-    except BaseException as error:
-        raise TextError(f"{failure}: {error}") from None
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _even(rows: Iterable[list[int]], length: int, filler: int) -> Tensor:

@@ -56,7 +56,7 @@ def tokenizer_of(folder: Path, kind: str, config: Mapping[str, Any], *, lower: b
     """
     settings, file = merged(folder), folder / TOKENIZER
     named = content(settings.get("tokenizer_class") or config.get("tokenizer_class")).removesuffix("Fast")
-    named = named or _USUAL.get(kind, "")
+    explicit, named = bool(named), named or _USUAL.get(kind, "")
     table = _TABLE
     if file.is_file():
         found = json_text.read_json(file, MAX_TOKENIZER)
@@ -75,7 +75,14 @@ def tokenizer_of(folder: Path, kind: str, config: Mapping[str, Any], *, lower: b
     longest(folder)
     model = found.get("model")
     if isinstance(model, dict) and isinstance(model.get("vocab"), (dict, list)):
-        ours = _MODELS.get(named) == model.get("type", _MODELS.get(named)) is not None
+        kind_of_model = model.get("type", _MODELS.get(named))
+        ours = _MODELS.get(named) == kind_of_model is not None
+        if explicit and named in _MODELS and not ours:
+            raise SpecError(
+                f"its tokenizer_class is {short(named)}, which reads {_MODELS[named]} vocabularies, and {TOKENIZER} "
+                f"holds {short(kind_of_model)}: write there the tokenizer that the network was trained with, and name "
+                "its class, or PreTrainedTokenizerFast"
+            )
         if ours:
             _set_above(found, settings, _ABOVE[_MODELS[named]])
             _check_marks(found, settings, _CLASSES[named])
