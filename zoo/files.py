@@ -160,8 +160,9 @@ def locked(file: Path) -> Iterator[None]:
 def cached(file: Path, make: Callable[[Path], None], read: Callable[[Path], T]) -> T:
     """Read the cache entry `file` with `read`; if it is missing, `make` writes it first, to the path it is given.
 
-    The entry's SHA-256 lies beside it and is checked at each use; `read` raises FileError for what is not as it should
-    be. What is damaged, odd or of another kind is made anew. Raises FileError where a new entry cannot be read either.
+    A seal lies beside the entry, of its name and its content, and is checked at each use: a damaged entry, or one of
+    another name, is made anew. So is one for which `read` raises FileError. Raises FileError where a new entry cannot
+    be read either.
     """
     with suppress(FileError):
         return _checked(file, read)
@@ -172,9 +173,9 @@ def cached(file: Path, make: Callable[[Path], None], read: Callable[[Path], T]) 
         remove(_seal(file))
         with written_whole(file) as part:
             make(part)
-            seal = sha256_of(part)
+            seal = _seal_of(file, sha256_of(part))
         write_whole(_seal(file), (seal.encode(),))
-    return _checked(file, read)
+        return _checked(file, read)
 
 
 def forget(file: Path) -> None:
@@ -186,11 +187,16 @@ def _seal(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")
 
 
+def _seal_of(file: Path, digest: str) -> str:
+    """The seal of an entry with that SHA-256: with the entry's name, so that a renamed entry has none."""
+    return hashlib.sha256(f"{file.name} {digest}".encode(errors="surrogateescape")).hexdigest()
+
+
 def _checked(file: Path, read: Callable[[Path], T]) -> T:
     try:
         seal = _seal(file)
         ours = file.is_file() and seal.is_file() and seal.stat().st_size == 64
-        whole = ours and seal.read_bytes() == sha256_of(file).encode()
+        whole = ours and seal.read_bytes() == _seal_of(file, sha256_of(file)).encode()
     except OSError as error:
         raise FileError(f"{file}: cannot be read: {error.strerror or error}.") from None
     if not whole:

@@ -84,15 +84,16 @@ def derived_file(
         calibration = Calibration()
     else:
         calibration = as_calibration(calibration, "calibration= takes preprocessed inputs", header.spec)
-    file = _place(name, header, calibration, origin, cache_dir)
+    key = _key(name, header, calibration, origin)
+    file = cache_folder("derived", cache_dir) / f"{file_name(str(name))}-{key[:16]}.safetensors"
 
     def make(part: Path) -> None:
         report(f"making {name} from {name.dense}, once")
-        _make(name, load(source), calibration, origin, part)
-        if _place(name, read_header(source), calibration, origin, cache_dir) != file:
+        _make(name, load(source), calibration, origin, key, part)
+        if _key(name, read_header(source), calibration, origin) != key:
             raise FileError(f"{source}: has changed while {name} was made of it: call again.")
 
-    return cached(file, make, lambda entry: _checked(entry, name, header.spec))
+    return cached(file, make, lambda entry: _checked(entry, name, header.spec, key))
 
 
 def load_derived(name: Name, file: Path) -> Model:
@@ -111,7 +112,7 @@ def load_derived(name: Name, file: Path) -> Model:
     return model
 
 
-def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[str, str], file: Path) -> None:
+def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[str, str], key: str, file: Path) -> None:
     from zoo.passes.compress import compress
     from zoo.report.agreement import agreement
     from zoo.weights.file import save_file
@@ -125,7 +126,7 @@ def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[st
         calibration=calibration if takes and calibration else None,
         **_untrained(name),
     )
-    facts: dict[str, Any] = {"from": name.dense}
+    facts: dict[str, Any] = {"from": name.dense, "key": key}
     if dense.spec.input.samples:
         facts |= {"pictures": sum(map(len, calibration)), "agreement": agreement(model, dense, calibration)[0]}
     model.made = {**model.made, "source": {**source_of(model.made), **origin}, "derived": facts}
@@ -148,10 +149,8 @@ def _photographs(spec: ModelSpec) -> Tensor:
     return preprocess(spec)(list(spec.input.fetch("samples")()[:PICTURES]))
 
 
-def _place(
-    name: Name, header: Header, calibration: Calibration, origin: Mapping[str, str], cache_dir: str | Path | None
-) -> Path:
-    """The path in the cache: a file for each source, recipe, version and calibration set."""
+def _key(name: Name, header: Header, calibration: Calibration, origin: Mapping[str, str]) -> str:
+    """The SHA-256 of what a variant is made of: its source, recipe, version and calibration set."""
     from zoo.weights.hub import file_sha256
 
     pictures = hashlib.sha256()
@@ -162,18 +161,19 @@ def _place(
     weights = [file_sha256(file) for file in sorted(set(header.files.values()))]
     facts = [header.spec.dumps(), header.labels]
     key = json.dumps([VERSION, name.variant, _untrained(name), weights, facts, dict(origin), pictures.hexdigest()])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return cache_folder("derived", cache_dir) / f"{file_name(str(name))}-{digest}.safetensors"
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _checked(entry: Path, name: Name, dense: ModelSpec) -> Path:
-    """The cached file; raises FileError unless the file says that it is `name`, made from `dense`."""
+def _checked(entry: Path, name: Name, dense: ModelSpec, key: str) -> Path:
+    """The cached file; raises FileError unless the file says that it is `name`, made from `dense` under that key."""
     from zoo.weights.reader import read_header
 
     header = read_header(entry)
     facts, pictures = header.made.get("derived"), dense.input.samples
     if not isinstance(facts, Mapping) or facts.get("from") != name.dense or header.spec.name != dense.name:
         raise FileError(f"{entry}: does not say that it is {name}.")
+    if facts.get("key") != key:
+        raise FileError(f"{entry}: was made of other weights, by another recipe or other calibration inputs.")
     if pictures and not all(isinstance(facts.get(one), (int, float)) for one in ("pictures", "agreement")):
         raise FileError(f"{entry}: does not say what {name} costs.")
     return entry
