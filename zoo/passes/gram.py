@@ -16,6 +16,7 @@ from zoo import kinds
 from zoo.blocks.padding import borders
 
 POSITIONS = 20_480  # of all inputs together that a layer is judged by: more change nothing, and cost time
+FEW = 8  # times fewer positions for a depthwise layer, which has few weights for each channel
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # shares of the mean square of the inputs, tried one after another
 _ROWS = 4096  # summed in float32 before they go to float64
 
@@ -46,6 +47,16 @@ class Gram:
 
     def __add__(self, other: Gram) -> Gram:
         return Gram(self.count + other.count, self.xx + other.xx, self.xy + other.xy, self.yy + other.yy)
+
+    def through_zero(self) -> Gram:
+        """The same without the constant: what is solved on it has a bias of 0."""
+        xx, xy = self.xx.clone(), self.xy.clone()
+        xx[..., -1, :] = 0.0
+        xx[..., :, -1] = 0.0
+        xx[..., -1, -1] = float(self.count)
+        if xy.dim():
+            xy[..., -1, :] = 0.0
+        return Gram(self.count, xx, xy, self.yy)
 
     def error(self, weight: Tensor) -> Tensor:
         """The sum of squared errors (..., O) that `weight` (..., C + 1, O), bias last, leaves."""
@@ -104,14 +115,17 @@ class Columns:
 
     def __init__(self, layer: kinds.Layer, inputs: int, seed: int = 0) -> None:
         self.layer = layer
-        self.each = max(1, -(-POSITIONS // inputs))
+        self.each = max(1, -(-POSITIONS // (inputs * (FEW if layer.depthwise else 1))))
         self.seed = seed
 
-    def taken(self, x: Tensor) -> Tensor:
-        """What the layer takes, (B, C, H, W) or (B, ..., C), to (N, C * k * k); depthwise to (C, N, k * k)."""
+    def taken(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the layer takes, (B, C, H, W) or (B, ..., C), to (N, C * k * k); depthwise to (C, N, k * k).
+
+        `mask` (B, tokens) says which tokens count: padding does not.
+        """
         layer = self.layer
         if x.dim() != 4 or layer.linear:
-            return self._tokens(x)
+            return self._tokens(x, mask)
         x = x.contiguous()
         height, width = (-(-side // layer.stride) for side in x.shape[2:])
         at = self._chosen(height * width, x.device)
@@ -127,23 +141,26 @@ class Columns:
             return windows.transpose(0, 1).flatten(1, 2)
         return windows.transpose(1, 2).flatten(2).flatten(0, 1)
 
-    def given(self, y: Tensor) -> Tensor:
+    def given(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the layer gives, (B, O, H, W) or (B, ..., O), to (N, O); depthwise to (O, N, 1)."""
         if y.dim() != 4 or self.layer.linear:
-            return self._tokens(y)
+            return self._tokens(y, mask)
         picked = y.flatten(2)[:, :, self._chosen(y.shape[2] * y.shape[3], y.device)]  # (B, O, n)
         return picked.transpose(0, 1).flatten(1)[..., None] if self.layer.depthwise else picked.mT.flatten(0, 1)
 
-    def _tokens(self, x: Tensor) -> Tensor:
+    def _tokens(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if x.dim() == 2:
             return x
         x = x.flatten(1, -2)
+        if mask is not None:
+            x = x[mask.bool()]  # (tokens of all, C)
+            return x[self._chosen(len(x), x.device, self.each * len(mask))]
         return x[:, self._chosen(x.shape[1], x.device)].flatten(0, 1)
 
-    def _chosen(self, places: int, device: torch.device) -> Tensor:
+    def _chosen(self, places: int, device: torch.device, most: int | None = None) -> Tensor:
         """Which places, the same for every input: all, where there are not more than wanted."""
         order = torch.randperm(places, generator=torch.Generator().manual_seed(self.seed + places))
-        return order[: self.each].sort().values.to(device)
+        return order[: most or self.each].sort().values.to(device)
 
 
 def as_columns(layer: kinds.Layer, weight: Tensor, bias: Tensor) -> Tensor:

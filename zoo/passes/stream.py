@@ -6,7 +6,7 @@ one's layers give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch.nn as nn
@@ -48,6 +48,12 @@ class Stream:
         """What the row takes, a tensor a batch."""
         return [kept[""] for kept in self._kept]
 
+    @property
+    def masks(self) -> list[Tensor | None]:
+        """Which tokens of the row's inputs count, (B, tokens) a batch; None where all do, and for pictures."""
+        name = self.row or ""
+        return [contexts.get(name, {}).get("mask") for contexts in self._contexts]
+
     def replace(self, module: nn.Module) -> None:
         """Put another module in the place of the row's: the one that `step` runs."""
         assert self.row is not None
@@ -75,6 +81,23 @@ class Stream:
             if name in self._tapped:
                 kept[name] = kept[""]
         self._place += 1
+
+    def ahead(self, last: str, changed: Mapping[str, nn.Module | None] | None = None) -> Iterator[Tensor]:
+        """What the row `last` will give, a tensor a batch, when other modules stand in the place of some rows.
+
+        A row whose module is None is left out: what it takes goes on to the next one.
+        """
+        changed = changed or {}
+        for kept, contexts in zip(self._kept, self._contexts, strict=True):
+            outputs, x = dict(kept), kept[""]
+            for name in self.rows[self._place : self.rows.index(last) + 1]:
+                module = changed.get(name, self.model.get_submodule(name))
+                if module is not None:
+                    taps = (outputs[tap] for tap in self.model.spec[name].taps)
+                    x = module(x, *taps, **contexts.get(name, {}))
+                if name in self._tapped:
+                    outputs[name] = x
+            yield x
 
     def _run(self, batch: int) -> Tensor:
         assert self.row is not None
