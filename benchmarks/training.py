@@ -32,10 +32,10 @@ import zoo
 from zoo import registry, tables
 from zoo.report.timing import cpu_name
 from zoo.train.images import ImageSet
+from zoo.train.log import TrainingLog
 from zoo.train.loop import fit
 from zoo.train.precision import computes_in_bfloat16
 from zoo.train.recipe import Recipe
-from zoo.train.record import Record
 
 PICTURES = 1_280  # of a turn
 
@@ -68,9 +68,9 @@ def ours(name: str, pictures: ImageSet, batch: int, bfloat16: bool) -> Callable[
 
     def epoch() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            record = Record(Path(folder), quiet=True)
-            fit(model, pictures, recipe, folder=Path(folder), record=record)
-            return record.rows[-1]["images_per_second"]
+            log = TrainingLog(Path(folder), quiet=True)
+            fit(model, pictures, recipe, folder=Path(folder), log=log)
+            return log.rows[-1]["images_per_second"]
 
     return epoch
 

@@ -13,9 +13,9 @@ import torch
 from zoo.model.build import build
 from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.images import ImageSet
+from zoo.train.log import TrainingLog
 from zoo.train.loop import fit
 from zoo.train.recipe import Recipe
-from zoo.train.record import Record
 from zoo.weights.file import save_file
 
 SPEC = ModelSpec(
@@ -58,9 +58,9 @@ def train(folder: Path, kill_at: int, save_seconds: float) -> None:
     images = torch.randint(0, 256, (40, 8, 8, 3), generator=generator, dtype=torch.uint8)
     data = ImageSet(images, torch.arange(40) % 2, "made up", "")
     recipe = replace(RECIPE)
-    record = Record(folder, quiet=True)
+    log = TrainingLog(folder, quiet=True)
     model = fit(
-        build(SPEC), data, recipe, folder=folder, after_step=Killer(kill_at), save_seconds=save_seconds, record=record
+        build(SPEC), data, recipe, folder=folder, after_step=Killer(kill_at), save_seconds=save_seconds, log=log
     )
     save_file(model, folder / "end.safetensors")
 

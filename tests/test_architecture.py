@@ -57,7 +57,7 @@ ALLOWED = {
     "model/features": {"torch", "zoo.kinds", "zoo.model.build", "zoo.model.defaults", "zoo.model.verify"},
     "files": {"filelock", "huggingface_hub", "zoo.printable"},
     "data/preprocess": {"numpy", "PIL", "torch", "zoo.data", "zoo.spec"},
-    "data/labelled": {"zoo.data", "zoo.tasks"},
+    "data/labelled_data": {"zoo.data", "zoo.tasks"},
     "data": {"numpy", "PIL", "pyarrow", "datasets", "zoo.data", "zoo.naming", "zoo.files"},
 }
 # package -> what it may never import

@@ -9,7 +9,7 @@ import pytest
 
 import zoo
 from networks import pictures, small
-from zoo.catalog import cpu
+from zoo.catalog import int8_support
 from zoo.passes.compress import compress
 
 
@@ -25,7 +25,7 @@ from zoo.passes.compress import compress
 )
 def test_what_it_says(machine: str, flags: str, wide: str, narrow: str, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\nbugs : none\n")
-    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(int8_support, "_CPUINFO", tmp_path / "cpuinfo")
     monkeypatch.setattr(platform, "machine", lambda: machine)
     model = small("resnet20")
     for reduce_range, expected in ((False, wide), (True, narrow)):
@@ -40,7 +40,7 @@ def test_what_it_says(machine: str, flags: str, wide: str, narrow: str, tmp_path
 
 
 def test_a_system_that_does_not_tell(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(int8_support, "_CPUINFO", tmp_path / "missing")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert zoo.info("mobilenet-int8").execution == ""
     assert "runs in" not in repr(zoo.info("mobilenet-int8"))

@@ -10,7 +10,7 @@ import pytest
 import zoo
 from reduced import reduced
 from zoo import kinds, registry, tasks
-from zoo.data.labelled import open_labelled
+from zoo.data.labelled_data import open_labelled_data
 from zoo.inputs import INPUTS, ImageInput, Input, TextInput
 from zoo.kinds.kind import ROLES
 from zoo.model.build import build
@@ -121,7 +121,7 @@ def test_the_task_of_older_files_is_inferred() -> None:
 
 def test_a_task_without_a_part_says_so() -> None:
     with pytest.raises(ValueError, match="A network for feature-extraction has no targets"):
-        open_labelled((["a"], [0]), build(reduced(registry.spec("bert_tiny"))))
+        open_labelled_data((["a"], [0]), build(reduced(registry.spec("bert_tiny"))))
 
 
 def test_every_kind_has_a_role() -> None:

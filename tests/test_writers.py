@@ -22,7 +22,7 @@ from zoo.runtime import export as exports
 from zoo.runtime.needs import installed
 from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.checkpoints import Checkpoints
-from zoo.train.record import draw_curves, write_csv
+from zoo.train.log import draw_curves, write_csv
 from zoo.weights.file import save_file
 from zoo.weights.trial import try_save
 

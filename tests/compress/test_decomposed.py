@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo.engine.arithmetic import QParams, activate, dequantize, quantize
-from zoo.runtime.numerics.unrounded import ahead_of, beside
+from zoo.runtime.numerics.unrounded import activation_input_qparams, summand_qparams
 
 EDGES = st.builds(QParams, st.floats(1e-3, 0.3), st.integers(0, 255))
 WIDE = torch.linspace(-200.0, 200.0, 8001)
@@ -23,7 +23,7 @@ def far(one: torch.Tensor, other: torch.Tensor) -> int:
 @settings(max_examples=50, deadline=None)
 @given(target=st.builds(QParams, st.floats(1e-3, 0.3), st.integers(0, 128)))
 def test_before_an_activation(activation: str, target: QParams) -> None:
-    qparams = ahead_of(activation, target)
+    qparams = activation_input_qparams(activation, target)
     whole, inside = (quantize(activate(y, activation), target) for y in (WIDE, WIDE.clamp(*qparams.ends)))
     assert far(whole, inside) <= 1 + qparams.scale / target.scale
 
@@ -33,6 +33,6 @@ def test_before_an_activation(activation: str, target: QParams) -> None:
 @given(target=EDGES, skip_qparams=EDGES, code=st.integers(0, 255))
 def test_before_a_sum(after: str, target: QParams, skip_qparams: QParams, code: int) -> None:
     skip = dequantize(torch.tensor([code], dtype=torch.uint8), skip_qparams)
-    qparams = beside(skip_qparams, after, target)
+    qparams = summand_qparams(skip_qparams, after, target)
     whole, inside = (quantize(activate(y + skip, after), target) for y in (WIDE, WIDE.clamp(*qparams.ends)))
     assert far(whole, inside) <= 1 + qparams.scale / target.scale

@@ -355,7 +355,7 @@ def test_editing_in_training_keeps_what_was_learned() -> None:
     model = small("mobilenetv2_cifar")
     qat = prepare_qat(model, pictures(model, 32))
     train(qat, OPTIMIZERS["adamw"])
-    learned = qat.get_submodule("s2_2").edges_now[-1]
+    learned = qat.get_submodule("s2_2").current_edges[-1]
     edited = edit(qat, "s2_2", kernel_size=5)
     assert edited.spec["s2_2"].precision == "float32" and edited.spec["s2_1"].emits == "float32"
     following = edited.get_submodule("s2_3")

@@ -35,7 +35,7 @@ class RoundedFirst(Reference):
     clipped: Tensor
 
     def before_sum(self, y: Tensor, skip_qparams: QParams, after: str, target: QParams, seen: Range | None) -> Tensor:  # type: ignore[override]
-        edge = unrounded.beside(skip_qparams, after, target, seen)
+        edge = unrounded.summand_qparams(skip_qparams, after, target, seen)
         rounded = dequantize(quantize(y, edge), edge)
         self.clipped = (rounded - y).abs() > 0.51 * edge.scale
         return rounded

@@ -15,7 +15,7 @@ import pytest
 import zoo
 from picture_data import network, png, tree
 from zoo.data.classes import ClassError, in_order, match, synsets
-from zoo.data.labelled import open_labelled
+from zoo.data.labelled_data import open_labelled_data
 from zoo.data.readers import pictures_in
 from zoo.data.splits import splits
 from zoo.train.data import open_pictures
@@ -24,7 +24,7 @@ NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
 
 def evaluated(root: Path, labels: tuple[str, ...]) -> list[str]:
-    return list(open_labelled(root, network(*labels)).names)
+    return list(open_labelled_data(root, network(*labels)).names)
 
 
 def trained(root: Path, labels: tuple[str, ...]) -> list[str]:
@@ -121,7 +121,7 @@ def test_an_accent_in_two_forms_is_one_class(tmp_path: Path, form: str) -> None:
     root = tree(tmp_path, f"train/{NFC}/0.png", f"train/{NFD}/1.png", "train/tea/0.png", f"val/{NFD}/0.png")
     data = open_pictures(root, network("a").spec.pictures)
     assert (data.classes, data.labels.tolist()) == ((NFC, "tea"), [0, 0, 1])
-    found = open_labelled(root, network("tea", form), split="train")
+    found = open_labelled_data(root, network("tea", form), split="train")
     assert sorted(found.labels) == [0, 1, 1]
 
 
@@ -186,11 +186,11 @@ def test_the_names_in_a_table_count(tmp_path: Path) -> None:
     cells = [{"bytes": png(), "path": None}] * 3
     table = pa.table({"image": cells, "label": [0, 0, 1]}).replace_schema_metadata({"class_names": "dog,cat"})
     pq.write_table(table, tmp_path / "a.parquet")
-    assert open_labelled(tmp_path / "a.parquet", network("cat", "Dog")).labels == [1, 1, 0]
+    assert open_labelled_data(tmp_path / "a.parquet", network("cat", "Dog")).labels == [1, 1, 0]
     with pytest.warns(UserWarning, match="taken by their numbers"):
-        assert open_labelled(tmp_path / "a.parquet", network("Katze", "Hund")).labels == [0, 0, 1]
+        assert open_labelled_data(tmp_path / "a.parquet", network("Katze", "Hund")).labels == [0, 0, 1]
     with pytest.raises(ClassError, match="not known"):
-        open_labelled(tmp_path / "a.parquet", network("Katze", "Hund", "Kuh"))
+        open_labelled_data(tmp_path / "a.parquet", network("Katze", "Hund", "Kuh"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])

@@ -135,5 +135,8 @@ def test_a_range_that_is_none_is_refused(told: Any, tmp_path: Path) -> None:
 def test_a_range_that_no_sum_has_is_bounded(seen: tuple[float, float], after: str) -> None:
     """Whatever a file says, the codes cover no more than what makes a difference, and 0 is one of them."""
     skip, target = QParams(0.02, 130), QParams(0.03, 0 if after == "relu" else 120)
-    qparams, widest = unrounded.beside(skip, after, target, seen), unrounded.beside(skip, after, target)
+    qparams, widest = (
+        unrounded.summand_qparams(skip, after, target, seen),
+        unrounded.summand_qparams(skip, after, target),
+    )
     assert 0 < qparams.scale <= widest.scale and 0 <= qparams.zero_point <= 255

@@ -22,11 +22,11 @@ from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
 from zoo.train.images import ImageSet, normalize
+from zoo.train.log import TrainingLog
 from zoo.train.loop import Interrupted, accuracy, fit
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
-from zoo.train.record import Record
 from zoo.train.teachers import Ensemble
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
@@ -113,7 +113,7 @@ def fresh(seed: int = 0) -> Model:
 
 
 def run(data: ImageSet, folder: Path, recipe: Recipe = RECIPE, **more: object) -> dict[str, Tensor]:
-    more.setdefault("record", Record(folder, quiet=True))
+    more.setdefault("log", TrainingLog(folder, quiet=True))
     model = fit(fresh(), data, recipe, folder=folder, **more)
     return {key: value.clone() for key, value in model.state_dict().items()}
 
@@ -129,8 +129,8 @@ def newest(folder: Path) -> Path:
 
 
 def test_it_learns_and_keeps_the_figures(data: ImageSet, tmp_path: Path) -> None:
-    record = Record(tmp_path, quiet=True)
-    model = fit(fresh(), data, replace(RECIPE, epochs=8), folder=tmp_path, validation=data, record=record)
+    log = TrainingLog(tmp_path, quiet=True)
+    model = fit(fresh(), data, replace(RECIPE, epochs=8), folder=tmp_path, validation=data, log=log)
     assert not model.training
     assert accuracy(model, data) > 95
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
@@ -139,7 +139,7 @@ def test_it_learns_and_keeps_the_figures(data: ImageSet, tmp_path: Path) -> None
     assert float(rows[-1]["validation"]) == pytest.approx(accuracy(model, data))
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "tensorboard").iterdir())
-    assert len(record.table().splitlines()) == 2 + 8
+    assert len(log.table().splitlines()) == 2 + 8
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, bfloat16=True), EVERYTHING], ids=["plain", "bf16", "all"])
@@ -154,7 +154,7 @@ def test_two_runs_are_equal(data: ImageSet, tmp_path: Path, recipe: Recipe) -> N
 def test_a_run_leaves_the_callers_random_numbers_alone(data: ImageSet, tmp_path: Path) -> None:
     model = fresh()
     expected = torch.random.get_rng_state()
-    fit(model, data, EVERYTHING, folder=tmp_path, record=Record(tmp_path, quiet=True))
+    fit(model, data, EVERYTHING, folder=tmp_path, log=TrainingLog(tmp_path, quiet=True))
     assert torch.equal(torch.random.get_rng_state(), expected)
 
 
@@ -182,8 +182,8 @@ def test_a_sparse_run_resumes_with_its_masks(data: ImageSet, tmp_path: Path, end
     def sparse(folder: str, cut: int) -> dict[str, Tensor]:
         model = fresh()
         sparsifier = Cut(cut, Sparsifier(model, sparsity=0.6, end=end, every=3))
-        record = Record(tmp_path, quiet=True)
-        fit(model, data, RECIPE, folder=tmp_path / folder, after_step=sparsifier, record=record)
+        log = TrainingLog(tmp_path, quiet=True)
+        fit(model, data, RECIPE, folder=tmp_path / folder, after_step=sparsifier, log=log)
         return model.state_dict()
 
     whole = sparse("whole", 0)
@@ -202,7 +202,7 @@ def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path
         replace(RECIPE, average=0.9),
         folder=tmp_path,
         after_step=sparsifier,
-        record=Record(tmp_path, quiet=True),
+        log=TrainingLog(tmp_path, quiet=True),
     )
     weights = [p for p in model.parameters() if p.ndim > 1]
     zeros = sum(int((w == 0).sum()) for w in weights)
@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes({"cut short": content[: len(content) // 2], "one bit": content, "empty": b""}[damage])
-    assert_equal(run(data, tmp_path / "cut", after_step=Cut(0), record=Record(tmp_path / "cut")), whole)
+    assert_equal(run(data, tmp_path / "cut", after_step=Cut(0), log=TrainingLog(tmp_path / "cut")), whole)
     said = capsys.readouterr().err
     assert f"{path} is damaged" in said
     assert f"Going on from step {STEPS}" in said
@@ -296,7 +296,7 @@ def test_a_loss_that_is_not_finite_names_step_and_row(data: ImageSet, tmp_path: 
                     weight[(0,) * weight.ndim] = float("nan")
 
     with pytest.raises(Diverged, match=rf"The loss is nan at step 7: row '{row}' is the first") as raised:
-        fit(model, data, RECIPE, folder=tmp_path, after_step=Poison(0), record=Record(tmp_path, quiet=True))
+        fit(model, data, RECIPE, folder=tmp_path, after_step=Poison(0), log=TrainingLog(tmp_path, quiet=True))
     assert (raised.value.step, raised.value.row) == (7, row)
     assert newest(tmp_path).name == "step-000000005.pt"
 
@@ -304,8 +304,8 @@ def test_a_loss_that_is_not_finite_names_step_and_row(data: ImageSet, tmp_path: 
 def test_a_teacher_is_followed_and_left_as_it_was(data: ImageSet, tmp_path: Path) -> None:
     """Labels are turned round, and the teacher's word alone counts: the student answers as the teacher does."""
     longer = replace(RECIPE, epochs=8)
-    quiet = Record(tmp_path, quiet=True)
-    teacher = fit(fresh(1), data, longer, folder=tmp_path / "t", record=quiet)
+    quiet = TrainingLog(tmp_path, quiet=True)
+    teacher = fit(fresh(1), data, longer, folder=tmp_path / "t", log=quiet)
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     turned = ImageSet(data.images, 1 - data.labels, "turned", "")
     student = fit(
@@ -314,7 +314,7 @@ def test_a_teacher_is_followed_and_left_as_it_was(data: ImageSet, tmp_path: Path
         replace(longer, soft_weight=1.0),
         folder=tmp_path / "s",
         teacher=Ensemble([teacher], SPEC.input),
-        record=quiet,
+        log=quiet,
     )
     assert accuracy(student, data) > 95
     assert_equal(before, dict(teacher.state_dict()))
@@ -361,7 +361,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(data: ImageSet, tm
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
-        fit(model, data, recipe, folder=tmp_path / folder, record=Record(tmp_path, quiet=True))
+        fit(model, data, recipe, folder=tmp_path / folder, log=TrainingLog(tmp_path, quiet=True))
         return model.get_parameter("stem.conv.weight").detach()
 
     whole = step(plain, "whole")

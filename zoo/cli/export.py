@@ -26,7 +26,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Write a file for another system, and check that it gives the network's answers."""
-    from zoo.runtime.export import SUFFIXES, beside, export
+    from zoo.runtime.export import SUFFIXES, companion_files, export
 
     if file is None:
         if format not in SUFFIXES:
@@ -37,7 +37,7 @@ def run(
     file = path_to_write(file, "file")
     with err().status(Text(whole(f"{name}: exporting and checking {file.name}"))):
         export(open_model(name), file, format, opset=opset)
-    files = [file, *beside(file)]
+    files = [file, *companion_files(file)]
     if json:
         print_json({"name": name, "files": {str(one): one.stat().st_size for one in files}})
         return

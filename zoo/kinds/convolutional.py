@@ -89,7 +89,7 @@ def _projected(args: Mapping[str, Any]) -> Sum | None:
 
 
 def _shortcut_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
-    return (Layer("shortcut.", "in", "out", 1, args["stride"], beside=True),) if args["projection"] else ()
+    return (Layer("shortcut.", "in", "out", 1, args["stride"], from_row_input=True),) if args["projection"] else ()
 
 
 def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:

@@ -54,12 +54,12 @@ def check(spec: ModelSpec) -> ModelSpec:
             raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
         if row.precision not in KINDS[row.kind].precisions:
             raise SpecError(f"Row {row.name!r}: there is no {row.kind} in {row.precision}.")
-        floats = row.precision not in ("int8", "qat") or KINDS[row.kind].floats
+        floats = row.precision not in ("int8", "qat") or KINDS[row.kind].float_io
         if row.emits == "uint8" and floats:
             raise SpecError(f"Row {row.name!r} is a {row.kind} in {row.precision}, so it cannot emit uint8.")
     _check_text(spec)
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
-        if before.emits == "uint8" and (row.precision != before.precision or KINDS[row.kind].floats):
+        if before.emits == "uint8" and (row.precision != before.precision or KINDS[row.kind].float_io):
             raise SpecError(
                 f"Row {before.name!r} is {before.precision} and emits uint8, but {row.name!r} behind it is "
                 f"{row.precision}, a {row.kind}."
@@ -73,7 +73,7 @@ def _check_text(spec: ModelSpec) -> None:
     """Token ids go into the first row and nowhere else, and tied heads read its table."""
     for place, row in enumerate(spec):
         args = arguments(row)
-        if KINDS[row.kind].starts != (place == 0 and spec.input.ids):
+        if KINDS[row.kind].takes_ids != (place == 0 and spec.input.ids):
             raise SpecError(f"Row {row.name!r}: a {row.kind} is the first row of a language model, and only that.")
         if tied := args.get("tied"):
             table = next((r for r in spec.rows[:place] if r.name == tied and r.kind == "token_embedding"), None)
@@ -82,7 +82,7 @@ def _check_text(spec: ModelSpec) -> None:
                 raise SpecError(f"Row {row.name!r} is tied to {tied!r}, which is no token_embedding of its widths.")
             if args["bias"] or (table and table.precision != row.precision):
                 raise SpecError(f"Row {row.name!r} is tied, so it has no bias, and the precision of {tied!r}.")
-        if KINDS[row.kind].starts:
+        if KINDS[row.kind].takes_ids:
             room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.texts.length
             if args["vocabulary"] != spec.texts.vocabulary or room < spec.texts.length:
                 raise SpecError(f"Row {row.name!r} has another vocabulary than the input, or fewer positions.")
@@ -105,11 +105,11 @@ def _row_macs(row: Block, shape: Shape) -> tuple[int, Shape]:
     macs, entry = 0, shape
     if len(shape) != kind.rank:
         raise SpecError(f"Row {row.name!r}: {row.kind} cannot take an input of shape {shape}.")
-    if kind.work:
-        return kind.work(args, shape)
+    if kind.macs_and_shape:
+        return kind.macs_and_shape(args, shape)
     for layer in kind.layers(args):
         if not layer.linear and not layer.pooled:
-            shape = entry if layer.beside else shape
+            shape = entry if layer.from_row_input else shape
             shape = (widths[layer.target], *(-(-side // layer.stride) for side in shape[1:]))
         positions = 1 if layer.pooled or layer.linear else shape[1] * shape[2]
         fan_in = layer.kernel**2 * (1 if layer.depthwise else widths[layer.source])

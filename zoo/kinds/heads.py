@@ -39,6 +39,6 @@ def headless(spec: ModelSpec) -> ModelSpec:
     if found is None or len(spec.rows) == 1:
         return spec
     trunk = spec.rows[:-1]
-    if instead := KINDS[found.kind].instead:
-        return spec.replace(rows=(*trunk, instead))
+    if replacement := KINDS[found.kind].head_replacement:
+        return spec.replace(rows=(*trunk, replacement))
     return spec.upto(trunk[-1].name)

@@ -68,8 +68,8 @@ class Layer:
 
     A depthwise layer has one space for both. `path` is its prefix in the block's state dict; `norm` says that batch
     normalisation follows (under `conv` and `bn`), and in convolutional rows `activation` comes behind that. `pooled`
-    layers see a 1x1 map; one `beside` the others starts again from the row's input. The parts are those of its axes; a
-    `table` is looked up, not multiplied.
+    layers see a 1x1 map. A layer `from_row_input` reads the row's input, not the output of the layer before it. The
+    parts are those of its axes. A `table` is looked up, not multiplied.
     """
 
     path: str
@@ -84,7 +84,7 @@ class Layer:
     linear: bool = False
     norm: bool = True
     pooled: bool = False
-    beside: bool = False
+    from_row_input: bool = False
     bias: bool = True
     table: bool = False
     source_parts: tuple[int, ...] = (1,)
@@ -110,19 +110,23 @@ class Sum:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of block. `widths` names the argument that holds the size of each channel space.
+    """A kind of block: what the zoo computes keys, shapes, costs, pruning spaces and int8 layouts from.
 
-    `edges` are the places where an int8 row quantizes, in the order of its `edges` tensor: "in" and "out" of the row,
-    "x" the output of its part `x`, "<x" the input of that part. `sums` says what a shortcut is added to; None without
-    one. `extras` are parameters outside of all layers, float32 in every precision. `fixed` are
-    channel spaces that pruning must not change, because a norm spans them. `work` returns the multiply-accumulates and
-    the output shape, for kinds where these do not follow from the layers. `follows` names arguments that keep their
-    ratio to a width. A kind that `starts` is the first row of a language model; its input is token ids. `refuses`
-    returns why arguments do not go together, or "". Kinds of rank 2 and those that start take and return floats in
-    every precision.
+    Fields that are functions take the row's arguments, with defaults filled in.
 
-    `role` is what its rows are for: a "stem" makes features of the input, the "trunk" refines them, a "pool" makes one
-    vector of many, and a "head" answers the task. `instead` stands for a head where the head is left out.
+    - `layers`: the row's convolutions and linear layers.
+    - `widths`: channel space -> the argument that holds its size. `ties`: pairs of spaces that keep the same channels.
+      `fixed`: spaces that pruning must not change, because a norm spans them. `scales_with`: argument -> the argument
+      whose ratio to it pruning must keep.
+    - `edges`: the quantization points of an int8 row, in the order of its tensor `edges`: "in" and "out" of the row,
+      "x" the output of its part `x`, "<x" the input of that part. `sums`: what a shortcut is added to, or None.
+    - `extras`: shapes of the parameters outside of all layers; they are float32 in every precision.
+    - `macs_and_shape`: takes the input shape too and returns the multiply-accumulates and the output shape, for kinds
+      where these do not follow from the layers.
+    - `takes_ids`: the kind is the first row of a language model; its input is token ids.
+    - `conflict`: why arguments do not go together, or "".
+    - `role`: a "stem" makes features of the input, the "trunk" refines them, a "pool" makes one vector of many, and a
+      "head" answers the task. `head_replacement`: the row in place of the head, in a network without a head.
     """
 
     name: str
@@ -136,18 +140,18 @@ class Kind:
     rank: int = 3  # of the Shape that it takes
     extras: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]] = lambda args: {}
     fixed: tuple[str, ...] = ()
-    follows: Mapping[str, str] = field(default_factory=dict)
+    scales_with: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32", "int8", "qat", "fused")
-    starts: bool = False
+    takes_ids: bool = False
     sums: Callable[[Mapping[str, Any]], Sum | None] = lambda args: None
-    refuses: Callable[[Mapping[str, Any]], str] = lambda args: ""
-    work: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
+    conflict: Callable[[Mapping[str, Any]], str] = lambda args: ""
+    macs_and_shape: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
     role: str = "trunk"
-    instead: Block | None = None
+    head_replacement: Block | None = None
 
     @property
-    def floats(self) -> bool:
-        """Whether its rows take and give floats in every precision."""
-        return self.rank == 2 or self.starts
+    def float_io(self) -> bool:
+        """Whether its rows take and give floats in every precision: kinds of rank 2 and those that take token ids."""
+        return self.rank == 2 or self.takes_ids
 
     taps: int = 0  # how many earlier rows' outputs it takes

@@ -30,7 +30,7 @@ def arguments(block: Block) -> dict[str, Any]:
             raise SpecError(f"Row {block.name!r}: {block.kind} needs {name!r}.")
         arg.check(value, f"Row {block.name!r}: {name}")
         filled[name] = value
-    if why := kind.refuses(filled):
+    if why := kind.conflict(filled):
         raise SpecError(f"Row {block.name!r}: {why}.")
     return filled
 

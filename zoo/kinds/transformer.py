@@ -36,7 +36,7 @@ def _patch_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {**dict.fromkeys(tokens, (1, 1, args["dim"])), "positions": positions}
 
 
-def _patch_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
+def _patch_macs_and_shape(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
     patches = (shape[1] // args["patch"]) * (shape[2] // args["patch"])
     if not patches:
         raise SpecError(f"A picture of {shape[1:]} pixels holds no patch of {args['patch']}x{args['patch']}.")
@@ -73,7 +73,7 @@ def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {**norms, **relative}
 
 
-def _block_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
+def _block_macs_and_shape(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
     dim, tokens = shape
     width = args["heads"] * args["head_dim"]
     weights = dim * (width + 2 * args["kv_heads"] * args["head_dim"]) + width * dim
@@ -83,7 +83,7 @@ def _block_work(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
     return tokens * (weights + 2 * reach * width), shape
 
 
-def _block_refuses(args: Mapping[str, Any]) -> str:
+def _block_conflict(args: Mapping[str, Any]) -> str:
     if args["heads"] % args["kv_heads"]:
         return f"{args['kv_heads']} key-value heads do not divide {args['heads']} heads"
     if (args["attention"] == "sliding") != (args["window"] > 0):
@@ -116,7 +116,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         widths={"in": "in_channels", "out": "dim"},
         extras=_patch_extras,
         fixed=("out",),
-        work=_patch_work,
+        macs_and_shape=_patch_macs_and_shape,
         edges=lambda args: (),
         precisions=("float32",),
         role="stem",
@@ -138,10 +138,10 @@ TRANSFORMER: tuple[Kind, ...] = (
         extras=_embedding_extras,
         fixed=("vocabulary", "out"),
         rank=1,
-        work=lambda args, shape: (0, (args["dim"], shape[0])),
+        macs_and_shape=lambda args, shape: (0, (args["dim"], shape[0])),
         edges=lambda args: (),
         precisions=_FLOATS,
-        starts=True,
+        takes_ids=True,
         role="stem",
     ),
     Kind(
@@ -172,10 +172,10 @@ TRANSFORMER: tuple[Kind, ...] = (
         ties=lambda args: (("in", "out"),),
         extras=_block_extras,
         fixed=("in", "out"),
-        follows={"kv_heads": "heads"},
+        scales_with={"kv_heads": "heads"},
         rank=2,
-        work=_block_work,
-        refuses=_block_refuses,
+        macs_and_shape=_block_macs_and_shape,
+        conflict=_block_conflict,
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
         precisions=_FLOATS,
     ),
@@ -188,7 +188,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         extras=lambda args: _norm("norm.", args["norm"], args["dim"]),
         fixed=("in", "out"),
         rank=2,
-        work=lambda args, shape: (0, shape),
+        macs_and_shape=lambda args, shape: (0, shape),
         edges=lambda args: (),
         precisions=("float32",),
     ),
@@ -201,7 +201,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         lambda args: (),
         passes_channels=True,
         rank=2,
-        work=lambda args, shape: (0, shape[:1]),
+        macs_and_shape=lambda args, shape: (0, shape[:1]),
         edges=lambda args: (),
         precisions=("float32",),
         role="pool",
@@ -213,7 +213,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         widths={"in": "dim", "out": "dim"},
         fixed=("in", "out"),
         rank=2,
-        work=lambda args, shape: (args["dim"] ** 2, shape[:1]),
+        macs_and_shape=lambda args, shape: (args["dim"] ** 2, shape[:1]),
         edges=lambda args: (),
         precisions=("float32",),
         role="pool",
@@ -225,11 +225,11 @@ TRANSFORMER: tuple[Kind, ...] = (
         widths={"in": "dim", "out": "num_classes"},
         fixed=("in", "out"),
         rank=2,
-        work=lambda args, shape: (2 * args["dim"] * args["num_classes"], (args["num_classes"],)),
+        macs_and_shape=lambda args, shape: (2 * args["dim"] * args["num_classes"], (args["num_classes"],)),
         edges=lambda args: (),
         precisions=("float32",),
         role="head",
-        instead=Block("token_pool", "pool", pool="pair"),  # the mean of both tokens
+        head_replacement=Block("token_pool", "pool", pool="pair"),  # the mean of both tokens
     ),
     Kind(
         "token_head",
@@ -244,7 +244,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         widths={"in": "dim", "out": "outputs"},
         fixed=("in", "out"),
         rank=2,
-        work=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
+        macs_and_shape=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
         edges=lambda args: ("in",),
         precisions=_FLOATS,
         role="head",

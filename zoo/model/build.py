@@ -284,7 +284,7 @@ def learned_edges(model: Model) -> dict[str, Tensor]:
     before: Tensor | None = None
     for row, module in zip(model.spec.rows, model.children(), strict=True):
         if row.precision == "qat":
-            own = cast(Tensor, module.edges_now).detach()
+            own = cast(Tensor, module.current_edges).detach()
             learned[row.name] = own if before is None else torch.cat([before, own[1:]])
         before = learned[row.name][-1:] if row.precision == "qat" and row.emits == "uint8" else None
     return learned
@@ -313,7 +313,7 @@ def _check_edges(model: Model) -> None:
     """Check that scales are positive, zero points are codes, and adjacent int8 rows share scale and zero point."""
     before: Tensor | None = None
     for row, module in zip(model.spec.rows, model.children(), strict=True):
-        edges: Tensor | None = getattr(module, "edges_now" if row.precision == "qat" else "edges", None)
+        edges: Tensor | None = getattr(module, "current_edges" if row.precision == "qat" else "edges", None)
         if edges is not None:
             scales, zeros = edges.unbind(1)
             proper = (scales > 0) & scales.isfinite() & (zeros >= 0) & (zeros <= 255) & (zeros == zeros.round())
@@ -329,6 +329,6 @@ def _check_edges(model: Model) -> None:
 def build_row(row: Block, reads: str = "float32") -> nn.Module:
     """The module of one row, behind a row that emits `reads`."""
     make = fetch(BLOCKS[row.kind, row.precision])
-    if row.precision == "float32" or kinds.KINDS[row.kind].floats:
+    if row.precision == "float32" or kinds.KINDS[row.kind].float_io:
         return make(**kinds.arguments(row))  # type: ignore[no-any-return]
     return make(kinds.layout(row, reads))  # type: ignore[no-any-return]

@@ -51,7 +51,7 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
             join((row.name, a), (row.name, b))
         if kind.passes_channels:
             continue
-        join(before, (row.name, "vocabulary" if kind.starts else "in"))
+        join(before, (row.name, "vocabulary" if kind.takes_ids else "in"))
         before = (row.name, "out")
         frozen += [(tap, "out") for tap in row.taps if (tap, "out") in parent]
     frozen.append(before)
@@ -86,6 +86,6 @@ def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
             kind, args = kinds.KINDS[spec[row].kind], kinds.arguments(spec[row])
             argument, width = kind.widths[space], widths[group.name]
             changes.setdefault(row, {})[argument] = width
-            if other := kind.follows.get(argument):
+            if other := kind.scales_with.get(argument):
                 changes[row][other] = args[other] // args[argument] * width
     return spec.replace(rows=tuple(row.replace(**changes.get(row.name, {})) for row in spec))

@@ -47,7 +47,7 @@ def respec(spec: ModelSpec, edges: Edges, precision: str) -> ModelSpec:
 
 
 def _floats(row: Block) -> bool:
-    return kinds.KINDS[row.kind].floats
+    return kinds.KINDS[row.kind].float_io
 
 
 def carry(

@@ -84,7 +84,7 @@ def smoothed(state: Mapping[str, Tensor], spec: ModelSpec, smoothing: Smoothing)
 
 
 def _behind_relu(row: Block) -> Iterator[Pair]:
-    layers = [one for one in kinds.KINDS[row.kind].layers(kinds.arguments(row)) if not one.beside]
+    layers = [one for one in kinds.KINDS[row.kind].layers(kinds.arguments(row)) if not one.from_row_input]
     for before, layer in pairwise(layers):
         yield Pair(f"{row.name}.{before.path}bn.", (f"{row.name}.{layer.path}",))
 

@@ -31,7 +31,7 @@ def edges_of(row: Block) -> tuple[str, ...]:
 
 def hand_over_codes(before: Block, row: Block) -> bool:
     """Whether codes pass between neighbours that both have edges."""
-    return not (kinds.KINDS[before.kind].floats or kinds.KINDS[row.kind].floats)
+    return not (kinds.KINDS[before.kind].float_io or kinds.KINDS[row.kind].float_io)
 
 
 def streams(spec: ModelSpec, rows: Sequence[Block]) -> list[list[Place]]:

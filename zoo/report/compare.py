@@ -15,7 +15,7 @@ from zoo import catalog, kinds, tables
 from zoo.catalog import hub_index, listing, manifest
 from zoo.catalog.info import info
 from zoo.catalog.manifest import Entry
-from zoo.data.labelled import open_labelled
+from zoo.data.labelled_data import open_labelled_data
 from zoo.data.preprocess import preprocess
 from zoo.data.samples import available, samples
 from zoo.engine.cpu.integers import fits
@@ -316,7 +316,7 @@ def _on_data(models: Sequence[Model], data: Any) -> tuple[np.ndarray, list[np.nd
     """(labels, the answers of each model, the source of the examples)."""
     answers = []
     for model in models:
-        labelled = open_labelled(data, model)
+        labelled = open_labelled_data(data, model)
         labels, found, _ = labelled_answers(model, labelled, batch_size=32)
         answers.append(found)
     if len({len(found) for found in answers}) > 1:

@@ -13,7 +13,7 @@ import torch
 
 from zoo import kinds, tasks
 from zoo.checks import check_flag
-from zoo.data.labelled import Labelled, open_labelled
+from zoo.data.labelled_data import LabelledData, open_labelled_data
 from zoo.data.preprocess import ImageError, preprocess
 from zoo.model.build import not_a_model
 from zoo.model.finite import check_answer
@@ -126,7 +126,7 @@ def evaluate(
             f"This {model.spec.name} ends in {last.name!r}, not in a classifier: evaluate has no figure "
             f"for its task ({task.name})."
         )
-    examples = open_labelled(data, model, split=split, input_columns=input_columns, label_column=label_column)
+    examples = open_labelled_data(data, model, split=split, input_columns=input_columns, label_column=label_column)
     metric = task.metrics[0]
     judge: Judge = task.fetch("judge")(metric.name, examples.source)
     began = time.perf_counter()
@@ -149,7 +149,7 @@ def evaluate(
 
 
 def labelled_answers(
-    model: Model, data: Labelled, *, batch_size: int, progress: bool = False
+    model: Model, data: LabelledData, *, batch_size: int, progress: bool = False
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(labels, answers, names of unreadable examples); raises ValueError if no example is readable."""
     judge = Accuracy("accuracy", data.source)
@@ -157,7 +157,9 @@ def labelled_answers(
     return judge.labels, judge.answers, skipped
 
 
-def judge_answers(model: Model, data: Labelled, judge: Judge, *, batch_size: int, progress: bool = False) -> list[str]:
+def judge_answers(
+    model: Model, data: LabelledData, judge: Judge, *, batch_size: int, progress: bool = False
+) -> list[str]:
     """Add the answers to `judge`; returns the names of unreadable examples. Raises ValueError if all are."""
     prepare = preprocess(model)
     skipped: list[str] = []

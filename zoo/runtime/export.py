@@ -88,7 +88,7 @@ def export(
             raise ValueError(f"opset is for ONNX files, and {target.name!r} is of {format}.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
-    pair = (target, *(beside(target)))
+    pair = (target, *(companion_files(target)))
     if taken := [one for one in pair if os.path.isdir(one)]:  # isdir raises nothing for a name that is too long
         raise FileError(f"{taken[0]}: cannot be written: it is a folder.")
     make_folder(target.parent)
@@ -100,7 +100,7 @@ def export(
     return target
 
 
-def beside(file: Path) -> list[Path]:
+def companion_files(file: Path) -> list[Path]:
     """What is written beside an export: OpenVINO's weights, and the facts of an ExecuTorch program."""
     others = {".xml": [file.with_suffix(".bin")], ".pte": [file.with_name(f"{file.name}.json")]}
     return others.get(file.suffix, [])
@@ -156,7 +156,7 @@ def _executorch(model: Model, file: Path) -> None:
     need("executorch")
     from executorch.runtime import Runtime
 
-    with written_whole(file) as part, written_whole(*beside(file)) as said:
+    with written_whole(file) as part, written_whole(*companion_files(file)) as said:
         part.write_bytes(program_of(model, signature(model).example(1)))
         said.write_text(json.dumps(facts(model), indent=2))
         method = Runtime.get().load_program(part).load_method("forward")

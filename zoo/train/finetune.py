@@ -19,10 +19,10 @@ from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
 from zoo.train.images import normalize
+from zoo.train.log import TrainingLog
 from zoo.train.loop import accuracy, fit, steps_an_epoch
 from zoo.train.pictures import Pictures
 from zoo.train.recipe import Recipe
-from zoo.train.record import Record
 from zoo.train.teachers import Ensemble
 from zoo.weights.file import save
 from zoo.weights.header import source_of
@@ -76,7 +76,7 @@ def finetune(
     trained.to(device)
     if sparsity:
         zeros = Sparsifier(trained, sparsity=sparsity)
-    record = Record(out / "training", quiet=quiet)
+    log = TrainingLog(out / "training", quiet=quiet)
     fit(
         trained,
         train,
@@ -87,7 +87,7 @@ def finetune(
         after_step=zeros,
         identity={**(identity or {}), **run_id},
         save_seconds=save_seconds,
-        record=record,
+        log=log,
     )
     tuned = finished(trained.cpu())
     tuned.labels = start.labels

@@ -29,6 +29,7 @@ from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
 from zoo.train.images import normalize
+from zoo.train.log import TrainingLog
 from zoo.train.memory import kept_memory
 from zoo.train.objective import Examples, Objective, Supervised
 from zoo.train.optim import Schedule, make_optimizer
@@ -36,7 +37,6 @@ from zoo.train.pictures import Pictures
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
-from zoo.train.record import Record
 
 
 class AfterStep(Protocol):
@@ -65,7 +65,7 @@ def fit(
     after_step: AfterStep | None = None,
     identity: Mapping[str, Any] | None = None,
     save_seconds: float = 300,
-    record: Record | None = None,
+    log: TrainingLog | None = None,
 ) -> Model:
     """Train `model` in place and return it, in eval mode.
 
@@ -76,15 +76,15 @@ def fit(
     """
     if objective is None:
         objective = Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
-    run = _Run(model, train, recipe, folder, objective, after_step, identity, record or Record(folder))
+    run = _Run(model, train, recipe, folder, objective, after_step, identity, log or TrainingLog(folder))
     run.resume()
-    run.record.begin(run.rows, run.done, run.total)
+    run.log.begin(run.rows, run.done, run.total)
     try:
         with run.prepared(), _signals() as signalled:
             while run.done < run.total:
                 run.epoch(validation, save_seconds, signalled)
     finally:
-        run.record.end()
+        run.log.end()
     return run.finish()
 
 
@@ -108,10 +108,10 @@ class _Run:
         objective: Objective,
         after_step: AfterStep | None,
         identity: Mapping[str, Any] | None,
-        record: Record,
+        log: TrainingLog,
     ) -> None:
         self.steps = steps_an_epoch(train, recipe)
-        self.model, self.train, self.recipe, self.record = model, train, recipe, record
+        self.model, self.train, self.recipe, self.log = model, train, recipe, log
         self.objective, self.after_step = objective, after_step
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
@@ -122,7 +122,7 @@ class _Run:
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
         run_id = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
-        self.checkpoints = Checkpoints(folder / "checkpoints", run_id, record.say)
+        self.checkpoints = Checkpoints(folder / "checkpoints", run_id, log.say)
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
@@ -145,7 +145,7 @@ class _Run:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.loss_sum, self.rows = state["loss_sum"], state["rows"]
-        self.record.say(f"Going on from step {self.done:,} of {self.total:,}.")
+        self.log.say(f"Going on from step {self.done:,} of {self.total:,}.")
 
     def epoch(self, validation: Pictures | None, save_seconds: float, signalled: list[int]) -> None:
         """Run the remaining steps of the current epoch."""
@@ -154,7 +154,7 @@ class _Run:
         batches = self._batches(number, skipped)
         for _ in range(skipped, self.steps):
             self._step(batches)
-            self.record.step(self.done, self.loss_sum / (self.done - number * self.steps))
+            self.log.step(self.done, self.loss_sum / (self.done - number * self.steps))
             if signalled and self.done % self.steps:  # after the last step, the end of the epoch saves
                 self._save()
                 self._stop(signalled)
@@ -174,12 +174,12 @@ class _Run:
             row["validation"] = accuracy(self.average.module if self.average is not None else self.model, validation)
         self.rows, self.loss_sum = [*self.rows, row], 0.0
         self._save()
-        self.record.epoch(row)
+        self.log.epoch(row)
         if signalled and self.done < self.total:
             self._stop(signalled)
 
     def _stop(self, signalled: list[int]) -> None:
-        self.record.say(f"Saved at step {self.done:,}; the same command goes on from here.")
+        self.log.say(f"Saved at step {self.done:,}; the same command goes on from here.")
         raise Interrupted(f"signal {signalled[0]}")
 
     def finish(self) -> Model:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NoReturn
 from zoo.files import FileError
 from zoo.printable import printable
 from zoo.weights.json_text import MAX_BYTES, parse_object, read_object
-from zoo.weights.opened import OpenFiles
+from zoo.weights.open_files import OpenFiles
 
 WEIGHTS = "model.safetensors"  # in a folder of `save`
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"  # beside the weights; transformers writes the second

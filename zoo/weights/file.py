@@ -22,14 +22,14 @@ from zoo.weights import hub
 from zoo.weights.bitmask import pack, unpack
 from zoo.weights.container import INDEX, WEIGHTS, Signature
 from zoo.weights.folder import find_file
+from zoo.weights.folder_writer import write_folder
 from zoo.weights.for_timm import is_timm, timm_config
 from zoo.weights.header import Header, encode_header, source_of
 from zoo.weights.keys import names_in
-from zoo.weights.opened import OpenFiles
+from zoo.weights.open_files import OpenFiles
 from zoo.weights.reader import read_header
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_tokenizer import TOKENIZER
-from zoo.weights.written import write_folder
 
 __all__ = ["FileError", "Header", "load", "read_header", "save", "save_file"]
 
@@ -217,12 +217,12 @@ def stored_tensors(path: Path, header: Header, read: Callable[[str], Tensor]) ->
     """Make the model's tensors from the file's tensors; `read` returns a tensor by its name in the file."""
     state = {}
     for key, (dtype, shape) in kinds.model_state(header.spec).items():
-        stored = header.stored.get(key, Stored.one(key, shape))
-        if not stored.parts:  # timm does not store the counter
+        source = header.sources.get(key, TensorSource.one(key, shape))
+        if not source.parts:  # timm does not store the counter
             state[key] = torch.zeros(shape, dtype=getattr(torch, dtype))
-        elif stored.parts[0][0] in header.tensors:
-            parts = [_as(dtype, path, name, read(name)) for name, _ in stored.parts]
-            parts = [part.T.contiguous() for part in parts] if stored.transposed else parts
+        elif source.parts[0][0] in header.tensors:
+            parts = [_as(dtype, path, name, read(name)) for name, _ in source.parts]
+            parts = [part.T.contiguous() for part in parts] if source.transposed else parts
             state[key] = parts[0].reshape(shape) if len(parts) == 1 else torch.cat(parts)
         else:
             mask, values = (read(f"{key}.{part}").numpy() for part in ("bitmask", "values"))

@@ -27,9 +27,9 @@ from zoo.weights.container import (
 )
 from zoo.weights.facts import check_labels
 from zoo.weights.header import Header, own_header
-from zoo.weights.opened import OpenFiles
+from zoo.weights.open_files import OpenFiles
 from zoo.weights.settings import short, switch
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 from zoo.weights.transformers_settings import CONFIGS, PREPROCESSING
 
 TORCHVISION_INPUT = ImageInput(interpolation="bilinear")
@@ -68,8 +68,8 @@ def foreign_header(path: Path, contents: Contents, config: Mapping[str, Any]) ->
     tensors = {name.removeprefix(prefix): one for name, one in contents.tensors.items()}
     files = {name.removeprefix(prefix): one for name, one in contents.files.items()}
     header = _header(path, Contents(contents.metadata, tensors, files), config)
-    stored = {key: one.under(prefix) for key, one in header.stored.items()}
-    return replace(header, tensors=contents.tensors, files=contents.files, stored=stored)
+    sources = {key: one.under(prefix) for key, one in header.sources.items()}
+    return replace(header, tensors=contents.tensors, files=contents.files, sources=sources)
 
 
 def _header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
@@ -86,17 +86,17 @@ def _header(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header
         labels = _labels(spec, config)
     except (SpecError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FileError(f"{path}: is no {arch} of {library}: {error}") from None
-    stored = keys.names_in(spec, library)
+    sources = keys.names_in(spec, library)
     types = {key: dtype for key, (dtype, _) in kinds.model_state(spec).items()}
-    expected = {one.name: (types[key], one.shape) for key, one in stored.items()}
+    expected = {one.name: (types[key], one.shape) for key, one in sources.items()}
     absent = {name for name in expected if name.endswith(COUNTER) and name not in contents.tensors}
     if lines := differences({n: expected[n] for n in expected if n not in absent}, _widened(contents.tensors)):
         raise FileError(f"{path}: its tensors are not those of {arch} of {library}: {first_few(lines)}.")
-    stored = {key: Stored(()) if one.name in absent else one for key, one in stored.items()}
+    sources = {key: TensorSource(()) if one.name in absent else one for key, one in sources.items()}
     source = {"library": library, "architecture": arch}
     facts = timm_folder.facts_of(config)
     source |= {key: facts[key] for key in ("tag", "license") if isinstance(facts.get(key), str)}
-    return Header(spec, labels, {"source": source}, contents.tensors, stored, contents.files)
+    return Header(spec, labels, {"source": source}, contents.tensors, sources, contents.files)
 
 
 def _header_by_sizes(path: Path, contents: Contents, config: Mapping[str, Any]) -> Header:
@@ -105,20 +105,20 @@ def _header_by_sizes(path: Path, contents: Contents, config: Mapping[str, Any]) 
     shapes = {name: shape for name, (_, shape) in contents.tensors.items()}
     try:
         if what in vit_folder.KINDS:
-            spec, stored, unused = vit_folder.read(config, shapes)
+            spec, sources, unused = vit_folder.read(config, shapes)
             spec = spec.replace(input=_input(path, spec.pictures, what))
         else:
-            spec, stored, unused, tokenizer = text_folder.read(path.parent, config, shapes)
+            spec, sources, unused, tokenizer = text_folder.read(path.parent, config, shapes)
         spec = kinds.check(spec)
         labels = _labels(spec, config) if kinds.head(spec) else ()
     except (OSError, SpecError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise FileError(f"{path}: is no {what} that the zoo can read: {error}") from None
-    expected = {name: ("float32", shape) for one in stored.values() for name, shape in one.parts}
+    expected = {name: ("float32", shape) for one in sources.values() for name, shape in one.parts}
     found = {name: signature for name, signature in _widened(contents.tensors).items() if name not in unused}
     if lines := differences(expected, found):
         raise FileError(f"{path}: its tensors are not those that its config.json tells of: {first_few(lines)}.")
     source = {"library": "transformers", "architecture": str((config.get("architectures") or [what])[0])[:100]}
-    return Header(spec, labels, {"source": source}, contents.tensors, stored, contents.files, tokenizer)
+    return Header(spec, labels, {"source": source}, contents.tensors, sources, contents.files, tokenizer)
 
 
 def _widened(tensors: Mapping[str, Signature]) -> dict[str, Signature]:

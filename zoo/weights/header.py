@@ -31,14 +31,14 @@ from zoo.weights.container import (
 )
 from zoo.weights.facts import check_labels, write_made
 from zoo.weights.json_text import parse_object
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 
 
 @dataclass(frozen=True)
 class Header:
     """The header of a model file. `tensors` are named as stored: a packed K appears as "K.bitmask" and "K.values".
 
-    `stored` maps a key of the spec to its tensors in the file if their names differ. `files`: the file of each tensor.
+    `sources` maps a key of the spec to its tensors in the file if their names differ. `files`: the file of each tensor.
     `tokenizer` is the text of a language model's tokenizer.json.
     """
 
@@ -46,7 +46,7 @@ class Header:
     labels: tuple[str, ...]
     made: Mapping[str, Any]
     tensors: Mapping[str, Signature]
-    stored: Mapping[str, Stored]
+    sources: Mapping[str, TensorSource]
     files: Mapping[str, Path]
     tokenizer: str = ""
 
@@ -58,10 +58,10 @@ def own_header(path: Path, contents: Contents) -> Header:
     the reason and what to do.
     """
     spec, labels, made, library = _read_metadata(path, contents.metadata)
-    stored = _foreign_names(path, spec, library) | _earlier_names(spec, contents.tensors)
-    _check_tensors(path, spec, contents.tensors, stored)
+    sources = _foreign_names(path, spec, library) | _earlier_names(spec, contents.tensors)
+    _check_tensors(path, spec, contents.tensors, sources)
     tokenizer = contents.metadata.get("zoo.tokenizer", "")
-    return Header(spec, labels, made, contents.tensors, stored, contents.files, tokenizer)
+    return Header(spec, labels, made, contents.tensors, sources, contents.files, tokenizer)
 
 
 def encode_header(
@@ -128,7 +128,7 @@ def _read_metadata(
     return spec, labels, made, metadata.get("zoo.names", "")
 
 
-def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, Stored]:
+def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, TensorSource]:
     """Key -> name and shape in the file, for a dense network that was written under another library's names."""
     if not library:
         return {}
@@ -140,19 +140,19 @@ def _foreign_names(path: Path, spec: ModelSpec, library: str) -> dict[str, Store
         raise FileError(f"{path}: {error}") from None
 
 
-def _earlier_names(spec: ModelSpec, tensors: Mapping[str, Signature]) -> dict[str, Stored]:
+def _earlier_names(spec: ModelSpec, tensors: Mapping[str, Signature]) -> dict[str, TensorSource]:
     """Key -> name and shape in a file of an earlier version, where the name has changed since."""
     found = {}
     for key, (_, shape) in kinds.model_state(spec).items():
         row, _, last = key.partition(".")
         earlier = f"{row}.{kinds.EARLIER_KEYS.get(last, last)}"
         if key not in tensors and earlier in tensors:
-            found[key] = Stored.one(earlier, shape)
+            found[key] = TensorSource.one(earlier, shape)
     return found
 
 
 def _check_tensors(
-    path: Path, spec: ModelSpec, tensors: Mapping[str, Signature], foreign: Mapping[str, Stored]
+    path: Path, spec: ModelSpec, tensors: Mapping[str, Signature], foreign: Mapping[str, TensorSource]
 ) -> None:
     """Check that the file has exactly the tensors of its spec, each plain or packed."""
     expected: dict[str, Signature] = {}

@@ -91,7 +91,7 @@ def fetch(address: Address, *, sha256: str = "", cache_dir: str | Path | None = 
         if small and b'"model_type"' in config.read_bytes():  # transformers has a file for preprocessing
             for name in text_folder.BESIDE if _of_text(config) else (PREPROCESSOR,):
                 files.get(name, needed=False)
-            for name in text_folder.beside(config.parent):
+            for name in text_folder.module_files(config.parent):
                 files.get(name, needed=False)
     weights = files.get(WEIGHTS, needed=False, sha256=sha256)
     if weights is not None:

@@ -16,7 +16,7 @@ from zoo import kinds, registry
 from zoo.files import FileError
 from zoo.spec import Block, ModelSpec
 from zoo.weights.container import differences, first_few
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 
 Modules = Mapping[str, str]
 # Prefixes of wrappers: DataParallel, torch.compile, Lightning, and common names in people's own classes.
@@ -194,13 +194,13 @@ def from_efficientnet_pytorch(spec: ModelSpec, state: Mapping[str, Any]) -> dict
     return _translate(spec, state, EFFICIENTNET_PYTORCH, "efficientnet_pytorch")
 
 
-def names_in(spec: ModelSpec, library: str) -> dict[str, Stored]:
+def names_in(spec: ModelSpec, library: str) -> dict[str, TensorSource]:
     """Our key -> the library's name and shape of the tensor; raises FileError if the library lacks the network."""
     modules, names = _modules(spec, LIBRARIES[library], library), {}
     for key, (_, shape) in kinds.model_state(spec).items():
         row, _, rest = key.partition(".")
         windowed = library == "timm" and f"{spec[row].kind}.{rest}".removesuffix(".weight") in _TIMM_WINDOWED
-        names[key] = Stored.one(_their_key(spec, key, modules, library), (*shape, 1, 1) if windowed else shape)
+        names[key] = TensorSource.one(_their_key(spec, key, modules, library), (*shape, 1, 1) if windowed else shape)
     return names
 
 

@@ -13,12 +13,12 @@ from zoo.printable import one_line
 from zoo.weights.card import Figure, Publication, card
 from zoo.weights.container import INDEX
 from zoo.weights.file import encoded
+from zoo.weights.folder_writer import README, write_folder, written_by_hand
 from zoo.weights.for_timm import is_timm, timm_config
 from zoo.weights.header import source_of
 from zoo.weights.hub import SCHEMES, Address, read_address
 from zoo.weights.hub_errors import HubError, http_answer
 from zoo.weights.patience import patient
-from zoo.weights.written import README, write_folder, written_by_hand
 
 if TYPE_CHECKING:
     from zoo.catalog.manifest import Metric

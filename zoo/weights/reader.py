@@ -8,7 +8,7 @@ from zoo.files import local_path
 from zoo.weights import foreign
 from zoo.weights.container import read_contents
 from zoo.weights.header import Header, own_header
-from zoo.weights.opened import OpenFiles
+from zoo.weights.open_files import OpenFiles
 
 
 def read_header(path: str | os.PathLike[str], opened: OpenFiles | None = None) -> Header:

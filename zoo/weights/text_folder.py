@@ -16,7 +16,7 @@ from zoo.tasks.answers import MULTI_LABEL, task_of
 from zoo.weights import added_tokens, sentences, text_tokenizer, vocabularies
 from zoo.weights.sentences import Sentences
 from zoo.weights.settings import number, read_settings, short, switch
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_names import DECODERS, ENCODERS, UNUSED, places
 from zoo.weights.transformers_settings import CONFIGS, GENERATION, ROPE
 
@@ -39,8 +39,8 @@ KINDS = ENCODERS + DECODERS  # values of transformers' model_type
 
 def read(
     folder: Path, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[ModelSpec, dict[str, Stored], set[str], str]:
-    """(the spec, our key -> its `Stored`, the unused names in the file, the tokenizer).
+) -> tuple[ModelSpec, dict[str, TensorSource], set[str], str]:
+    """(the spec, our key -> its `TensorSource`, the unused names in the file, the tokenizer).
 
     Raises SpecError for a network that the zoo lacks. A setting of a wrong type may raise any error.
     """
@@ -48,14 +48,14 @@ def read(
     CONFIGS[kind].check(config)
     told = sentences.read_sentences(folder) if kind in ENCODERS else None
     spec = _encoder(folder, kind, config, shapes, told) if kind in ENCODERS else _decoder(folder, kind, config, shapes)
-    stored = places(spec, kind, shapes)
-    used = {name for one in stored.values() for name, _ in one.parts}
+    sources = places(spec, kind, shapes)
+    used = {name for one in sources.values() for name, _ in one.parts}
     lower = told is not None and told.lower
     tokenizer = text_tokenizer.tokenizer_of(folder, kind, config, lower=lower)
-    return _named(spec), stored, {name for name in shapes if name not in used and UNUSED.fullmatch(name)}, tokenizer
+    return _named(spec), sources, {name for name in shapes if name not in used and UNUSED.fullmatch(name)}, tokenizer
 
 
-def beside(folder: Path) -> list[str]:
+def module_files(folder: Path) -> list[str]:
     """The files that the folder's modules.json names; none if the modules.json cannot be read."""
     try:
         return sentences.module_files(folder)

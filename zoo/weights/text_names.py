@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo import kinds
 from zoo.spec import ModelSpec
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 
 ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta", "camembert")
 DECODERS = ("gpt2", "llama", "qwen2", "mistral")
@@ -64,8 +64,8 @@ _GPT2_ENDS: Modules = {"embed.tokens": "wte", "embed.positions": "wpe", "norm.no
 _LLAMA_ENDS: Modules = {"embed.tokens": "embed_tokens", "norm.norm.": "norm"}
 
 
-def places(spec: ModelSpec, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Stored]:
-    """Our key -> its `Stored` in a file with these names and shapes."""
+def places(spec: ModelSpec, kind: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorSource]:
+    """Our key -> its `TensorSource` in a file with these names and shapes."""
     prefix = _prefix(kind, shapes)
     return {key: _stored(key, spec, kind, prefix, shapes, shape) for key, (_, shape) in kinds.model_state(spec).items()}
 
@@ -79,14 +79,14 @@ def _prefix(kind: str, shapes: Mapping[str, Any]) -> str:
 
 def _stored(
     key: str, spec: ModelSpec, kind: str, prefix: str, shapes: Mapping[str, tuple[int, ...]], shape: tuple[int, ...]
-) -> Stored:
+) -> TensorSource:
     row, _, rest = key.partition(".")
     module, _, leaf = rest.rpartition(".")
     theirs = _module(row, module, spec, kind)
     if isinstance(theirs, tuple):
         args = kinds.arguments(spec[row])
         widths = [args["heads"] * args["head_dim"], *[args["kv_heads"] * args["head_dim"]] * 2]
-        return Stored(
+        return TensorSource(
             tuple((f"{prefix}{one}.{leaf}", (width, *shape[1:])) for one, width in zip(theirs, widths, strict=True))
         )
     name = theirs.removeprefix("/") if theirs.startswith("/") else f"{prefix}{theirs}"
@@ -95,7 +95,7 @@ def _stored(
     if full not in shapes and name.endswith("LayerNorm"):  # the names of TensorFlow's checkpoints
         old = f"{name}.{'gamma' if leaf == 'weight' else 'beta'}"
         full = old if old in shapes else full
-    return Stored(((full, shape[::-1] if turned else shape),), transposed=turned)
+    return TensorSource(((full, shape[::-1] if turned else shape),), transposed=turned)
 
 
 def _module(row: str, module: str, spec: ModelSpec, kind: str) -> Any:

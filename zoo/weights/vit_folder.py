@@ -14,7 +14,7 @@ from zoo.lazy import fetch
 from zoo.spec import ImageInput, ModelSpec, SpecError
 from zoo.tasks.answers import task_of
 from zoo.weights.settings import number, switch
-from zoo.weights.stored import Stored
+from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_folder import activation_of, depth_of, whole
 from zoo.weights.transformers_settings import CONFIGS
 
@@ -47,8 +47,8 @@ _EMBEDDING = {
 
 def read(
     config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[ModelSpec, dict[str, Stored], set[str]]:
-    """(the spec, our key -> its `Stored`, the unused names in the file).
+) -> tuple[ModelSpec, dict[str, TensorSource], set[str]]:
+    """(the spec, our key -> its `TensorSource`, the unused names in the file).
 
     Raises SpecError for a network that the zoo lacks. A setting of a wrong type may raise any error.
     """
@@ -85,9 +85,9 @@ def read(
     if classes:
         spec = spec.replace(task=task_of(spec.task, config.get("problem_type"), classes))
     prefix = f"{kind}." if any(name.startswith(f"{kind}.") for name in shapes) else ""
-    stored = {key: _stored(key, spec, prefix, shape) for key, (_, shape) in kinds.model_state(spec).items()}
-    used = {name for one in stored.values() for name, _ in one.parts}
-    return _named(spec), stored, {name for name in shapes if name not in used and UNUSED.fullmatch(name)}
+    sources = {key: _stored(key, spec, prefix, shape) for key, (_, shape) in kinds.model_state(spec).items()}
+    used = {name for one in sources.values() for name, _ in one.parts}
+    return _named(spec), sources, {name for name in shapes if name not in used and UNUSED.fullmatch(name)}
 
 
 def _head(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, int]:
@@ -104,22 +104,22 @@ def _head(kind: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, 
     return ("first" if kind == "vit" else "pair"), 0
 
 
-def _stored(key: str, spec: ModelSpec, prefix: str, shape: tuple[int, ...]) -> Stored:
+def _stored(key: str, spec: ModelSpec, prefix: str, shape: tuple[int, ...]) -> TensorSource:
     row, _, rest = key.partition(".")
     module, _, leaf = rest.rpartition(".")
     if spec[row].kind == "transformer_block":
         theirs, place = _BLOCK[module], f"{prefix}encoder.layer.{int(row[1:])}."
         if isinstance(theirs, tuple):
             part = (shape[0] // len(theirs), *shape[1:])
-            return Stored(tuple((f"{place}{one}.{leaf}", part) for one in theirs))
-        return Stored.one(f"{place}{theirs}.{leaf}", shape)
+            return TensorSource(tuple((f"{place}{one}.{leaf}", part) for one in theirs))
+        return TensorSource.one(f"{place}{theirs}.{leaf}", shape)
     if row == "embed":
-        return Stored.one(f"{prefix}embeddings.{_EMBEDDING[module or leaf]}{f'.{leaf}' if module else ''}", shape)
+        return TensorSource.one(f"{prefix}embeddings.{_EMBEDDING[module or leaf]}{f'.{leaf}' if module else ''}", shape)
     if row == "norm":
-        return Stored.one(f"{prefix}layernorm.{leaf}", shape)
+        return TensorSource.one(f"{prefix}layernorm.{leaf}", shape)
     pair = spec[row].kind == "pair_classifier"
     name = ("distillation_classifier" if module == "teacher" else "cls_classifier") if pair else "classifier"
-    return Stored.one(f"{name}.{leaf}", shape)
+    return TensorSource.one(f"{name}.{leaf}", shape)
 
 
 def _named(spec: ModelSpec) -> ModelSpec:

@@ -65,7 +65,7 @@ class QatRow(Int8Row):
         return f"reads={self.reads}, {super().extra_repr()}"
 
     @property
-    def edges_now(self) -> Tensor:
+    def current_edges(self) -> Tensor:
         """(n, 2) scale and zero point of every edge, as training has left them."""
         if self.log_scale is None:
             return self.edges
@@ -74,7 +74,7 @@ class QatRow(Int8Row):
 
     @property
     def learned(self) -> tuple[LearnedQParams, ...]:
-        return tuple(LearnedQParams(*edge.unbind()) for edge in self.edges_now.unbind())
+        return tuple(LearnedQParams(*edge.unbind()) for edge in self.current_edges.unbind())
 
     @property
     def qparams(self) -> tuple[QParams, ...]:

@@ -99,7 +99,7 @@ class Decomposed(Exported):
         """A convolution's floats, rounded where XNNPACK's convolution does not know the activation that follows."""
         if target is None or activation in unrounded.FUSED:
             return y
-        return self.rounded(y, unrounded.ahead_of(activation, target, skip_qparams, after))
+        return self.rounded(y, unrounded.activation_input_qparams(activation, target, skip_qparams, after))
 
 
 DECOMPOSED = Decomposed()

@@ -35,7 +35,7 @@ class Exported(Reference):
         The range is the one that calibration has `seen`. Without it, the range is the widest that changes a code
         behind the sum.
         """
-        return self.rounded(y, unrounded.beside(skip_qparams, after, target, seen))
+        return self.rounded(y, unrounded.summand_qparams(skip_qparams, after, target, seen))
 
     def rounded(self, y: Tensor, qparams: QParams) -> Tensor:
         """Floats to the nearest floats that have a code."""

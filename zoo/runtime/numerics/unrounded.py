@@ -14,14 +14,24 @@ FUSED = ("none", "relu", "relu6")  # activations that need no codes before them:
 _LEAST = 1e-6  # width of a range that nothing lies in
 
 
-def ahead_of(activation: str, target: QParams, skip_qparams: QParams | None = None, after: str = "none") -> QParams:
-    """For what goes into the activation, whose codes are on `target`, behind a sum where there is a `skip_qparams`."""
-    return _into(activation, target if skip_qparams is None else beside(skip_qparams, after, target))
+def activation_input_qparams(
+    activation: str, target: QParams, skip_qparams: QParams | None = None, after: str = "none"
+) -> QParams:
+    """Parameters for the input of an activation.
+
+    `target`: those of the activation's output, or with `skip_qparams` those behind the sum that follows.
+    """
+    return _activation_input(
+        activation, target if skip_qparams is None else summand_qparams(skip_qparams, after, target)
+    )
 
 
-def beside(skip_qparams: QParams, after: str, target: QParams, seen: Range | None = None) -> QParams:
-    """For what is added to codes on `skip_qparams`; `after` follows the sum, and then codes on `target`."""
-    low, high = (target if after in FUSED else _into(after, target)).ends
+def summand_qparams(skip_qparams: QParams, after: str, target: QParams, seen: Range | None = None) -> QParams:
+    """Parameters for what a skip with `skip_qparams` is added to.
+
+    `after`: the activation behind the sum. `target`: parameters of the codes behind it. `seen`: see the module.
+    """
+    low, high = (target if after in FUSED else _activation_input(after, target)).ends
     least, most = skip_qparams.ends
     low, high = low - most, high - least
     if seen is None:
@@ -32,7 +42,7 @@ def beside(skip_qparams: QParams, after: str, target: QParams, seen: Range | Non
     return _qparams(max(low, seen[0]), min(high, seen[1]))
 
 
-def _into(activation: str, target: QParams) -> QParams:
+def _activation_input(activation: str, target: QParams) -> QParams:
     """The parameters of what goes into the activation: beyond their ends, codes on `target` are no longer others."""
 
     def reached(x: float) -> float:

@@ -16,7 +16,7 @@ from zoo.printable import printable
 Row = dict[str, float]  # one epoch
 
 
-class Record:
+class TrainingLog:
     """The figures of one run in `folder`, a row for each epoch.
 
     Checkpoints store the rows. So a resumed run writes the same file as an uninterrupted run, except for the seconds.

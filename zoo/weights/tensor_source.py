@@ -1,4 +1,4 @@
-"""`Stored`: how a file of another library stores one of our tensors. No torch."""
+"""`TensorSource`: how a file of another library stores one of our tensors. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Stored:
+class TensorSource:
     """The names and shapes of the `parts` that make our tensor, concatenated along the first axis.
 
     `transposed` parts are stored transposed (the Conv1D of GPT-2). No parts: the tensor is absent from the file and
@@ -19,12 +19,12 @@ class Stored:
     transposed: bool = False
 
     @staticmethod
-    def one(name: str, shape: Shape) -> Stored:
-        return Stored(((name, shape),))
+    def one(name: str, shape: Shape) -> TensorSource:
+        return TensorSource(((name, shape),))
 
-    def under(self, prefix: str) -> Stored:
+    def under(self, prefix: str) -> TensorSource:
         """The same parts, with a prefix before each name."""
-        return Stored(tuple((prefix + name, shape) for name, shape in self.parts), self.transposed)
+        return TensorSource(tuple((prefix + name, shape) for name, shape in self.parts), self.transposed)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledData:
     """Labelled examples. `examples` are what `zoo.preprocess` takes; None for one that is missing."""
 
     names: Sequence[str]
@@ -43,14 +43,14 @@ class _Wanted:
     label_column: str | None
 
 
-def open_labelled(
+def open_labelled_data(
     data: Any,
     model: Model,
     *,
     split: str | None = None,
     input_columns: Sequence[str] = (),
     label_column: str | None = None,
-) -> Labelled:
+) -> LabelledData:
     """Open any data that `zoo.evaluate` takes; raises ValueError for other data."""
     spec = model.spec
     reader: Reader = spec.input.fetch("reader")(spec, input_columns)
@@ -61,10 +61,10 @@ def open_labelled(
         raise ValueError("split, input_columns and label_column are for data by its path or its name on the Hub.")
     examples, labels, source, sha256 = reader.in_memory(data)
     found = targets.in_memory(labels, len(examples))
-    return Labelled([f"{reader.one} {i}" for i in range(len(examples))], found, examples, source, sha256)
+    return LabelledData([f"{reader.one} {i}" for i in range(len(examples))], found, examples, source, sha256)
 
 
-def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> Labelled:
+def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> LabelledData:
     parts = parts_of(data)
     name = which(split or EVALUATION, parts, data)
     part = parts[name]
@@ -76,7 +76,7 @@ def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> Labelled
     return _open_hub(part, where, wanted)
 
 
-def _open_folder(path: Path, where: str, wanted: _Wanted) -> Labelled:
+def _open_folder(path: Path, where: str, wanted: _Wanted) -> LabelledData:
     spec = wanted.targets.model.spec
     if not wanted.reader.folders:
         raise ValueError(f"{path} is a folder of pictures, and {spec.name} takes {spec.input.unit}, in a Parquet file.")
@@ -84,17 +84,17 @@ def _open_folder(path: Path, where: str, wanted: _Wanted) -> Labelled:
         raise ValueError(f"input_columns and label_column are for tables; {path} holds folders of pictures.")
     found = read_folders(path)
     numbers = wanted.targets.of_folders(found.classes, found.numbers, where)
-    return Labelled(found.names, numbers, found.files, where, found.sha256)
+    return LabelledData(found.names, numbers, found.files, where, found.sha256)
 
 
-def _open_parquet(files: list[Path], where: str, wanted: _Wanted) -> Labelled:
+def _open_parquet(files: list[Path], where: str, wanted: _Wanted) -> LabelledData:
     table = ParquetFiles(files, where)
     examples = wanted.reader.of_table(table)
     labels = wanted.targets.of_table(table, wanted.label_column)
-    return Labelled(Rows(len(labels)), labels, examples, where, lambda: examples.sha256)
+    return LabelledData(Rows(len(labels)), labels, examples, where, lambda: examples.sha256)
 
 
-def _open_hub(dataset: Any, where: str, wanted: _Wanted) -> Labelled:
+def _open_hub(dataset: Any, where: str, wanted: _Wanted) -> LabelledData:
     found, examples = wanted.reader.of_hub(dataset, wanted.label_column, where)
     labels = wanted.targets.of_hub(found.labels, found.classes, where)
-    return Labelled(Rows(len(labels)), labels, examples, where, found.sha256)
+    return LabelledData(Rows(len(labels)), labels, examples, where, found.sha256)
