@@ -281,13 +281,13 @@ def _session(file: Path, threads: int) -> Run:
 
 
 def _read(case: Encoder) -> Any:
-    from zoo.runtime.engines import core
+    from zoo.runtime.backends.openvino import core
 
     return core().read_model(str(case.onnx(case.ours, "plain")))
 
 
 def _openvino(model: Any, threads: int) -> Run:
-    from zoo.runtime.engines import core
+    from zoo.runtime.backends.openvino import core
 
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     request = core().compile_model(model, "CPU", settings).create_infer_request()

@@ -14,6 +14,7 @@ import pytest
 import zoo
 from zoo.inputs import INPUTS
 from zoo.kinds import KINDS
+from zoo.runtime import RUNTIMES, formats
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "zoo"
@@ -26,6 +27,7 @@ ALLOWED = {
     "printable": set(),
     "checks": {"zoo.printable"},
     "lazy": set(),
+    "runtime/__init__": {"zoo.lazy"},
     "inputs": {"torch", "zoo.inputs", "zoo.checks", "zoo.lazy"},
     "spec": {"zoo.printable", "zoo.checks", "zoo.inputs"},
     "passes/options": set(),
@@ -215,6 +217,19 @@ def test_nothing_lists_heads_a_second_time() -> None:
             if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
                 named = {inner.value for inner in node.elts if isinstance(inner, ast.Constant)}
                 assert len(named & heads) < 2, f"{path}:{node.lineno}: ask the kind's role (zoo.kinds.head)"
+
+
+def test_nothing_names_a_runtime_but_its_own_entry_and_module() -> None:
+    names = {one.name for one in RUNTIMES.values() if one.engine} | set(formats())
+    assert len(names) > 3
+    own = {"runtime/__init__.py", "runtime/onnx.py", "runtime/executorch.py"}  # these import the packages
+    for path in FILES:
+        place = path.relative_to(PACKAGE).as_posix()
+        if place in own or place.startswith("runtime/backends/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant):
+                assert node.value not in names, f"{path}:{node.lineno}: let Runtime say it (zoo/runtime/__init__.py)"
 
 
 def test_no_file_is_longer_than_one_idea() -> None:

@@ -49,12 +49,14 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     made: list[str] = []
     if request.param == "runtime":
         # In the place of an export the weights themselves: what is kept, and how it is checked, is the same.
-        monkeypatch.setattr(cache, "write_onnx", lambda model, file, size: save_file(model, file))
+        monkeypatch.setattr("zoo.runtime.onnx.write_onnx", lambda model, file, size: save_file(model, file))
 
         def use(folder: Path, which: int, name: str = "tiny") -> Tensor:
             asked = model(which, name)
             key = cache.model_key(asked)
-            return cache.exported(asked, key, (8, 8), folder, lambda file: zoo.load(file)(X), made.append)
+            return cache.exported(
+                asked, key, (8, 8), folder, lambda file: zoo.load(file)(X), made.append, runtime="onnxruntime"
+            )
 
         return Cache(use, made)
 
@@ -152,7 +154,7 @@ def test_what_fails_leaves_no_entry(kept: Cache, tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.runtime.cache.write_onnx", full)
+        patch.setattr("zoo.runtime.onnx.write_onnx", full)
         patch.setattr("zoo.catalog.derive._make", full)
         with pytest.raises(FileError, match="No space left"):
             kept.use(tmp_path / "cache", 1)
@@ -174,9 +176,9 @@ def test_a_link_is_not_written_through(kept: Cache, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../../out", "/etc/passwd", "..", "a/b\\c", "nul:|?*", "x" * 200])
 def test_a_name_in_a_file_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "write_onnx", lambda model, file, size: file.write_bytes(b"x"))
+    monkeypatch.setattr("zoo.runtime.onnx.write_onnx", lambda model, file, size: file.write_bytes(b"x"))
     asked = model(1, name)
-    cache.exported(asked, cache.model_key(asked), (8, 8), tmp_path / "a" / "b", Path.read_bytes)
+    cache.exported(asked, cache.model_key(asked), (8, 8), tmp_path / "a" / "b", Path.read_bytes, runtime="onnxruntime")
     files = [one for one in tmp_path.rglob("*") if one.is_file()]
     assert files and all(one.parent == tmp_path / "a" / "b" / "zoo" / "runtime" for one in files)
 

@@ -18,7 +18,7 @@ import torch
 
 import zoo
 from zoo.model.build import Model
-from zoo.runtime import export as exports
+from zoo.runtime import formats
 from zoo.runtime.needs import installed
 from zoo.spec import Block, ImageInput, ModelSpec
 from zoo.train.checkpoints import Checkpoints
@@ -58,7 +58,7 @@ def save_texts(folder: Path, version: int) -> None:
 
 def exported(kind: str) -> Callable[[Path, int], None]:
     def write(folder: Path, version: int) -> None:
-        exports.export(network(version), folder / f"m{exports.SUFFIXES[kind]}")
+        zoo.export(network(version), folder / f"m{formats()[kind].suffix}")
 
     write.__name__ = f"export_{kind}"
     return write

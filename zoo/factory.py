@@ -114,9 +114,9 @@ def create(
             it is trained. Default: False. `zoo.create("resnet18.a1_in1k-pruned", allow_untuned=True)`.
         cache_dir (path | None): The folder that keeps what is downloaded and made. None is HF_HUB_CACHE.
             Default: None. `zoo.create("resnet18.a1_in1k", cache_dir="~/weights")`.
-        runtime (str): What runs the network: "torch", or "openvino", "onnxruntime" or (pictures only) "executorch",
-            the same call in another engine on the CPU. "auto" is the fastest of those installed, measured once on this
-            host; see `zoo.to_runtime`. Default: "torch". `zoo.create("mobilenet-int8", runtime="auto")`.
+        runtime (str): What runs the network: "torch", or another runtime of `zoo.to_runtime`, the same call in another
+            engine on the CPU. "auto" is the fastest of those installed, measured once on this host.
+            Default: "torch". `zoo.create("mobilenet-int8", runtime="auto")`.
 
     Returns:
         Model: The network; a `Features` with `features_only`; with another runtime a module with the same call.

@@ -17,8 +17,11 @@ from zoo.files import FileError
 from zoo.model.features import Features
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat
-from zoo.runtime import engines, export, needs
-from zoo.runtime.export import SUFFIXES
+from zoo.runtime import formats, needs
+from zoo.runtime.backends import onnxruntime as onnxruntime_files
+from zoo.runtime.backends import openvino
+
+SUFFIXES = {one.name: one.suffix for one in formats().values()}
 
 
 def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
@@ -30,7 +33,7 @@ def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
             return torch.from_numpy(onnxruntime.InferenceSession(file).run(None, {"input": x.numpy()})[0])
         case ".xml":
             # Floats: on x86 without VNNI OpenVINO's products of wide weights saturate.
-            compiled = engines.core().compile_model(file, "CPU", {"LP_TRANSFORMS_MODE": "NO"})
+            compiled = openvino.core().compile_model(file, "CPU", {"LP_TRANSFORMS_MODE": "NO"})
             return torch.from_numpy(np.array(compiled([x.numpy()])[0]))
         case ".pt2":
             return torch.export.load(file).module()(x).detach()
@@ -74,7 +77,7 @@ def said(file: Path) -> dict[str, str]:
 
             return {one.key: one.value for one in onnx.load(file).metadata_props}
         case ".xml":
-            read = engines.core().read_model(file)
+            read = openvino.core().read_model(file)
             wanted = ("name", "labels", "mean", "size", "color_order")
             return {key: read.get_rt_info(["zoo", key]).astype(str) for key in wanted}
         case ".pt2":
@@ -110,8 +113,8 @@ def test_a_backbone_with_the_facts_of_its_network(kind: str, opset: int | None, 
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch) -> None:
-    other, write = tiny(), export.write_onnx
-    monkeypatch.setattr(export, "write_onnx", lambda model, file, size, opset: write(other, file, size))
+    other, write = tiny(), onnxruntime_files.write_onnx
+    monkeypatch.setattr(onnxruntime_files, "write_onnx", lambda model, file, size, opset: write(other, file, size))
     (tmp_path / "m.onnx").write_text("an older file")
     with pytest.raises(FileError, match="gives other answers"):
         zoo.export(tiny(), tmp_path / "m.onnx")
@@ -122,9 +125,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch) -> Non
 def test_bad_requests_are_one_clear_error(tmp_path) -> None:
     model = tiny()
     for file, kind, message in (
-        ("m.tflite", None, r"^No format ends in .tflite; choose .onnx, .xml, .pt2, .pte"),
-        ("m", None, "^'m' ends in no format; choose .onnx, .xml, .pt2, .pte"),
-        ("m.onnx", "tflite", "choose one of onnx"),
+        ("m.tflite", None, r"^No format ends in .tflite; choose .xml, .onnx, .pte, .pt2"),
+        ("m", None, "^'m' ends in no format; choose .xml, .onnx, .pte, .pt2"),
+        ("m.onnx", "tflite", "choose one of openvino, onnx, executorch, pt2"),
         ("m.onnx", "openvino", r"ends in \.xml"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -16,7 +16,8 @@ from zoo.engine import reference_execution
 from zoo.engine.arithmetic import QParams
 from zoo.model.build import copy_metadata, from_state
 from zoo.passes.compress import compress
-from zoo.runtime import cache, engines
+from zoo.runtime import cache
+from zoo.runtime.backends import onnxruntime
 from zoo.runtime.numerics import unrounded
 from zoo.runtime.onnx import write_onnx
 
@@ -56,7 +57,7 @@ def test_every_convolution_and_sum_is_in_integers(name: str, tmp_path: Path) -> 
     assert set(found[first + 1 : head]) <= INTEGERS
     assert found[head:] == ["DequantizeLinear", "ReduceMean", "QuantizeLinear", "QGemm"]
     x = pictures(model, 4)
-    run = engines.onnxruntime(file, None, 1, exact=True)
+    run = onnxruntime.engine(file, None, 1, exact=True)
     with torch.inference_mode(), reference_execution():
         expected = model(x)
     answer = torch.from_numpy(run(x.numpy())[0])
@@ -78,7 +79,7 @@ def test_a_residual_network_answers_as_in_torch(name: str, tmp_path: Path) -> No
     write_onnx(maps, tmp_path / "m.onnx", maps.spec.input.size)
     with torch.inference_mode(), reference_execution():
         expected = maps(x)
-    found = torch.from_numpy(engines.onnxruntime(tmp_path / "m.onnx", None, 1, exact=True)(x.numpy())[0])
+    found = torch.from_numpy(onnxruntime.engine(tmp_path / "m.onnx", None, 1, exact=True)(x.numpy())[0])
     off = (found - expected) / int8.get_submodule(rows[-1].name).edges[-1, 0]  # type: ignore[operator, union-attr]
     assert (off.abs() > 0.5).float().mean() < 0.01
     assert off.abs().max() < 2.5
@@ -101,7 +102,7 @@ def test_ranges_that_calibration_saw_bring_sums_nearer(tmp_path: Path) -> None:
         assert torch.equal(old(x), expected)
         for title, model in (("new", again), ("old", old)):
             write_onnx(model, tmp_path / f"{title}.onnx", model.spec.input.size)
-            answer = engines.onnxruntime(tmp_path / f"{title}.onnx", None, 1, exact=True)(x.numpy())[0]
+            answer = onnxruntime.engine(tmp_path / f"{title}.onnx", None, 1, exact=True)(x.numpy())[0]
             errors[title] = float((torch.from_numpy(answer) - expected).square().mean())
     assert errors["new"] < errors["old"]
 

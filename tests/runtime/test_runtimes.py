@@ -25,11 +25,12 @@ from zoo.files import FileError
 from zoo.model.build import Model
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat
-from zoo.runtime import cache, choose, compiled, needs
+from zoo.runtime import RUNTIMES, alike, cache, choose, needs
+from zoo.runtime import onnx as onnx_files
 from zoo.runtime.cache import exported_file, model_key
 from zoo.runtime.compiled import RuntimeModel
 
-RUNTIMES = ("openvino", "onnxruntime", *(one for one in ("executorch",) if needs.installed(one)))
+INSTALLED = tuple(one.name for one in RUNTIMES.values() if one.engine and all(map(needs.installed, one.packages)))
 
 
 def subject(name: str) -> Model:
@@ -67,7 +68,7 @@ def test_the_answers_are_the_networks(name: str, exports: Path) -> None:
         x = zoo.preprocess(model)(zoo.samples("cifar10").images[:5])
     with torch.inference_mode(), reference_execution():
         expected = model(x)
-    for runtime in RUNTIMES if name == "small mixed" else RUNTIMES[:2]:  # ExecuTorch takes half a minute to export
+    for runtime in INSTALLED if name == "small mixed" else INSTALLED[:2]:  # ExecuTorch takes half a minute to export
         if name.startswith("small "):
             other = zoo.to_runtime(model, runtime, cache_dir=exports)
         else:
@@ -83,7 +84,8 @@ def test_the_answers_are_the_networks(name: str, exports: Path) -> None:
 @pytest.mark.slow
 def test_it_is_standard_onnx_in_integers(exports: Path) -> None:
     model = zoo.create("resnet-int8")
-    file = cache.exported(model, cache.model_key(model), (32, 32), exports, read=lambda path: path)
+    key = cache.model_key(model)
+    file = cache.exported(model, key, (32, 32), exports, read=lambda path: path, runtime="onnxruntime")
     proto = onnx.load(file)
     onnx.checker.check_model(proto, full_check=True)
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
@@ -109,7 +111,7 @@ def test_create_exports_once_and_evaluates(tmp_path, monkeypatch) -> None:
     y = first(x)
     assert said == ["exporting tiny at 32x32, once"]
     assert first.labels == dense.labels and first.spec == here.spec
-    monkeypatch.setattr(cache, "write_onnx", lambda *args: pytest.fail("exported twice"))
+    monkeypatch.setattr(onnx_files, "write_onnx", lambda *args: pytest.fail("exported twice"))
     again = zoo.create(here.spec, runtime="onnxruntime", **given)
     assert torch.nn.functional.cosine_similarity(again(x), y).min() > 0.995
     assert (again.device, again.dtype) == (torch.device("cpu"), torch.float32)
@@ -135,7 +137,7 @@ def test_the_key_is_of_spec_and_weights() -> None:
     assert cache.model_key(model) != cache.model_key(renamed)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", INSTALLED)
 def test_a_damaged_export_is_made_again(runtime: str, tmp_path) -> None:
     model = tiny()
     x = pictures(model, 2)
@@ -151,7 +153,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch) -> None:
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "write_onnx", cut_off)
+    monkeypatch.setattr(onnx_files, "write_onnx", cut_off)
     with pytest.raises(FileError, match="No space left"):
         zoo.to_runtime(tiny(), "openvino", cache_dir=tmp_path)(torch.randn(1, 3, 32, 32))
     assert not list(tmp_path.rglob("*.onnx"))
@@ -163,12 +165,15 @@ def test_a_cache_that_cannot_be_written(tmp_path) -> None:
         zoo.to_runtime(tiny(), "openvino", cache_dir=tmp_path)(torch.randn(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", INSTALLED)
 def test_other_answers_are_not_given(runtime: str, tmp_path, monkeypatch) -> None:
     model = tiny()
-    monkeypatch.setitem(compiled.ENGINES, runtime, lambda *args, **how: lambda x: torch.randn(len(x), 10).numpy())
-    for write in ("write_onnx", "write_program"):
-        monkeypatch.setattr(cache, write, lambda model, file, size: file.write_bytes(b""))
+    known = RUNTIMES[runtime]
+    for name, function in (
+        (known.engine, lambda *args, **how: lambda x: torch.randn(len(x), 10).numpy()),
+        (known.write, lambda model, file, size: file.write_bytes(b"")),
+    ):
+        monkeypatch.setattr(name.replace(":", "."), function)
     with pytest.raises(FileError, match="gives other answers"):
         zoo.to_runtime(model, runtime, cache_dir=tmp_path)(pictures(model, 2))
 
@@ -179,10 +184,10 @@ def test_wide_weights_run_exactly_where_products_saturate(monkeypatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     for widest, expected in ((127, (False, False)), (63, (True, False)), (0, (True, True))):
         monkeypatch.setattr(onednn, "widest_weight", lambda depthwise=False, widest=widest: widest)
-        assert (compiled.saturates(wide), compiled.saturates(narrow)) == expected
+        assert (alike.saturates(wide), alike.saturates(narrow)) == expected
     monkeypatch.setattr("platform.machine", lambda: "arm64")
-    assert not compiled.saturates(wide)
-    assert not compiled.saturates(model)
+    assert not alike.saturates(wide)
+    assert not alike.saturates(model)
 
 
 def test_the_fastest_is_measured_once_and_remembered(tmp_path, monkeypatch) -> None:
@@ -195,7 +200,7 @@ def test_the_fastest_is_measured_once_and_remembered(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(choose, "median_times", times)
     for _ in range(2):
         assert zoo.to_runtime(model, "auto", cache_dir=tmp_path).runtime == "openvino"
-    assert measured == [["torch", *RUNTIMES]]
+    assert measured == [["torch", *INSTALLED]]
     (file,) = tmp_path.rglob("fastest.json")
     assert list(json.loads(file.read_text()).values()) == ["openvino"]
     file.write_text("{ damaged")

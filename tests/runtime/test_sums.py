@@ -13,7 +13,8 @@ import networks
 from networks import mixed, pictures, small
 from zoo.model.build import Model
 from zoo.passes.compress import compress
-from zoo.runtime import engines, sums
+from zoo.runtime import sums
+from zoo.runtime.backends import openvino
 from zoo.runtime.onnx import write_onnx
 from zoo.spec import Block
 
@@ -21,7 +22,7 @@ pytest.importorskip("openvino")
 
 
 def compiled(model: Any) -> Any:
-    return engines.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return openvino.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 def float_convolutions(network: Any) -> int:
@@ -42,7 +43,7 @@ def test_sums_are_inside(name: str, tmp_path: Path) -> None:
     dense = {"mixed": mixed, "sums": networks.sums}.get(name, lambda: small(name))()
     model = compress(dense, "int8", calibration=pictures(dense), reduce_range=True)
     write_onnx(model, tmp_path / "m.onnx", model.spec.input.size)
-    core = engines.core()
+    core = openvino.core()
     plain, inside = core.read_model(tmp_path / "m.onnx"), core.read_model(tmp_path / "m.onnx")
     x = pictures(model, 4)
     for one in (plain, inside):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+from zoo.runtime import RUNTIMES
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -14,7 +16,8 @@ def int8_execution(seven_bits: bool, texts: bool = False) -> str:
     Empty if the system does not tell. The test of the operators at first use (`zoo.engine.cpu.onednn`) decides; this is
     only a forecast.
     """
-    other = f'runtime="{"onnxruntime" if texts else "executorch"}"'
+    able = [one for one in RUNTIMES.values() if one.ragged or not texts]
+    other = f'runtime="{max(able, key=lambda one: one.without_vnni).name}"'
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"floats, no integer operators on {platform.machine()}: use {other} or another"
     try:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from zoo.cli.common import JsonOption, print_json
 from zoo.cli.screen import err, out
+from zoo.runtime import RUNTIMES
 
 
 def run(
@@ -17,9 +18,7 @@ def run(
     ],
     runtime: Annotated[
         list[str] | None,
-        typer.Option(
-            help="eager, torch (fused), openvino, onnxruntime or executorch. May be repeated. Default: all installed."
-        ),
+        typer.Option(help=f"eager (not fused), {', '.join(RUNTIMES)}. May be repeated. Default: all installed."),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(help="Batch size. Repeat it for several. Default: 1 and 32.")

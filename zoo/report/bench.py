@@ -13,10 +13,9 @@ from zoo.checks import check_flag
 from zoo.factory import open_model
 from zoo.report import memory as peaks
 from zoo.report import timing
+from zoo.runtime import RUNTIMES
 from zoo.runtime.cache import Report, silent
-from zoo.runtime.choose import RUNTIMES, there_for, to_runtime
-
-KINDS = ("eager", *RUNTIMES)  # eager: as from `create`; torch: float32 rows fused
+from zoo.runtime.choose import there_for, to_runtime
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,8 @@ def bench(
 
     Args:
         names (str | Sequence[str]): names, or folders or files of saved networks.
-        runtimes (Sequence[str] | None): of "eager" (what `zoo.create` gives), "torch" (the same, float32 rows fused),
-            "openvino", "onnxruntime" and "executorch". Default: None, all that are installed.
+        runtimes (Sequence[str] | None): "eager" (what `zoo.create` gives), and names that `zoo.to_runtime` takes.
+            Default: None, all that are installed.
         batches (Sequence[int]): inputs a call. Default: (1, 32).
         size (int | None): height and width of the pictures in pixels, or tokens of the texts. Default: None, the
             network's own size, 128 tokens.
@@ -137,14 +136,14 @@ def bench(
     """
     names = [names] if isinstance(names, str) else list(names)
     check_flag("memory", memory)
-    _check(names, KINDS if runtimes is None else runtimes, batches, size)
+    _check(names, _known() if runtimes is None else runtimes, batches, size)
     opened, labels = [], []
     for name in names:
         model = open_model(name)
         for runtime in ("eager", *there_for(model)) if runtimes is None else runtimes:
             if (
                 runtime == "torch"
-                and "eager" in (runtimes or KINDS)
+                and "eager" in (runtimes or ("eager",))
                 and all(row.precision != "float32" for row in model.spec)
             ):
                 continue  # the same as eager
@@ -166,6 +165,11 @@ def bench(
     return Bench(tuple(timings), tuple(rounds), torch.get_num_threads(), timing.cpu_name(), torch.__version__, unit)
 
 
+def _known() -> tuple[str, ...]:
+    """eager: as from `zoo.create`; torch: float32 rows fused."""
+    return ("eager", *RUNTIMES)
+
+
 def _in(model: Any, runtime: str, report: Report) -> Any:
     return model if runtime == "eager" else to_runtime(model, runtime, report=report)
 
@@ -173,11 +177,11 @@ def _in(model: Any, runtime: str, report: Report) -> Any:
 def _check(names: Sequence[str], runtimes: Sequence[str], batches: Sequence[int], size: int | None) -> None:
     if not names:
         raise ValueError("bench needs at least one network's name.")
-    unknown = [one for one in runtimes if one not in KINDS]
+    unknown = [one for one in runtimes if one not in _known()]
     if not batches:
         raise ValueError("batches: at least one batch size.")
     if unknown or not runtimes:
-        raise ValueError(f"Unknown runtime {unknown[0] if unknown else ''!r}; choose of {', '.join(KINDS)}.")
+        raise ValueError(f"Unknown runtime {unknown[0] if unknown else ''!r}; choose of {', '.join(_known())}.")
     for what, values in (("batches", batches), ("size", [] if size is None else [size])):
         if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in values):
             raise ValueError(f"{what}: whole numbers of at least 1, not {values!r}.")

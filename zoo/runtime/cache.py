@@ -14,8 +14,7 @@ from zoo.engine.arithmetic import Size, undisturbed
 from zoo.files import FileError, cache_folder, cached, file_name
 from zoo.model.build import Model
 from zoo.printable import printable
-from zoo.runtime.executorch import write_program
-from zoo.runtime.onnx import write_onnx
+from zoo.runtime import find
 from zoo.runtime.settle import seen_in_sums
 
 VERSION = 2  # of the export: another one makes everything anew
@@ -47,8 +46,8 @@ def exported_file(
     model: Model, key: str, size: Size, cache_dir: str | os.PathLike[str] | None, *, runtime: str
 ) -> Path:
     """Where `exported` keeps its file."""
-    at, suffix = "x".join(map(str, size)), ".pte" if runtime == "executorch" else ".onnx"
-    return folder(cache_dir) / f"{file_name(model.spec.name)}-{key}{at and '-'}{at}{suffix}"
+    at = "x".join(map(str, size))
+    return folder(cache_dir) / f"{file_name(model.spec.name)}-{key}{at and '-'}{at}{find(runtime).suffix}"
 
 
 def exported(
@@ -59,14 +58,14 @@ def exported(
     read: Callable[[Path], T],
     report: Report = silent,
     *,
-    runtime: str = "openvino",
+    runtime: str,
 ) -> T:
     """What `read` makes of the file that `runtime` reads of the model, for pictures of `size`, () for texts of any.
 
     The file is made where it is not there yet, or not whole. `key` is the model's; raises FileError where the weights
     change while they are exported.
     """
-    at, write = "x".join(map(str, size)), write_program if runtime == "executorch" else write_onnx
+    at, write = "x".join(map(str, size)), find(runtime).fetch("write")
     file = exported_file(model, key, size, cache_dir, runtime=runtime)
 
     def make(part: Path) -> None:

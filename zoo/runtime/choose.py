@@ -14,15 +14,14 @@ import torch
 from zoo.files import FileError, locked, remove, write_whole
 from zoo.model.build import Model
 from zoo.model.verify import rebuildable
-from zoo.passes.fuse import fuse
 from zoo.printable import printable
 from zoo.report.timing import cpu_name, median_times
+from zoo.runtime import RUNTIMES, Runtime, find, told
 from zoo.runtime.cache import Report, folder, model_key, silent
 from zoo.runtime.needs import installed, need
 from zoo.weights.json_text import read_object
 
 REMEMBERED = 1000  # networks whose fastest runtime is kept
-RUNTIMES = ("torch", "openvino", "onnxruntime", "executorch")
 
 
 def to_runtime(
@@ -39,8 +38,7 @@ def to_runtime(
 
     Args:
         model (Model): the network; it stays as it is.
-        runtime (str): "torch" (float32 rows fused), "openvino", "onnxruntime", "executorch" (pictures only), or
-            "auto". Default: "auto".
+        runtime (str): "auto", or one of RUNTIMES. Default: "auto".
         cache_dir (str | os.PathLike[str] | None): where exports are stored, by spec and weights. Default: None,
             Hugging Face's cache. Not for "torch", which exports nothing.
         report (Callable[[str], None]): called with a line of text before something slow. Default: does nothing.
@@ -60,35 +58,42 @@ def to_runtime(
     model = rebuildable(model, "to_runtime", float32=True)
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
-    if runtime == "executorch" and (given := model.spec.input).ragged:
-        raise ValueError(
-            f"ExecuTorch runs {model.spec.name} for {given.unit} of one length only: zoo.export writes the file."
-        )
+    if runtime != "auto":
+        known, given = find(runtime), model.spec.input
+        if not _runs(known, model):
+            how = f": zoo.export writes the file in {known.format.suffix}" if known.format else ""
+            raise ValueError(f"{runtime} runs {model.spec.name} for {given.unit} of one length only{how}.")
+        if known.convert and cache_dir is not None:
+            raise ValueError(f'cache_dir is for what other runtimes read; "{runtime}" exports nothing.')
     check_runtime(runtime)
-    if runtime == "torch" and cache_dir is not None:
-        raise ValueError('cache_dir is for what other runtimes read; "torch" exports nothing.')
     if runtime == "auto":
         runtime = _fastest(model, cache_dir, report)
     return _made(model, runtime, cache_dir, report)
 
 
+if to_runtime.__doc__:
+    to_runtime.__doc__ = to_runtime.__doc__.replace("RUNTIMES", told(RUNTIMES.values()))
+
+
 def there_for(model: Model) -> list[str]:
     """The installed runtimes that run the network."""
-    ragged = model.spec.input.ragged
-    return [one for one in RUNTIMES if installed(one) and not (ragged and one == "executorch")]
+    return [one.name for one in RUNTIMES.values() if _runs(one, model) and all(map(installed, one.packages))]
+
+
+def _runs(one: Runtime, model: Model) -> bool:
+    return one.ragged or not model.spec.input.ragged
 
 
 def check_runtime(runtime: str) -> None:
     """Raise ValueError for an unknown runtime, or one whose package is missing."""
-    if runtime not in (*RUNTIMES, "auto"):
-        raise ValueError(f"Unknown runtime {runtime!r}; choose one of {', '.join(RUNTIMES)}, auto.")
     if runtime != "auto":
-        need(runtime)
+        one = find(runtime)
+        need(*one.packages, extra=one.extra)
 
 
 def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
-    if runtime == "torch":
-        return fuse(model)
+    if (known := find(runtime)).convert:
+        return known.fetch("convert")(model)
     return model.spec.input.fetch("runner")(model, runtime, cache_dir=cache_dir, report=report)
 
 
@@ -96,7 +101,7 @@ def _fastest(model: Model, cache_dir: Any, report: Report) -> str:
     there = there_for(model)
     if len(there) == 1:
         return there[0]
-    versions = " ".join(f"{one} {version(one)}" for one in there)
+    versions = " ".join(" ".join((one, *map(version, RUNTIMES[one].packages))) for one in there)
     asked = f"{model_key(model)}, {cpu_name()}, {torch.get_num_threads()} threads, {versions}"
     file = folder(cache_dir) / "fastest.json"
     known = _read(file)

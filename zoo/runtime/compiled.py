@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import threading
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -15,22 +14,19 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.engine.cpu.integers import fits
 from zoo.files import FileError, forget
 from zoo.model.build import Model
 from zoo.model.finite import is_finite
 from zoo.printable import printable
+from zoo.runtime import find
+from zoo.runtime.alike import Engine, check_alike, saturates
 from zoo.runtime.cache import Report, exported, exported_file, model_key, silent
-from zoo.runtime.engines import ENGINES, Engine
 from zoo.runtime.text import answer_of, names
-from zoo.spec import ModelSpec
 from zoo.text.model import DECODING, NoDecoder, TextOutput
 
 T = TypeVar("T")
 
 MAX_ENGINES = 8  # input shapes and numbers of threads kept ready
-ALIKE = 0.98  # cosine of the outputs of int8 networks in two executions: a unit here and there
-CLOSE = 1e-3  # of float networks, relative to the largest output
 
 
 class RuntimeModel(nn.Module):
@@ -124,7 +120,7 @@ class RuntimeModel(nn.Module):
         return found
 
     def _key_of(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
-        return (shape if self.runtime == "openvino" else shape[1:], torch.get_num_threads())
+        return (shape[1:] if find(self.runtime).any_batch else shape, torch.get_num_threads())
 
     def _engine(self, shape: tuple[int, ...]) -> Engine:
         key = self._key_of(shape)
@@ -152,7 +148,7 @@ class RuntimeModel(nn.Module):
 
         def read(file: Path) -> Engine:
             try:
-                return ENGINES[self.runtime](file, shape or None, threads, exact=self.exact)
+                return find(self.runtime).fetch("engine")(file, shape or None, threads, exact=self.exact)
             except Exception as error:
                 raise FileError(f"{self.runtime} cannot run {self.spec.name}: {error}") from error
 
@@ -196,22 +192,3 @@ class TextRuntimeModel(RuntimeModel):
     @cached_property
     def _named(self) -> tuple[list[str], list[str]]:
         return names(self._source[0])
-
-
-def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> None:
-    """Raise FileError unless what `by` answers is what the network does, but for roundings."""
-    if any(row.precision.startswith("int8") for row in spec):
-        measured = float(torch.nn.functional.cosine_similarity(found.flatten(1), expected.flatten(1)).min())
-        right = measured >= ALIKE
-    else:
-        measured = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-        right = measured <= CLOSE
-    if not right:
-        raise FileError(
-            f"{by} gives other answers than {spec.name} (they differ by {measured:.3g}): use another runtime."
-        )
-
-
-def saturates(model: Model) -> bool:
-    """Whether products of its int8 weights could saturate on this processor."""
-    return platform.machine().lower() in ("x86_64", "amd64", "i686") and not fits(model)

@@ -28,7 +28,7 @@ def write_program(model: Model, file: Path, size: Size) -> None:
 
 def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
     """The contents of a .pte file that answers for inputs of the shapes of `given`."""
-    need("executorch")
+    need("executorch", extra="executorch")
     with quiet("torch.utils._pytree"), settled(model, DECOMPOSED, _settle) as ready:
         import_module("torch.ao.quantization.fx._decomposed")  # the operators
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner

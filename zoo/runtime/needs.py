@@ -2,14 +2,6 @@
 
 from importlib.util import find_spec
 
-EXTRAS = {
-    "openvino": "openvino",
-    "onnxruntime": "onnx",
-    "onnx": "onnx",
-    "onnxscript": "onnx",
-    "executorch": "executorch",
-}
-
 
 class MissingPackage(ValueError):
     """A package that is not installed; the message says how to install it."""
@@ -19,10 +11,9 @@ def installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def need(*packages: str) -> None:
-    """Raise MissingPackage unless all are installed."""
+def need(*packages: str, extra: str = "") -> None:
+    """Raise MissingPackage unless all are installed; `extra` is the extra of this package that installs them."""
     missing = [package for package in packages if not installed(package)]
     if missing:
-        extras = sorted({EXTRAS[package] for package in missing if package in EXTRAS})
-        extra = f", or zoo-efficient[{','.join(extras)}]" if extras else ""
-        raise MissingPackage(f"This needs {' and '.join(missing)}: pip install {' '.join(missing)}{extra}.")
+        ours = f", or zoo-efficient[{extra}]" if extra else ""
+        raise MissingPackage(f"This needs {' and '.join(missing)}: pip install {' '.join(missing)}{ours}.")

@@ -28,7 +28,7 @@ def write_onnx(model: Model, file: Path, size: Size, *, opset: int = OPSET) -> N
     Of a language model `size` is left aside: batch and number of tokens are free, its tensors have the names of its
     call and of its answer. The file's metadata says what `facts` says.
     """
-    need("onnx", "onnxscript")
+    need("onnx", "onnxscript", extra="onnx")
     import onnx
 
     check_opset(opset)

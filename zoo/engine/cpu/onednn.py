@@ -183,8 +183,8 @@ def warn_of_reference() -> None:
     reduced = ', or zoo.compress(..., "int8", reduce_range=True) for integer arithmetic on this processor'
     warnings.warn(
         "int8 models run in floats here, at best as fast as float32: torch's integer operators are missing on this "
-        'host, or wrong, as on x86 without VNNI. Use zoo.create(..., runtime="executorch") (for pictures; '
-        f"pip install executorch), openvino or onnxruntime{reduced if widest_weight() else ''}.",
+        'host, or wrong, as on x86 without VNNI. Use zoo.create(..., runtime="auto"), the fastest runtime installed '
+        f"(`zoo info NAME` says which to install){reduced if widest_weight() else ''}.",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,26 +1,25 @@
-"""The runtimes themselves: an ONNX file to a function of arrays, for one input shape (None: any) and number of threads.
-
-`exact` asks for arithmetic that cannot saturate: on x86 without VNNI sums of two products of uint8 and int8 do, in 16
-bits and silently, unless weights have 7 bits.
-"""
+"""OpenVINO: it reads ONNX files from the cache, and its own files are written for others."""
 
 from __future__ import annotations
 
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.runtime.program import executorch
+from zoo.files import FileError, written_whole
+from zoo.kinds import usual_size
+from zoo.model.build import Model
+from zoo.runtime.alike import Array, Engine, check_file, run_by
+from zoo.runtime.facts import facts
+from zoo.runtime.needs import need
+from zoo.runtime.onnx import write_onnx
 from zoo.runtime.sums import keep_sums_inside, round_once
-
-Array = np.ndarray[Any, Any]
-Engine = Callable[..., tuple[Array, ...]]  # arrays in, arrays out
 
 
 @functools.cache
@@ -44,8 +43,8 @@ def _whole_processor() -> Iterator[None]:
             os.environ["ONEDNN_MAX_CPU_ISA"] = limit
 
 
-def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
-    """OpenVINO, in float32 where it is not int8; `exact` is its float execution of the rounded values."""
+def engine(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
+    """In float32 where it is not int8; `exact` is the float execution of the rounded values."""
     model = core().read_model(str(file))
     round_once(model)
     if shape is not None:
@@ -73,22 +72,25 @@ def openvino(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bo
     return run
 
 
-def onnxruntime(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Engine:
-    """ONNX Runtime; `exact` is its products of uint8 and uint8."""
-    import onnxruntime as ort
+def export(model: Model, file: Path) -> None:
+    need("openvino", "onnx", "onnxscript", extra="openvino")
+    import openvino as ov
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if exact:
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    entries = [one.name for one in session.get_inputs()]
-
-    def run(*arrays: Array) -> tuple[Array, ...]:
-        return tuple(session.run(None, dict(zip(entries, arrays, strict=True))))
-
-    return run
-
-
-ENGINES: dict[str, Callable[..., Engine]] = {"openvino": openvino, "onnxruntime": onnxruntime, "executorch": executorch}
+    with written_whole(file) as xml, written_whole(file.with_suffix(".bin")) as weights:
+        source, beside = xml.with_suffix(".onnx"), xml.with_suffix(".bin")
+        try:
+            write_onnx(model, source, usual_size(model.spec))
+            converted = ov.convert_model(str(source))
+            round_once(converted)
+            keep_sums_inside(converted)
+            for key, value in facts(model).items():
+                converted.set_rt_info(value, ["zoo", key])
+            try:
+                ov.save_model(converted, str(xml), compress_to_fp16=False)  # and the .bin beside it
+            except RuntimeError as error:  # OpenVINO's of a full disk
+                raise FileError(f"{file}: cannot be written: {error}") from None
+            check_file(model, run_by(engine, model, xml), "openvino")
+            os.replace(beside, weights)
+        finally:
+            source.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
-"""An ExecuTorch program as a function of arrays."""
+"""ExecuTorch: its programs as functions of arrays, and files of them for phones and boards."""
 
 from __future__ import annotations
 
+import json
 import threading
 import weakref
 from collections.abc import Sequence
@@ -10,8 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
-Array = np.ndarray[Any, Any]
+from zoo.files import written_whole
+from zoo.model.build import Model
+from zoo.runtime.alike import Array, check_file
+from zoo.runtime.executorch import program_of
+from zoo.runtime.facts import facts
+from zoo.runtime.needs import need
+from zoo.runtime.signature import signature
 
 _lock = threading.Lock()  # a program runs on one thread at a time, and all share the pool
 
@@ -53,6 +61,22 @@ class Program:
         return self._loaded
 
 
-def executorch(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Program:
+def engine(file: Path, shape: Sequence[int] | None, threads: int, *, exact: bool) -> Program:
     """XNNPACK, whose products never saturate."""
     return Program(file, threads)
+
+
+def export(model: Model, file: Path) -> None:
+    need("executorch", extra="executorch")
+    from executorch.runtime import Runtime
+
+    with written_whole(file) as part, written_whole(file.with_name(f"{file.name}.json")) as said:
+        part.write_bytes(program_of(model, signature(model).example(1)))
+        said.write_text(json.dumps(facts(model), indent=2))
+        method = Runtime.get().load_program(part).load_method("forward")
+
+        def run(*given: Tensor) -> tuple[Tensor, ...]:
+            each = [method.execute([one[None].contiguous() for one in parts]) for parts in zip(*given, strict=True)]
+            return tuple(torch.cat([one.clone() for one in same]) for same in zip(*each, strict=True))
+
+        check_file(model, run, "executorch")
