@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import zoo
 from picture_data import network
 from zoo import files
 from zoo.catalog.derive import derive, derived_file
-from zoo.files import FileError, cached
+from zoo.files import FileError, cached, unfinished, write_whole
 from zoo.model.build import Model
 from zoo.naming import Name
 from zoo.runtime import cache
@@ -201,6 +202,67 @@ print(len(cached(Path(sys.argv[1], "cache", "entry.bin"), make, Path.read_bytes)
     children = [subprocess.Popen(run, env=environment, text=True, stdout=subprocess.PIPE) for _ in range(3)]
     assert [child.communicate(timeout=120)[0] for child in children] == ["5000\n"] * 3
     assert (tmp_path / "made").read_text() == "x"
+
+
+def test_what_a_kill_left_of_an_entry_goes_with_the_next(kept: Cache, tmp_path: Path) -> None:
+    kept.use(tmp_path / "cache", 1)
+    (file,) = kept.entries(tmp_path / "cache")
+    file.unlink()
+    with unfinished(file) as part, unfinished(part) as inner, unfinished(seal(file)) as of_seal:
+        left, name = (part, inner, of_seal), f"{file.stem}0-{'0' * 12}.tmp{file.suffix}"
+    others = [file.with_name(f".{name}"), file.with_name(f"{file.stem}.tmp{file.suffix}")]
+    for one in (*left, *others):
+        one.write_bytes(b"half")
+    kept.use(tmp_path / "cache", 1)
+    assert not any(one.exists() for one in left) and all(one.exists() for one in others)
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 240, "\u4e2d" * 80, "[*]", "a.b.c"])
+def test_a_file_of_any_name_is_written_whole(name: str, tmp_path: Path) -> None:
+    write_whole(tmp_path / f"{name}.safetensors", (b"first",))
+
+    def parts() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        write_whole(tmp_path / f"{name}.safetensors", parts())
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(f"{name}.safetensors", b"first")]
+
+
+def dying(at: int, act: Callable[[], Any]) -> int:
+    """Do it in a forked process that is killed before its step number `at` on files; its exit status."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    left = at
+
+    def watch(event: str, given: Any) -> None:
+        nonlocal left
+        writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in ("os.rename", "os.remove", "os.mkdir"):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)  # the threads of the process were not forked with it
+    sys.addaudithook(watch)
+    act()
+    os._exit(0)
+
+
+@pytest.mark.multiprocess
+def test_killed_anywhere_an_entry_is_whole_or_not_there(kept: Cache, tmp_path: Path) -> None:
+    right = kept.use(tmp_path / "right", 1)
+    for at in range(1, 100):
+        folder = tmp_path / f"killed-{at}"
+        status = dying(at, lambda: kept.use(folder, 1))  # noqa: B023
+        assert status in (0, signal.SIGKILL)
+        assert torch.equal(kept.use(folder, 1), right)
+        assert not list(folder.rglob("*.tmp*")) and len(kept.entries(folder)) == 1
+        if not status:
+            break
+    assert at > 10
 
 
 def test_what_another_reads_wrongly_is_an_error_not_a_loop(tmp_path: Path) -> None:

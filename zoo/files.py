@@ -100,10 +100,9 @@ def written_whole(file: Path) -> Iterator[Path]:
 @contextmanager
 def unfinished(file: Path) -> Iterator[Path]:
     """A temporary path beside `file`, with its suffix, removed at the end. Files that killed processes left go too."""
-    start = f".{file.stem[:80]}-"
-    for old in file.parent.glob(f"{_literal(start)}????????????.tmp{_literal(file.suffix)}"):
+    for old in _parts(file):
         _remove_abandoned(old)
-    part = file.with_name(f"{start}{secrets.token_hex(6)}.tmp{file.suffix}")
+    part = file.with_name(f"{_start(file)}{secrets.token_hex(6)}.tmp{file.suffix}")
     try:
         yield part
     finally:
@@ -169,6 +168,9 @@ def cached(file: Path, make: Callable[[Path], None], read: Callable[[Path], T]) 
     with locked(file):
         with suppress(FileError):  # another process has made it meanwhile
             return _checked(file, read)
+        for old in (*_parts(file), *_parts(_seal(file))):  # whoever wrote them is dead: the lock is ours
+            with suppress(OSError):
+                old.unlink()
         remove(file)
         remove(_seal(file))
         with written_whole(file) as part:
@@ -204,8 +206,19 @@ def _checked(file: Path, read: Callable[[Path], T]) -> T:
     return read(file)
 
 
-def _literal(text: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", text)
+def _start(file: Path) -> str:
+    """What the names of its unfinished files begin with: whole but for names that nearly fill the system's limit."""
+    return f".{os.fsencode(file.stem)[:180].decode(errors='ignore')}-"
+
+
+def _parts(file: Path) -> list[Path]:
+    """The unfinished files of `file`, and of those: what is written to a temporary path may be written by another."""
+    mark = r"[0-9a-f]{12}\.tmp"
+    name = re.compile(rf"\.?{re.escape(_start(file))}{mark}(-{mark})?{re.escape(file.suffix)}")
+    try:
+        return [file.with_name(one.name) for one in os.scandir(file.parent) if name.fullmatch(one.name)]
+    except OSError:
+        return []
 
 
 def _remove_abandoned(part: Path) -> None:
