@@ -15,18 +15,43 @@ import pytest
 import torch
 
 import zoo
+from zoo import passes, tasks
+from zoo.catalog.info import Info
 from zoo.data.preprocess import Preprocess
 from zoo.data.samples import Samples
+from zoo.inputs import ImageInput, TextInput
 from zoo.model.build import Model
 from zoo.model.features import FeatureInfo, Features
 from zoo.report import memory, timing
 from zoo.report.bench import Bench, Timing
 from zoo.report.compare import Comparison, Row
 from zoo.report.evaluate import Evaluation
+from zoo.tasks import Task
+from zoo.text.decoder import TextDecoder
+from zoo.text.model import TextModel, TextOutput
+from zoo.train import finetune, loop
 
 OWN_FORM = {"compress"}  # one paragraph an argument, with its example; tests/test_passes.py runs them
 ON_THE_HUB = {"push_to_hub"}  # their examples need the Hub, so they are shown without >>>
 RESULTS = (Bench, Comparison, Evaluation, FeatureInfo, Features, Model, Preprocess, Row, Samples, Timing)
+# what docs/ and CONTRIBUTING.md name beside the public names
+NAMED = (
+    ImageInput,
+    Info,
+    Task,
+    TextDecoder,
+    TextInput,
+    TextModel,
+    TextOutput,
+    finetune.finetune,
+    loop.fit,
+    passes.register,
+    tasks.register,
+    TextDecoder.forward,
+    TextDecoder.generate,
+    TextDecoder.stream,
+    TextModel.forward,
+)
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 SECTION = re.compile(r"^(Args|Attributes):\n((?:\n| .*\n?)*)", re.MULTILINE)
 ENTRY = re.compile(r"^    (\*{0,2}\w+) \(.+\): ", re.MULTILINE)
@@ -70,7 +95,12 @@ def parameters(value: Any) -> list[str]:
 PUBLIC = dict(public())
 CLASSES = {*RESULTS, *(value for value in PUBLIC.values() if inspect.isclass(value))}
 METHODS = dict(method for owner in sorted(CLASSES, key=lambda one: one.__name__) for method in methods(owner))
-TO_DOCUMENT = {**PUBLIC, **{one.__name__: one for one in RESULTS}, **METHODS}
+TO_DOCUMENT = {
+    **PUBLIC,
+    **{one.__name__: one for one in RESULTS},
+    **{f"{one.__module__}.{one.__qualname__}": one for one in NAMED},
+    **METHODS,
+}
 
 
 def documented(value: Any) -> list[str]:
@@ -90,6 +120,14 @@ def test_every_parameter_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PUBLIC.keys() - ON_THE_HUB))
 def test_every_public_name_has_an_example(name: str) -> None:
     assert ">>> " in PUBLIC[name].__doc__
+
+
+@pytest.mark.parametrize("name", sorted(TO_DOCUMENT.keys() - OWN_FORM))
+def test_what_raises_says_so(name: str) -> None:
+    """A function whose own lines raise an error has the section."""
+    value = TO_DOCUMENT[name]
+    if inspect.isfunction(value) and parameters(value) and re.search(r"^ +raise \w+\(", inspect.getsource(value), re.M):
+        assert re.search(r"\b[Rr]aises?\b", value.__doc__ or "")
 
 
 @pytest.mark.parametrize("name", sorted(ON_THE_HUB))

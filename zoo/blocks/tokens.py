@@ -222,6 +222,9 @@ class TokenHead(nn.Module):
 
         Returns:
             Scores (B, N, outputs), with `last` (B, 1, outputs).
+
+        Raises:
+            ValueError: the head is tied and gets no `table`.
         """
         x = self.dropout(x[:, -1:] if last else x)
         if self.fc is not None:

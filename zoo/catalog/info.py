@@ -21,13 +21,33 @@ from zoo.spec import ModelSpec
 
 @dataclass(frozen=True, repr=False)
 class Info:
-    """The facts about a network. `metric` is None and `recipe` empty for fresh weights and for your own.
+    """The facts about a network.
 
-    `alias` is the name that was asked for, if it was another spelling. `execution` says how torch runs an int8 network
-    on this host. `parameters` is the number of learnt values in the float form, `nonzero` the number of values that are
-    not zero. `macs` are the multiply-accumulates for one picture of `input_size`, (height, width), or for one text of
-    `input_size`, (tokens,); texts may be longer. A variant that is made at its first use is not there yet: `bytes` is
-    None, and so are the figures that depend on the options of its passes, `parameters` and `macs` of a pruned one.
+    A variant that is made at its first use does not exist before: `bytes` is None, and so are the figures that depend
+    on the options of its passes, `parameters` and `macs` of a pruned network.
+
+    Attributes:
+        name (str): the full name.
+        alias (str): the requested name, if it was another spelling; else empty.
+        purpose (str): the data set, the classes and the size of the input, in words.
+        task (str): the task, such as "image-classification".
+        variant (str): the passes, such as "pruned-int8".
+        shipped (bool): whether the weights are in the package.
+        parameters (int | None): the number of learned values in the float form.
+        nonzero (int | None): the number of values that are not zero.
+        macs (int | None): multiply-accumulates for one input of `input_size`.
+        bytes (int | None): the size of the file.
+        input_size (tuple[int, ...]): (height, width) in pixels, or (tokens,); texts may be longer.
+        execution (str): how torch runs an int8 network on this host; else empty.
+        metric (Metric | None): the measured figure; None for random weights and for your own networks.
+        recipe (str): how the weights were made, if known.
+        teacher (str): the teacher of a distilled network.
+        licence (str): the licence of the weights.
+        source (str): where the weights are from.
+        labels (tuple[str, ...]): the names of the classes.
+        siblings (tuple[str, ...]): related names, such as the family's network for ImageNet. Default: none.
+        takes (str): the input in words: "32x32 pixels", "text". Default: empty.
+        macs_of (str): the input that `macs` are counted for: "picture", "text of 128 tokens". Default: empty.
     """
 
     name: str
@@ -49,8 +69,8 @@ class Info:
     source: str
     labels: tuple[str, ...]
     siblings: tuple[str, ...] = ()
-    takes: str = ""  # "32x32 pixels", "text"
-    macs_of: str = ""  # the input that `macs` are counted for: "picture", "text of 128 tokens"
+    takes: str = ""
+    macs_of: str = ""
 
     def rows(self) -> list[tuple[str, str]]:
         """(heading, text) of every known fact."""
@@ -78,6 +98,7 @@ class Info:
         return [(heading, text) for heading, text in facts.items() if text]
 
     def to_json(self) -> dict[str, Any]:
+        """The attributes as JSON values."""
         return asdict(self)
 
     def __repr__(self) -> str:

@@ -21,10 +21,24 @@ KEYS = ("pixel_values", "images", "image", "img")  # what loaders call them
 @register
 @dataclass(frozen=True)
 class ImageInput(Input):
-    """What a vision model takes: (batch, channels, *size) floats, normalised by `mean` and `std` of the 0..1 range.
+    """The input of a vision model: floats (batch, channels, height, width), normalised by `mean` and `std`.
 
-    A picture is resized so that its short side is `size / crop`, by `interpolation`, and cut in the middle; with
-    `squash` it is resized to just that, whatever its shape.
+    Args:
+        size (tuple[int, int]): height and width in pixels. Default: (224, 224).
+        channels (int): 3 for RGB, 1 for grey. Default: 3.
+        mean (tuple[float, ...]): one value for each channel, in the range 0 to 1. Default: ImageNet's.
+        std (tuple[float, ...]): one value for each channel, in the range 0 to 1. Default: ImageNet's.
+        interpolation (str): "bilinear" or "bicubic", for resizing. Default: "bicubic".
+        crop (float): the share of the resized picture that the centre crop keeps, from 0.01 to 1. A picture is resized
+            so that its short side is `size / crop`. Default: 0.875.
+        squash (bool): resize both sides to `size / crop`, and do not keep the picture's aspect ratio. Default: False.
+
+    Raises:
+        SpecError: a value is out of range.
+
+    Example:
+        >>> zoo.create("mobilenet").spec.input.size
+        (32, 32)
     """
 
     type: ClassVar[str] = "image"

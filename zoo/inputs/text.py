@@ -21,9 +21,20 @@ KEYS = ("input_ids", "attention_mask", "token_type_ids")  # what loaders and the
 @register
 @dataclass(frozen=True)
 class TextInput(Input):
-    """What a language model takes: (batch, tokens) whole numbers below `vocabulary`, at most `length` tokens.
+    """The input of a language model: token ids (batch, tokens).
 
-    `padding` is the token that fills shorter texts up, `ends` are those that end a text.
+    Args:
+        vocabulary (int): the number of tokens; ids are below it.
+        length (int): the most tokens of a text. Default: 512.
+        padding (int): the id of the padding token. Default: 0.
+        ends (tuple[int, ...]): the ids of the tokens that end a text. Default: none.
+
+    Raises:
+        SpecError: a value is out of range.
+
+    Example:
+        >>> zoo.create("bert_tiny", weights=None).spec.input.length
+        512
     """
 
     type: ClassVar[str] = "text"

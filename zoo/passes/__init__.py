@@ -241,9 +241,16 @@ PASSES: dict[str, Pass] = {
 
 
 def register(one: Pass) -> Pass:
-    """Add a pass: `zoo.compress`, `zoo.create`, names and the command know it from then on.
+    """Add a pass to `zoo.compress`, `zoo.create`, the names and the command.
 
-    Raises ValueError for a name that another pass has.
+    Args:
+        one (Pass): the pass: its name, its place in the order, its options and its module.
+
+    Returns:
+        Pass: the same pass.
+
+    Raises:
+        ValueError: another pass has the name.
     """
     if one.name in PASSES:
         raise ValueError(f"There is a pass {one.name!r} already.")

@@ -23,25 +23,42 @@ class Metric:
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of answer. What needs torch stands as "module:attribute"; `fetch` imports it.
+    """One kind of answer. Parts that need torch are named as "module:attribute"; `fetch` imports them.
 
-    `outputs` says what the numbers of the main output are: "probability" (by a `softmax` or a `sigmoid`), "score",
-    "features". `metrics` are what `zoo.evaluate` measures, the main one first; without any it cannot. `models` has the
-    types of inputs whose networks can do more for this task than the class that the input names.
+    Args:
+        name (str): the value of `ModelSpec.task`: Hugging Face's name for the task, where it has one.
+        outputs (str): what the numbers of the main output are: "probability", "score" or "features".
+        activation (str): from logits to probabilities: "softmax" or "sigmoid". Default: empty, none.
+        usual (str): the task under which other libraries list such networks. Default: empty, `name`.
+        metrics (tuple[Metric, ...]): what `zoo.evaluate` measures, the main one first. Default: none; `zoo.evaluate`
+            then raises ValueError.
+        judge (str): the class that computes the metrics, (metric, source) -> `zoo.tasks.metrics.Judge`. Default: empty.
+        targets (str): the class that reads targets, (model) -> `zoo.tasks.targets.Targets`. Default: empty.
+        loss (str): the loss, (outputs, targets, *, label_smoothing) -> scalar. Default: empty.
+        shown (str): what shows an answer, (model, output of one example) -> `zoo.tasks.answers.Shown`. Default: empty.
+        chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
+        continues (bool): whether an answer continues the input. Default: False.
+        models (Mapping[str, str]): type of input -> model class, where it is not the one that the input names.
+            Default: empty.
+
+    Example:
+        >>> from zoo import tasks
+        >>> tasks.of(zoo.create("mobilenet").spec).metrics[0].name
+        'top-1 accuracy'
     """
 
     name: str
     outputs: str
-    activation: str = ""  # from logits to probabilities
-    usual: str = ""  # the task that stands for it where other libraries list networks
+    activation: str = ""
+    usual: str = ""
     metrics: tuple[Metric, ...] = ()
-    judge: str = ""  # (metric, source) -> zoo.tasks.metrics.Judge
-    targets: str = ""  # (model) -> zoo.tasks.targets.Targets: what stands beside the examples
-    loss: str = ""  # (outputs, targets, label_smoothing=) -> scalar
-    shown: str = ""  # (model, main output of one example) -> what a person reads: zoo.tasks.answers.Shown
-    chooses: bool = False  # the largest output is the answer, so that two networks can agree
-    continues: bool = False  # its answers go on where the input ends
-    models: Mapping[str, str] = field(default_factory=dict, hash=False)  # type of input -> class of the network's call
+    judge: str = ""
+    targets: str = ""
+    loss: str = ""
+    shown: str = ""
+    chooses: bool = False
+    continues: bool = False
+    models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "usual", self.usual or self.name)
@@ -52,7 +69,17 @@ class Task:
         return self.targets == CLASSES
 
     def fetch(self, part: str) -> Any:
-        """The object that stands under the name `part`: "loss", "judge" ...; raises ValueError where there is none."""
+        """Import a part of the task.
+
+        Args:
+            part (str): the field that names the part: "judge", "targets", "loss" or "shown".
+
+        Returns:
+            Any: the class or function.
+
+        Raises:
+            ValueError: the task has no such part.
+        """
         if not (target := getattr(self, part)):
             raise ValueError(f"A network for {self.name} has no {part}: give it a head (num_classes=).")
         return fetch(target)
@@ -62,7 +89,17 @@ TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> Task:
-    """Make a task known by its name; raises ValueError where another one has it."""
+    """Make a task known by its name, so that specs can name the task.
+
+    Args:
+        task (Task): the task.
+
+    Returns:
+        Task: the same task.
+
+    Raises:
+        ValueError: another task has the name.
+    """
     if TASKS.setdefault(task.name, task) != task:
         raise ValueError(f"There is another task {task.name!r} already.")
     return task

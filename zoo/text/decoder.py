@@ -15,7 +15,11 @@ from zoo.text.model import TextModel
 
 
 class TextDecoder(TextModel):
-    """A `TextModel` for text-generation: `generate` and `stream` continue prompts, and the call takes a cache."""
+    """A `TextModel` for text-generation: `generate` and `stream` continue prompts, and the call takes a cache.
+
+    Args:
+        spec (ModelSpec): the rows, in order, and what the network takes.
+    """
 
     generate = generation.generate
     stream = generation.stream
@@ -31,11 +35,25 @@ class TextDecoder(TextModel):
         last: bool = False,
         taps: Iterable[str] = (),
     ) -> Any:
-        """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
+        """Compute the outputs for token ids.
 
-        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding; with a `cache`, (B, L) over all so far.
-        `positions` (N,) or (B, N) count from 0. A `cache` takes the keys and values of these tokens behind those it
-        has. `last` gives the logits of the last token alone, (B, 1, outputs), where there is a row of logits a token.
+        Args:
+            input_ids (Tensor): int64 or int32 (B, N).
+            attention_mask (Tensor | None): (B, N), 1 or True at tokens and 0 at padding; with a `cache`, (B, L) for all
+                tokens so far. Default: None, no padding.
+            token_type_ids (Tensor | None): (B, N), the segment of each token, if the network has segments.
+                Default: None, zeros.
+            positions (Tensor | None): (N,) or (B, N), counted from 0. Default: None, those that follow the cache.
+            cache (KVCache | None): keys and values of earlier tokens; the call appends those of `input_ids`.
+                Default: None.
+            last (bool): return the logits of the last token only, (B, 1, outputs). Default: False.
+            taps (Iterable[str]): names of rows whose outputs are returned too. Default: none.
+
+        Returns:
+            TextOutput: the outputs; with `taps`, the pair (TextOutput, {row name: Tensor}).
+
+        Raises:
+            ValueError: an input has another shape, dtype or range.
         """
         before = 0 if cache is None else cache.length
         self.check_call(input_ids, attention_mask, token_type_ids, before)

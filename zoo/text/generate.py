@@ -33,10 +33,31 @@ def generate(
     stop_tokens: Collection[int] | None = None,
     seed: int | None = None,
 ) -> Tensor:
-    """(B, N) prompts and what the model says behind them, (B, N + at most max_new_tokens).
+    """Continue prompts, and return them with the new tokens.
 
-    Prompts of unequal length have an `attention_mask`, 0 at padding, which may stand at either end; the result has it
-    in front. Otherwise as `stream`. A row that has ended is filled up with the padding token.
+    Args:
+        model (TextDecoder): the network; as a method, the network itself.
+        input_ids (Tensor): the prompts, int64 (B, N).
+        attention_mask (Tensor | None): (B, N), 1 at tokens and 0 at padding, for prompts of unequal length. The padding
+            may be at either end. Default: None, no padding.
+        max_new_tokens (int): the most tokens to add. Default: 20.
+        temperature (float): see `stream`. Default: 0.0.
+        top_k (int): see `stream`. Default: 0.
+        top_p (float): see `stream`. Default: 1.0.
+        stop_tokens (Collection[int] | None): see `stream`. Default: None.
+        seed (int | None): see `stream`. Default: None.
+
+    Returns:
+        Tensor: int64 (B, N + at most max_new_tokens), with padding in front of shorter prompts. After a stop token a
+        row has padding tokens.
+
+    Raises:
+        ValueError: the decoder has no head, a prompt leaves no position free, or an argument is out of range.
+
+    Example:
+        >>> model = zoo.create("gpt2", weights=None)
+        >>> model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=2).shape
+        torch.Size([1, 5])
     """
     ids, mask = _aligned(model, input_ids, attention_mask)
     new = list(
@@ -67,13 +88,35 @@ def stream(
     stop_tokens: Collection[int] | None = None,
     seed: int | None = None,
 ) -> Iterator[Tensor]:
-    """The next token of every prompt, (B,), one step after another.
+    """Continue prompts, one token at a time.
 
-    `temperature` 0 takes the likeliest; above, tokens are drawn by chance, the likelier the lower it is, among the
-    `top_k` likeliest (0: all), of these the fewest whose probabilities reach `top_p` (Holtzman et al., 2020). `seed`
-    repeats a drawing. It ends behind `max_new_tokens`, where every row has given one of `stop_tokens` (those that end
-    a text, by default), or where the network has no more positions. Raises ValueError, at once, for a decoder
-    without its head, and for prompts that leave no room.
+    The iterator ends after `max_new_tokens`, when every row has had a stop token, or when the network has no more
+    positions.
+
+    Args:
+        model (TextDecoder): the network; as a method, the network itself.
+        input_ids (Tensor): the prompts, int64 (B, N).
+        attention_mask (Tensor | None): (B, N), 1 at tokens and 0 at padding. Default: None, no padding.
+        max_new_tokens (int): the most tokens to add. Default: 20.
+        temperature (float): 0 takes the most probable token. Above 0 tokens are drawn at random, and a lower
+            temperature makes probable tokens more frequent. Default: 0.0.
+        top_k (int): draw among so many of the most probable tokens; 0 stands for all. Default: 0.
+        top_p (float): draw among the fewest tokens whose probabilities add up to this share (nucleus sampling:
+            Holtzman et al., 2020). Default: 1.0, all tokens.
+        stop_tokens (Collection[int] | None): token ids that end a text. Default: None, those of the spec's input.
+        seed (int | None): makes a random drawing repeatable. Default: None, torch's generator.
+
+    Returns:
+        Iterator[Tensor]: the next token of every prompt, int64 (B,), for each step.
+
+    Raises:
+        ValueError: at the call; the decoder has no head, a prompt leaves no position free, or an argument is out of
+            range.
+
+    Example:
+        >>> model = zoo.create("gpt2", weights=None)
+        >>> [token.shape for token in model.stream(torch.tensor([[1, 2, 3]]), max_new_tokens=2)]
+        [torch.Size([1]), torch.Size([1])]
     """
     _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens)
     ids, mask = _aligned(model, input_ids, attention_mask)

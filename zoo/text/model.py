@@ -20,10 +20,14 @@ from zoo.spec import Block, SpecError
 
 @dataclass
 class TextOutput:
-    """What a language model answers, as far as its rows have it.
+    """The outputs of a language model; None where the network has no row for an output.
 
-    `last_hidden_state` (B, N, D); `pooler_output` (B, D); `sentence_embedding` (B, D); `logits` (B, classes), or (B, N,
-    outputs) for every token: the next one's scores in a decoder, starts and ends of answers in their last axis.
+    Args:
+        last_hidden_state (Tensor): the output of the last block, (B, N, D).
+        pooler_output (Tensor | None): (B, D). Default: None.
+        sentence_embedding (Tensor | None): (B, D). Default: None.
+        logits (Tensor | None): (B, classes), or (B, N, outputs) for every token: a decoder's scores of the next token,
+            or the scores of an answer's start and end. Default: None.
     """
 
     last_hidden_state: Tensor
@@ -70,7 +74,16 @@ class NoDecoder(AttributeError, ValueError):
 
 
 class TextModel(Model):
-    """A network whose first row takes token ids. One that continues texts is a `zoo.text.decoder.TextDecoder`."""
+    """A network whose first row takes token ids. One that continues texts is a `zoo.text.decoder.TextDecoder`.
+
+    Args:
+        spec (ModelSpec): the rows, in order, and what the network takes.
+
+    Example:
+        >>> model = zoo.create("bert_tiny", weights=None)
+        >>> model(torch.tensor([[101, 2023, 102]])).last_hidden_state.shape
+        torch.Size([1, 3, 128])
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name in DECODING and name not in self._modules:
@@ -89,9 +102,21 @@ class TextModel(Model):
         positions: Tensor | None = None,
         taps: Iterable[str] = (),
     ) -> Any:
-        """(B, N) token ids to a `TextOutput`; with `taps`, to (output, {row name: that row's output}).
+        """Compute the outputs for token ids.
 
-        `attention_mask` (B, N) is 1, or True, at tokens and 0 at padding. `positions` (N,) or (B, N) count from 0.
+        Args:
+            input_ids (Tensor): int64 or int32 (B, N).
+            attention_mask (Tensor | None): (B, N), 1 or True at tokens and 0 at padding. Default: None, no padding.
+            token_type_ids (Tensor | None): (B, N), the segment of each token, if the network has segments.
+                Default: None, zeros.
+            positions (Tensor | None): (N,) or (B, N), counted from 0. Default: None, 0 to N - 1.
+            taps (Iterable[str]): names of rows whose outputs are returned too. Default: none.
+
+        Returns:
+            TextOutput: the outputs; with `taps`, the pair (TextOutput, {row name: Tensor}).
+
+        Raises:
+            ValueError: an input has another shape, dtype or range.
         """
         self.check_call(input_ids, attention_mask, token_type_ids)
         return self.run_rows(

@@ -46,14 +46,33 @@ def finetune(
     device: str | torch.device = "cpu",
     quiet: bool = False,
 ) -> Model:
-    """Train a copy of `model` on `train`, save it in the folder `out`, and return it.
+    """Train a copy of a network, save it, and keep its variant.
 
-    An int8 network trains with fake quantization, its batch norm folded as int8 has it, and comes back int8; one that
-    a pass or a training has made sparse keeps its zeros. Checkpoints, metrics.csv, curves and TensorBoard's files go to
-    `out`/training, and the same call goes on from there. What could not be saved is refused before the training starts:
-    the network is saved for trial. `made` of the result keeps what the start says of where it is from, and under which
-    licence. With `teachers`, the student follows the mean of their logits;
-    with `sparsity`, that share of its weights is brought to zero over the first half of the steps.
+    An int8 network trains with fake quantization, with batch norm folded, and the result is int8. A sparse network
+    keeps its zeros. Checkpoints, metrics.csv, curves and TensorBoard's files are in `out`/training, and the same call
+    continues an interrupted run. A trial save at the start refuses what could not be saved at the end. The result's
+    `made` keeps the origin and the licence of the initial weights.
+
+    Args:
+        model (Model): the network to start from; it does not change.
+        train (Pictures): labelled pictures, of `zoo.train.data`.
+        recipe (Recipe): the settings of the training.
+        out (str | Path): the folder to save in.
+        validation (Pictures | None): pictures to measure accuracy on after every epoch. Default: None.
+        teachers (Sequence[Model]): networks whose mean logits the student follows. Default: none.
+        sparsity (float): the share of weights to bring to zero over the first half of the steps, from 0 to below 1.
+            Default: 0.0.
+        identity (Mapping[str, Any] | None): JSON values that also distinguish this run from others. Default: None.
+        save_seconds (float): seconds between checkpoints. Default: 300.
+        device (str | torch.device): where to train. Default: "cpu".
+        quiet (bool): print no progress. Default: False.
+
+    Returns:
+        Model: the trained network, on the CPU and in eval mode.
+
+    Raises:
+        ValueError: the data has one class, an option is out of range or has no effect, or `out` holds another run.
+        FileError: the result could not be saved.
     """
     model = rebuildable(model, "finetune", float32=True)  # refuses a network that could not be saved
     out = path_to_write(out)

@@ -67,12 +67,29 @@ def fit(
     save_seconds: float = 300,
     log: TrainingLog | None = None,
 ) -> Model:
-    """Train `model` in place and return it, in eval mode.
+    """Train `model` in place, with checkpoints; the same call continues an interrupted run.
 
-    Without an `objective`, `train` is labelled pictures, and the task's loss and the `teacher` are what counts.
-    The state goes to `folder` after every epoch, every `save_seconds`, and at Ctrl-C. A run that finds one of the same
-    recipe, training data and `identity` (whatever else tells runs apart: the start, the teacher) goes on from it;
-    another's is refused with a ValueError. A loss that is not finite raises Diverged, which names step and row.
+    Args:
+        model (Model): the network; it is trained in place.
+        train (Examples): the training data; labelled pictures where there is no `objective`.
+        recipe (Recipe): the settings of the training.
+        folder (Path): where checkpoints and logs are. A checkpoint is written after every epoch, every `save_seconds`,
+            and at Ctrl-C.
+        validation (Pictures | None): pictures to measure accuracy on after every epoch. Default: None.
+        teacher (nn.Module | None): a network whose outputs are soft labels. Default: None.
+        objective (Objective | None): what a step minimises. Default: None, the task's loss and the teacher's.
+        after_step (AfterStep | None): called after every step, such as a `zoo.Sparsifier`. Default: None.
+        identity (Mapping[str, Any] | None): JSON values that also distinguish this run from others, such as digests of
+            the initial network and the teacher. Default: None.
+        save_seconds (float): seconds between checkpoints. Default: 300.
+        log (TrainingLog | None): where progress and figures go. Default: None, a log in `folder`.
+
+    Returns:
+        Model: the same network, in eval mode.
+
+    Raises:
+        ValueError: `folder` has a run of another recipe, training data or identity, or the data makes no step.
+        Diverged: a loss is not finite; the error names step and row.
     """
     if objective is None:
         objective = Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
