@@ -30,7 +30,7 @@ ALLOWED = {
     "runtime/__init__": {"zoo.lazy"},
     "inputs": {"torch", "zoo.inputs", "zoo.checks", "zoo.lazy"},
     "spec": {"zoo.printable", "zoo.checks", "zoo.inputs"},
-    "passes/options": set(),
+    "passes/options": {"zoo.checks"},
     "passes/__init__": {"zoo.passes.options"},
     "naming": {"zoo.passes", "zoo.printable"},
     "kinds": {"zoo.spec", "zoo.kinds", "zoo.printable"},
@@ -59,7 +59,7 @@ ALLOWED = {
     "model/features": {"torch", "zoo.kinds", "zoo.model.build", "zoo.model.defaults", "zoo.model.verify"},
     "files": {"filelock", "huggingface_hub", "zoo.printable"},
     "data/preprocess": {"numpy", "PIL", "torch", "zoo.data", "zoo.spec"},
-    "data/labelled_data": {"zoo.data", "zoo.tasks"},
+    "data/labelled_data": {"zoo.checks", "zoo.data", "zoo.tasks"},
     "data": {"numpy", "PIL", "pyarrow", "datasets", "zoo.data", "zoo.naming", "zoo.files"},
 }
 # package -> what it may never import

@@ -142,7 +142,7 @@ def test_bad_data_gives_one_clear_error(model: Model, tmp_path: Path, data: obje
 
 
 def test_bad_options(model: Model, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="batch_size is a whole number"):
+    with pytest.raises(ValueError, match="batch_size= takes a whole number"):
         zoo.evaluate(model, (PICTURES, np.array([0, 1])), batch_size=0)
     with pytest.raises(FileNotFoundError, match="No such data"):
         zoo.evaluate(model, tmp_path / "absent.parquet")

@@ -10,6 +10,9 @@ from typing import Any
 from zoo.printable import PrintableError, printable
 
 MAX_INT = 2**53  # the largest that every reader of JSON keeps exactly
+MOST = 2**31 - 1  # of sizes and counts: the largest whole number of every library below
+MAX_SEED = 2**63 - 1
+MAX_THREADS = 1024
 
 
 class SpecError(PrintableError):
@@ -46,6 +49,19 @@ def is_number(value: Any) -> bool:
     if is_int(value):
         return bool(abs(value) <= MAX_INT)
     return isinstance(value, float) and math.isfinite(value)
+
+
+def check_whole(name: str, value: Any, least: int = 0, most: int = MOST) -> None:
+    """Raise ValueError unless an argument is a whole number within bounds; torch takes no larger ones."""
+    if not is_int(value) or not least <= value <= most:
+        raise ValueError(f"{name}= takes a whole number from {least:,} to {most:,}, not {short(value)}.")
+
+
+def check_told(**arguments: Any) -> None:
+    """Raise ValueError for an argument that is an empty text: it would count as none, without a word."""
+    for name, value in arguments.items():
+        if value == "" and isinstance(value, str):
+            raise ValueError(f"{name}= is empty (''). Leave it out, or give a value.")
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -419,8 +419,8 @@ def test_schedules_rise_and_fall_within_their_bounds(total: int, warmup: float, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs= is at least 1, not 0"),
-        ({"batch_size": 1.5}, "batch_size= is at least 1, not 1.5"),
+        ({"epochs": 0}, "epochs= is from 1 to 2,147,483,647, not 0"),
+        ({"batch_size": 1.5}, "batch_size= is from 1 to 2,147,483,647, not 1.5"),
         ({"learning_rate": 0.0}, "learning_rate= is above 0"),
         ({"schedule": "sine"}, "schedule= is one of"),
         ({"average": 1.0}, "average= is from 0 to below 1"),

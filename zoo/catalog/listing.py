@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from zoo import kinds, registry, tasks
 from zoo.catalog import hub_index, manifest
 from zoo.catalog.manifest import Entry
-from zoo.checks import check_flag
+from zoo.checks import check_flag, check_told
 from zoo.files import local_path
 from zoo.naming import Name, UnknownName, did_you_mean, parse, parse_passes
 from zoo.passes import PASSES
@@ -44,6 +44,7 @@ def list_models(
     """
     if shipped is not None:
         check_flag("shipped", shipped)
+    check_told(variant=variant)
     if not isinstance(pattern, str):
         raise ValueError(f"pattern is a string such as 'mobilenet*', not {pattern!r}.")
     if task is not None and task not in tasks.TASKS:

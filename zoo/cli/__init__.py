@@ -25,6 +25,7 @@ from zoo.cli import (
     training,
 )
 from zoo.cli.common import guarded, misspelt
+from zoo.cli.once import Once
 
 
 class Commands(TyperGroup):
@@ -85,7 +86,7 @@ for _name, _run in (
     ("pull", pull.run),
     ("push", push.run),
 ):
-    app.command(_name)(guarded(_run))
+    app.command(_name, cls=Once)(guarded(_run))
 training.add_to(app)
 
 

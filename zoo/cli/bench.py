@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from zoo.checks import MAX_THREADS
 from zoo.cli.common import JsonOption, print_json
 from zoo.cli.screen import err, out
 from zoo.runtime import RUNTIMES
@@ -16,15 +17,17 @@ def run(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Names, or folders or files of saved networks.")
     ],
-    runtime: Annotated[
+    runtimes: Annotated[
         list[str] | None,
-        typer.Option(help=f"eager (not fused), {', '.join(RUNTIMES)}. May be repeated. Default: all installed."),
+        typer.Option(
+            "--runtime", help=f"eager (not fused), {', '.join(RUNTIMES)}. May be repeated. Default: all installed."
+        ),
     ] = None,
-    batch: Annotated[
-        list[int] | None, typer.Option(help="Batch size. Repeat it for several. Default: 1 and 32.")
+    batches: Annotated[
+        list[int] | None, typer.Option("--batch", help="Batch size. Repeat it for several. Default: 1 and 32.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each runtime. Default: torch's number.")
+        int | None, typer.Option(min=1, max=MAX_THREADS, help="Threads of each runtime. Default: torch's number.")
     ] = None,
     size: Annotated[
         int | None,
@@ -44,8 +47,8 @@ def run(
             torch.set_num_threads(threads)
         found = bench(
             names,
-            runtimes=runtime,
-            batches=tuple(batch or (1, 32)),
+            runtimes=runtimes,
+            batches=tuple(batches or (1, 32)),
             size=size,
             seconds=seconds,
             memory=memory,

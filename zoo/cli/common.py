@@ -24,6 +24,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 BAD = 2  # exit status of an error
 _FREE = r"(?<![\w/.-])"  # a word's start, but not inside of a path
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|bad_alloc|bad allocation", re.IGNORECASE
+)
 STOPPED = 130  # exit status after Ctrl-C
 
 
@@ -43,8 +46,21 @@ def guarded(run: Callable[..., None]) -> Callable[..., None]:
         except (ValueError, OSError) as error:
             complain(in_the_shell(str(error), run))
             raise typer.Exit(BAD) from None
+        except (MemoryError, RuntimeError) as error:
+            if (told := out_of_memory(error)) is None:
+                raise
+            complain(told)
+            raise typer.Exit(BAD) from None
 
     return guard
+
+
+def out_of_memory(error: Exception) -> str | None:
+    """What to say of an error that is for want of memory, torch's own among them; None for any other."""
+    said = str(error).splitlines()[0] if str(error) else ""
+    if not isinstance(error, MemoryError) and not _NO_MEMORY.search(said):
+        return None
+    return f"There is not enough memory. Choose a smaller batch, size or network.{f' ({said})' if said else ''}"
 
 
 def in_the_shell(message: str, run: Callable[..., None]) -> str:

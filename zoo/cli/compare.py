@@ -12,7 +12,7 @@ from zoo.cli.screen import err, out, whole
 
 def run(
     family: Annotated[list[str], typer.Argument(help="A family ('mobilenet'), or several names, folders or files.")],
-    images: Annotated[int, typer.Option(help="Number of shipped test pictures to use.")] = 200,
+    images: Annotated[int | None, typer.Option(help="Number of shipped test pictures to use. Default: 200.")] = None,
     data: Annotated[
         str | None,
         typer.Option(help="Your own labelled data, as in `zoo eval`. Default: the shipped pictures."),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import tasks
+from zoo.checks import check_told
 from zoo.data.folders import read_folders
 from zoo.data.parquet import ParquetFiles, Rows
 from zoo.data.readers import Reader
@@ -53,6 +54,11 @@ def open_labelled_data(
 ) -> LabelledData:
     """Open any data that `zoo.evaluate` takes; raises ValueError for other data."""
     spec = model.spec
+    if isinstance(input_columns, str):
+        raise ValueError(f"input_columns= takes a list of names, not {input_columns!r}.")
+    check_told(
+        split=split, label_column=label_column, **{f"input_columns[{i}]": one for i, one in enumerate(input_columns)}
+    )
     reader: Reader = spec.input.fetch("reader")(spec, input_columns)
     targets: Targets = tasks.of(spec).fetch("targets")(model)
     if isinstance(data, (str, Path)):

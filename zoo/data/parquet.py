@@ -165,7 +165,7 @@ def choose_column(
     found = [name for name in usual if name in columns] or (alike if len(alike) == 1 else [])
     name = given if given is not None else next(iter(found), None)
     if name is None or name not in columns:
-        missing = f"column {given!r}" if given else " or ".join(map(repr, usual))
+        missing = f"column {given!r}" if given is not None else " or ".join(map(repr, usual))
         raise ValueError(f"{where} has no {missing} for the {what}; it has {list(columns)}. Name {what}_column.")
     return name
 

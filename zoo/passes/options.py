@@ -12,6 +12,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
+from zoo.checks import MOST
+
 _KEY = "option"
 
 
@@ -127,7 +129,7 @@ def _checked(name: str, value: Any, hint: Any, found: About) -> Any:
     for one in alternatives(hint):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if one is int or one is float:
-            if number and (one is float or isinstance(value, int)) and found.allows(value):
+            if number and (one is float or isinstance(value, int)) and not _is_huge(value) and found.allows(value):
                 return value
         elif get_origin(one) is Literal:
             if isinstance(value, str) and value in get_args(one):
@@ -137,7 +139,13 @@ def _checked(name: str, value: Any, hint: Any, found: About) -> Any:
                 return tuple(value)
         elif isinstance(value, one):
             return value
-    raise ValueError(f"{name}= takes {_wanted(hint, found)}, not {reprlib.repr(value)}.")
+    most = f", up to {MOST:,}" if _is_huge(value) and found.most is None and found.below is None else ""
+    raise ValueError(f"{name}= takes {_wanted(hint, found)}{most}, not {reprlib.repr(value)}.")
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether a whole number is larger than torch takes, and too large to be a float perhaps."""
+    return isinstance(value, int) and abs(value) > MOST
 
 
 def _wanted(hint: Any, found: About) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from zoo import tables
-from zoo.checks import check_flag
+from zoo.checks import check_flag, check_whole, is_number
 from zoo.factory import open_model
 from zoo.report import memory as peaks
 from zoo.report import timing
@@ -137,6 +138,8 @@ def bench(
     names = [names] if isinstance(names, str) else list(names)
     check_flag("memory", memory)
     _check(names, _known() if runtimes is None else runtimes, batches, size)
+    if not is_number(seconds) or seconds < 0:
+        raise ValueError(f"seconds= takes a number, 0 or more, not {seconds!r}.")
     opened, labels = [], []
     for name in names:
         model = open_model(name)
@@ -153,7 +156,7 @@ def bench(
     rounds = []
     for batch in batches:
         report(f"timing at batch {batch}")
-        inputs = [model.spec.input.example(batch, size) for model in opened]
+        inputs = [_example(model, batch, size) for model in opened]
         times, taken = timing.median_times(opened, inputs, seconds=seconds)
         rounds.append(taken)
         report(f"measuring memory at batch {batch}")
@@ -170,6 +173,18 @@ def _known() -> tuple[str, ...]:
     return ("eager", *RUNTIMES)
 
 
+def _example(model: Any, batch: int, size: int | None) -> Any:
+    """The input; raises ValueError where it alone takes more than this machine's memory, which is not tried."""
+    of = model.spec.input
+    needed = 4 * batch * math.prod(of.shape(None if size is None else (size,) * len(of.usual_size)))
+    if (there := peaks.physical()) is not None and needed > there:
+        raise ValueError(
+            f"{batch:,} {of.unit} of a batch take {needed / 1e9:,.1f} GB at least, and this machine has "
+            f"{there / 1e9:,.1f} GB: choose a smaller batch or size."
+        )
+    return of.example(batch, size)
+
+
 def _in(model: Any, runtime: str, report: Report) -> Any:
     return model if runtime == "eager" else to_runtime(model, runtime, report=report)
 
@@ -182,6 +197,7 @@ def _check(names: Sequence[str], runtimes: Sequence[str], batches: Sequence[int]
         raise ValueError("batches: at least one batch size.")
     if unknown or not runtimes:
         raise ValueError(f"Unknown runtime {unknown[0] if unknown else ''!r}; choose of {', '.join(_known())}.")
-    for what, values in (("batches", batches), ("size", [] if size is None else [size])):
-        if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 1 for one in values):
-            raise ValueError(f"{what}: whole numbers of at least 1, not {values!r}.")
+    for batch in batches:
+        check_whole("batches", batch, 1)
+    if size is not None:
+        check_whole("size", size, 1)

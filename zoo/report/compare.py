@@ -15,6 +15,7 @@ from zoo import catalog, kinds, tables
 from zoo.catalog import hub_index, listing, manifest
 from zoo.catalog.info import info
 from zoo.catalog.manifest import Entry
+from zoo.checks import check_whole
 from zoo.data.labelled_data import open_labelled_data
 from zoo.data.preprocess import preprocess
 from zoo.data.samples import available, samples
@@ -162,7 +163,7 @@ class Comparison:
 def compare(
     family_or_names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "mobilenet",
     *,
-    images: int = 200,
+    images: int | None = None,
     data: Any = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Comparison:
@@ -174,7 +175,7 @@ def compare(
         family_or_names (str | os.PathLike | Sequence): a family, for its dense network and every variant that ships;
             one variant, beside its dense network; or a list of names, and of paths of saved networks. What is
             published on the Hub is downloaded first. Default: "mobilenet".
-        images (int): how many shipped test pictures are answered. Default: 200.
+        images (int | None): how many shipped test pictures are answered. Default: None, 200.
         data (Any): labelled examples of your own instead, as `zoo.evaluate` takes them. Default: None.
         progress (Callable[[str], None]): called with a line of text at each step. Default: does nothing.
 
@@ -184,7 +185,7 @@ def compare(
     Raises:
         UnknownName: a name stands for no network.
         FileError: a path holds no network.
-        ValueError: `images` is out of range, `data` cannot be read, or no weights ship for a name.
+        ValueError: `images` is out of range or beside `data`, `data` cannot be read, or no weights ship for a name.
 
     Example:
         >>> table = zoo.compare(["resnet20", "resnet20-int8"], images=20)
@@ -193,7 +194,9 @@ def compare(
     """
     names = _names(family_or_names)
     entries = [None if listing.is_path(name) else listing.find(name)[1] for name in names]
-    pictures, labels, classes = _pictures(entries, images)
+    if images is not None and data is not None:
+        raise ValueError("images= is how many of the shipped pictures are answered, and data= is answered whole.")
+    pictures, labels, classes = _pictures(entries, 200 if images is None else images)
     models: list[Model] = []
     for name in names:
         progress(f"opening {name}")
@@ -301,8 +304,7 @@ def _pictures(entries: Sequence[Entry | None], images: int) -> tuple[list[np.nda
 
     All are empty if no test pictures ship.
     """
-    if not isinstance(images, int) or isinstance(images, bool) or images < 1:
-        raise ValueError(f"images is a whole number of at least 1, not {images!r}.")
+    check_whole("images", images, 1)
     datasets = [parse(entry.name).tag for entry in entries if entry]
     if not datasets or (datasets[0], "test") not in available():
         return [], np.array([], dtype=np.int64), ()

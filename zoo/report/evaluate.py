@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from zoo import kinds, tasks
-from zoo.checks import check_flag
+from zoo.checks import check_flag, check_whole
 from zoo.data.labelled_data import LabelledData, open_labelled_data
 from zoo.data.preprocess import ImageError, preprocess
 from zoo.model.build import not_a_model
@@ -118,8 +118,7 @@ def evaluate(
     check_flag("progress", progress)
     if batch_size is None:
         batch_size = model.spec.input.batch
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size is a whole number of at least 1, not {batch_size!r}.")
+    check_whole("batch_size", batch_size, 1)
     task, last = tasks.of(model.spec), model.spec.rows[-1]
     if not (task.judge and kinds.head(model.spec)):
         raise ValueError(

@@ -31,6 +31,14 @@ def peak_memory(
         return list(pool.map(lambda name: _peak_in_child(name, batch, size), names))
 
 
+def physical() -> int | None:
+    """The memory of this machine in bytes; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def print_peak(name: str, runtime: str, batch: str, size: str) -> None:
     """Run in the child process: print how far the peak rises above the memory after all imports."""
     if runtime != "eager":

@@ -23,7 +23,7 @@ class Format:
 
     `write` is "module:attribute" of (model, file), with `opsets` of (model, file, opset). It writes the file whole or
     not at all, and compares the file's answers with the network's. `companions` are the names of what is written beside
-    the file, with its {name} and its {stem}.
+    the file, with its {name} and its {stem}. `any_name` is for a writer that opens names which are not UTF-8, too.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Format:
     write: str
     companions: tuple[str, ...] = ()
     opsets: bool = False
+    any_name: bool = False
 
     def companion_files(self, file: Path) -> list[Path]:
         """The files beside `file`."""
@@ -136,6 +137,7 @@ FORMATS: tuple[Format, ...] = (  # those of no runtime
     Format(
         name="pt2",
         suffix=".pt2",
+        any_name=True,
         about="torch.export, in plain float operators",
         write="zoo.runtime.backends.pt2:export",
     ),

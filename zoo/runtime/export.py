@@ -70,6 +70,8 @@ def export(
             raise ValueError(f"opset is for ONNX files, and {target.name!r} is of {format}.")
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
+    if not chosen.any_name and not _is_utf8(target):
+        raise FileError(f"{target}: cannot be written: the library of {format} opens no name that is not UTF-8.")
     written = (target, *chosen.companion_files(target))
     if taken := [one for one in written if os.path.isdir(one)]:  # isdir raises nothing for a name that is too long
         raise FileError(f"{taken[0]}: cannot be written: it is a folder.")
@@ -77,6 +79,14 @@ def export(
     with undisturbed():
         fetch(chosen.write)(model, target, *((opset or OPSET,) if chosen.opsets else ()))
     return target
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        str(file.absolute()).encode()
+    except UnicodeEncodeError:  # bytes that Python keeps as halves of surrogate pairs
+        return False
+    return True
 
 
 if export.__doc__:

@@ -10,7 +10,7 @@ OPSETS = range(13, 24)  # from the first that knows scales by channel
 
 def check_opset(opset: object) -> None:
     if isinstance(opset, bool) or opset not in OPSETS:
-        raise ValueError(f"opset is a whole number from {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}.")
+        raise ValueError(f"opset= is a whole number from {OPSETS[0]} to {OPSETS[-1]}, not {opset!r}.")
 
 
 def lower(proto: Any, opset: int) -> None:

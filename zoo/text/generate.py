@@ -14,6 +14,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.blocks.kv_cache import KVCache
+from zoo.checks import MAX_SEED, check_whole
 
 if TYPE_CHECKING:
     from zoo.text.decoder import TextDecoder
@@ -100,7 +101,8 @@ def stream(
         max_new_tokens (int): the most tokens to add. Default: 20.
         temperature (float): 0 takes the most probable token. Above 0 tokens are drawn at random, and a lower
             temperature makes probable tokens more frequent. Default: 0.0.
-        top_k (int): draw among so many of the most probable tokens; 0 stands for all. Default: 0.
+        top_k (int): draw among so many of the most probable tokens; 0 stands for all. Like `top_p` and `seed` it is
+            for a temperature above 0. Default: 0.
         top_p (float): draw among the fewest tokens whose probabilities add up to this share (nucleus sampling:
             Holtzman et al., 2020). Default: 1.0, all tokens.
         stop_tokens (Collection[int] | None): token ids that end a text. Default: None, those of the spec's input.
@@ -118,7 +120,7 @@ def stream(
         >>> [token.shape for token in model.stream(torch.tensor([[1, 2, 3]]), max_new_tokens=2)]
         [torch.Size([1]), torch.Size([1])]
     """
-    _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens)
+    _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens, seed)
     ids, mask = _aligned(model, input_ids, attention_mask)
     room = model.spec.texts.length - ids.shape[1]
     if room < 1 <= max_new_tokens:
@@ -198,6 +200,7 @@ def _check(
     top_k: int,
     top_p: float,
     stop_tokens: Collection[int] | None,
+    seed: int | None,
 ) -> None:
     if kinds.head(model.spec) is None:
         raise ValueError(f"{model.spec.name} has no row that scores the next token: give it its head back to generate.")
@@ -211,6 +214,14 @@ def _check(
     ):
         if not proper:
             raise ValueError(f"{name} is {valid}, not {value!r}.")
+    if seed is not None:
+        check_whole("seed", seed, most=MAX_SEED)
+    idle = [name for name, idle in (("top_k", top_k == 0), ("top_p", top_p == 1), ("seed", seed is None)) if not idle]
+    if temperature == 0 and idle:
+        raise ValueError(
+            f"{' and '.join(f'{name}=' for name in idle)} {'is' if len(idle) == 1 else 'are'} for drawing at random, "
+            "and at temperature 0 the likeliest token is always taken: give a temperature= above 0."
+        )
 
 
 def _is_whole(value: object) -> bool:

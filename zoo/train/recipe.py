@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from zoo.checks import MAX_SEED, MOST
 from zoo.passes.options import option
 
 
@@ -62,9 +63,20 @@ class Recipe:
             value = getattr(self, one.name)
             _require(one.name, value, not isinstance(value, float) or math.isfinite(value), "a finite number")
         for name in ("epochs", "batch_size", "accumulate"):
-            _require(name, getattr(self, name), _whole(getattr(self, name)) and getattr(self, name) >= 1, "at least 1")
+            _require(
+                name,
+                getattr(self, name),
+                _whole(getattr(self, name)) and 1 <= getattr(self, name) <= MOST,
+                f"from 1 to {MOST:,}",
+            )
         for name in ("shift", "hole"):
-            _require(name, getattr(self, name), _whole(getattr(self, name)) and getattr(self, name) >= 0, "at least 0")
+            _require(
+                name,
+                getattr(self, name),
+                _whole(getattr(self, name)) and 0 <= getattr(self, name) <= MOST,
+                f"from 0 to {MOST:,}",
+            )
+        _require("seed", self.seed, _whole(self.seed) and 0 <= self.seed <= MAX_SEED, f"from 0 to {MAX_SEED}")
         magnitude = self.rand_augment
         _require("rand_augment", magnitude, _whole(magnitude) and 0 <= magnitude <= 30, "from 0 to 30")
         _require("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo import kinds
+from zoo.checks import MAX_INT, check_whole
 from zoo.files import FileError, path_to_write, write_whole
 from zoo.model.build import Model, from_state, is_whole
 from zoo.model.defaults import usual_defaults
@@ -59,6 +60,7 @@ def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | 
     Raises:
         FileError: the model was changed by hand, so that its spec does not rebuild it, or the folder cannot be
             written; what was there is untouched.
+        ValueError: `max_shard_size` is no whole number above 0.
 
     Example:
         >>> zoo.save(zoo.create("resnet20-int8"), "my-network")
@@ -134,6 +136,8 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
 def _encoded(model: Model, max_shard_size: int | None, library: str) -> dict[str, Sequence[Any]]:
     arrays = _arrays(model.state_dict()) if not library else _timm_arrays(model)
     about = (model.spec, model.labels, model.made, library, model.tokenizer)
+    if max_shard_size is not None:
+        check_whole("max_shard_size", max_shard_size, 1, MAX_INT)
     if max_shard_size is None or sum(array.nbytes for array in arrays.values()) <= max_shard_size:
         return {WEIGHTS: _file(arrays, *about)}
     shards: list[dict[str, Any]] = [{}]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.checks import check_flag, check_told
 from zoo.model.build import Model
 from zoo.printable import one_line
 from zoo.weights.card import Figure, Publication, card
@@ -68,12 +69,19 @@ def push_to_hub(
     Raises:
         FileError: the model was changed by hand, so that its spec does not rebuild it.
         HubError: the Hub cannot be reached, or refuses.
+        ValueError: an argument is of another type, or empty.
 
     Example::
 
         model = zoo.create("resnet20-int8")
         zoo.push_to_hub(model, "my-name/resnet20-int8", measured=zoo.info("resnet20-int8").metric, private=True)
     """
+    if not isinstance(repo_id, str):
+        raise ValueError(f'repo_id= takes "organisation/name", not {repo_id!r}.')
+    for name, flag in (("private", private), ("create_pr", create_pr)):
+        if flag is not None:
+            check_flag(name, flag)
+    check_told(repo_id=repo_id, revision=revision, token=token)
     address = read_address(repo_id if repo_id.startswith(SCHEMES) else f"hf-hub:{repo_id}")
     assert address is not None
     if address.revision:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from zoo.cli.common import BAD, in_the_shell
+from zoo.cli.common import BAD, in_the_shell, out_of_memory
 from zoo.cli.screen import complain
 
 COMMANDS = {
@@ -58,6 +58,11 @@ def main(name: str, arguments: Sequence[str] | None = None, *, program: str | No
         command.run(read(command, sys.argv[1:] if arguments is None else arguments, program))
     except (ValueError, OSError, Diverged) as error:
         complain(in_the_shell(str(error), options_of(command)))
+        raise SystemExit(BAD) from None
+    except (MemoryError, RuntimeError) as error:
+        if (told := out_of_memory(error)) is None:
+            raise
+        complain(told)
         raise SystemExit(BAD) from None
     except Interrupted:
         raise SystemExit(130) from None

@@ -13,7 +13,9 @@ import typer
 
 import zoo
 from zoo import kinds, registry
+from zoo.checks import MAX_THREADS
 from zoo.cli.common import misspelt
+from zoo.cli.once import Once
 from zoo.cli.options import Command, build, parameters
 from zoo.cli.screen import remark
 from zoo.data.classes import ClassError, match
@@ -44,7 +46,7 @@ class Common(Options):
         help="Share of the training pictures to validate on, if the data has no validation split. 0: train on all.",
     )
     device: str = option("cpu", "The device: cpu, cuda or mps.")
-    threads: int = option(0, least=0, help="Number of CPU threads. 0: torch chooses.")
+    threads: int = option(0, least=0, most=MAX_THREADS, help="Number of CPU threads. 0: torch chooses.")
     workers: int = option(
         2, least=0, help="Number of processes that decode pictures, if the pictures do not fit in memory."
     )
@@ -186,7 +188,7 @@ def read(command: Any, arguments: Sequence[str], program: str | None) -> Any:
     typed: dict[str, Any] = {}
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     take = options_of(command, typed.update)
-    app.command(help=_about(command), context_settings={"help_option_names": ["-h", "--help"]})(take)
+    app.command(cls=Once, help=_about(command), context_settings={"help_option_names": ["-h", "--help"]})(take)
     try:
         typer.main.get_command(app).main(args=list(arguments), prog_name=program, standalone_mode=False)
     except Exception as error:
