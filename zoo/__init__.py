@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from zoo.spec import ModelSpec as ModelSpec
     from zoo.spec import SpecError as SpecError
     from zoo.train import losses as losses
+    from zoo.train.recover import recover as recover
     from zoo.weights.adopt import AdoptionError as AdoptionError
     from zoo.weights.adopt import adopt as adopt
     from zoo.weights.file import load as load
@@ -65,6 +66,7 @@ _PUBLIC = {
     "edit": "zoo.model.editing:edit",
     "blocks": "zoo.blocks",
     "losses": "zoo.train.losses",
+    "recover": "zoo.train.recover:recover",
     "Sparsifier": "zoo.passes.sparsify:Sparsifier",
     "AdoptionError": "zoo.weights.adopt:AdoptionError",
     "ModelSpec": "zoo.spec:ModelSpec",

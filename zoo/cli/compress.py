@@ -57,7 +57,7 @@ def _run(
 
         model = open_model(name)
         calibrated = any("calibration" in PASSES[one].takes for one in wanted)
-        data = _inputs(model, name, calibration or [], "train") if calibrated else None
+        data = inputs_of(model, name, calibration or [], "train") if calibrated else None
         chosen = {key: value for one in in_order() for key, value in given(one.options, options).items()}
         made = compress(model, passes, calibration=data, **chosen)
         same, inputs = _agreement(made, model, name, calibration or [])
@@ -95,7 +95,7 @@ def _run(
 run = Command(_run, _options)
 
 
-def _inputs(model: Model, name: str, paths: list[Path], split: str) -> Any:
+def inputs_of(model: Model, name: str, paths: list[Path], split: str) -> Any:
     """The given inputs, or else the shipped pictures of the network's data set; None if there are neither."""
     from zoo.catalog.listing import find, is_path
     from zoo.data.preprocess import preprocess
@@ -117,5 +117,5 @@ def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple
     from zoo import tasks
     from zoo.report.agreement import agreement
 
-    inputs = _inputs(model, name, paths, "test") if tasks.of(model.spec).chooses else None
+    inputs = inputs_of(model, name, paths, "test") if tasks.of(model.spec).chooses else None
     return (None, 0) if inputs is None else agreement(made, model, [inputs])

@@ -86,12 +86,12 @@ def finetune(
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
-    start = _copied(model)
+    start = copied(model)
     start.labels = model.labels or train.classes
-    start.made = {**_history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
+    start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
     try_save(start, out)
     trained, zeros = trainable(model, labelled_inputs(train, model)[0])
-    run_id = {"start": _digest(model), "teachers": [_digest(one) for one in teachers], "sparsity": sparsity}
+    run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
     trained.to(device)
     if sparsity:
         zeros = Sparsifier(trained, sparsity=sparsity)
@@ -113,7 +113,7 @@ def finetune(
     told = dict(start.made["trained"])
     if validation is not None:
         told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
-    tuned.made = {**_history(tuned.made), "trained": told}
+    tuned.made = {**history(tuned.made), "trained": told}
     save(tuned, out)
     return tuned
 
@@ -137,7 +137,7 @@ def _told(model: Model, train: Pictures, recipe: Recipe, teachers: Sequence[Mode
     return told
 
 
-def _history(made: Mapping[str, Any]) -> dict[str, Any]:
+def history(made: Mapping[str, Any]) -> dict[str, Any]:
     """`made` with "trained" moved to the list "trained_before", so that the notes of every training stay."""
     if "trained" not in made:
         return dict(made)
@@ -145,14 +145,14 @@ def _history(made: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in made.items() if key != "trained"}, "trained_before": earlier}
 
 
-def trainable(model: Model, inputs: Tensor | None = None) -> tuple[Model, Sparsifier | None]:
+def trainable(model: Model, inputs: Any = None) -> tuple[Model, Sparsifier | None]:
     """(a copy to train, the `Sparsifier` that holds its zeros or None). int8 rows become qat rows.
 
     `inputs` give ranges to the rows of an int8 network that have none, such as a new head.
     """
     model = rebuildable(model, "finetune", float32=True)
     int8 = any(row.precision == "int8" for row in model.spec)
-    trained = prepare_qat(model, inputs if unranged(model) else None) if int8 else _copied(model)
+    trained = prepare_qat(model, inputs if unranged(model) else None) if int8 else copied(model)
     return trained, Sparsifier.holding(trained) if is_sparse(model) else None
 
 
@@ -178,7 +178,7 @@ def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> 
     return normalize(images, model.spec.pictures.mean, model.spec.pictures.std), labels
 
 
-def _digest(model: Model) -> str:
+def digest(model: Model) -> str:
     """The SHA-256 of the spec and all tensors."""
     digest = sha256(model.spec.dumps().encode())
     for key, tensor in model.state_dict().items():
@@ -186,7 +186,7 @@ def _digest(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _copied(model: Model) -> Model:
+def copied(model: Model) -> Model:
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
         parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""`zoo finetune`, `distill`, `prune` and `quantize`: the commands that train. They need the extra `train`.
+"""`zoo finetune`, `distill`, `prune`, `recover` and `quantize`: the commands that train. They need the extra `train`.
 
 Each is a file with `Settings`, a dataclass whose fields are the command's options, and `run(settings)`.
 """
@@ -18,6 +18,7 @@ COMMANDS = {
     "finetune": "Train a network on your own pictures. A pruned, sparse or int8 network stays what it is.",
     "distill": "Train a student on the answers of one or more teachers.",
     "prune": "Remove channels and train the rest, at once or in rounds.",
+    "recover": "Win back what compression cost, without labels: learn the dense network's answers.",
     "quantize": "Quantize a network to int8, after training or, with --qat, while it trains.",
 }
 

@@ -1,0 +1,59 @@
+"""Win back what compression cost, without labels: the small network learns the dense one's answers.
+
+    zoo compress mobilenet pruned --macs 0.5 --out runs/half
+    zoo recover runs/half --teacher mobilenet --minutes 5 --out runs/better
+    zoo recover runs/half --teacher mobilenet --data photographs --minutes 5 --out runs/better
+
+--data takes pictures, folders of pictures, or text files with one text a line; without it, the pictures that ship for
+the network's data set are used. To continue a stopped run, give the same command again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo import kinds, tables
+from zoo.cli.common import open_model
+from zoo.cli.compress import inputs_of
+from zoo.files import path_to_write
+from zoo.passes.data import as_calibration
+from zoo.passes.options import Options, option
+from zoo.train.recover import ADVICE, MINUTES, RECIPE, agreement, recover
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Options):
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The compressed network: a folder, or a name.")]
+    teacher: str = option(help="The dense network that it was made of: a name, or a folder.")
+    out: Path = option(help="The folder for the network. Checkpoints and curves go to its subfolder training/.")
+    data: tuple[str, ...] = option(
+        (), "Pictures, folders of pictures, or text files, one text a line. Labels are not read. May be repeated."
+    )
+    minutes: float = option(MINUTES, "How long to train.", above=0)
+    steps: int | None = option(None, "The number of steps, in place of --minutes.", least=1)
+    batch_size: int = option(RECIPE.batch_size, "Inputs in a step.", least=1)
+    learning_rate: float = option(RECIPE.learning_rate, "The highest learning rate of the schedule.", above=0)
+    seed: int = option(0, "The same inputs, options and seed give the same weights on the same machine.")
+    device: str = option("cpu", "The device: cpu, cuda or mps.")
+    threads: int = option(0, least=0, help="Number of CPU threads. 0: torch chooses.")
+    save_seconds: float = option(300, least=0, help="Longest time between two checkpoints, in seconds.")
+
+
+def run(settings: Settings) -> None:
+    out = path_to_write(settings.out)
+    small, dense = open_model(settings.model), open_model(settings.teacher)
+    data = inputs_of(dense, settings.teacher, [Path(path) for path in settings.data], "train")
+    if data is None:
+        raise ValueError(f"No pictures ship for {settings.teacher}: give --data some that it will see.")
+    options = ("minutes", "steps", "batch_size", "learning_rate", "seed", "device", "save_seconds")
+    better = recover(small, dense, data, out=out, **{name: getattr(settings, name) for name in options})
+    rows = []
+    batches = as_calibration(data, ADVICE, dense.spec)
+    for title, one in ((settings.model, small), (str(settings.out), better)):
+        cost = kinds.cost(one.spec)
+        near = agreement(one, dense, batches)
+        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), *map(str, near.values())])
+    column = "agreement %" if "agreement" in near else "cosine"
+    print(tables.text(["network", "parameters", "MACs", f"{column} with {settings.teacher}"], rows))

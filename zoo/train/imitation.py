@@ -1,0 +1,104 @@
+"""The objective of training without labels: the answers and the maps of a dense network (Hinton et al., 2015; FitNets,
+Romero et al., 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo import kinds
+from zoo.model.build import Model
+from zoo.train.losses import soft_labels
+from zoo.train.precision import uses_bfloat16
+from zoo.train.recipe import Recipe
+from zoo.train.unlabelled import cut_at_random
+
+
+class Imitation:
+    """A student's distance from its teacher on the same input, in answers and in the outputs of shared rows.
+
+    Pictures are cut, mirrored and mixed (mixup: Zhang et al., 2018), texts are not; the teacher sees the same inputs.
+    Batch norm keeps its statistics: a few hundred inputs say less about them than the training set said.
+    """
+
+    def __init__(self, student: Model, teacher: Model, recipe: Recipe) -> None:
+        self.teacher, self.recipe = teacher, recipe
+        self.device = next(student.parameters()).device
+        self.bfloat16 = uses_bfloat16(student, recipe)
+        self.taps = shared_rows(student, teacher)
+        self.classes = kinds.classes(student.spec)
+        self.pictures = not student.spec.input.ids
+
+    def prepare(self, model: Model) -> None:
+        model.train()
+        for part in model.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
+        self.teacher.eval()
+        if self.pictures:
+            for network in (model, self.teacher):
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def loss(self, model: Model, batch: Tensor | Mapping[str, Tensor]) -> tuple[Tensor, Any]:
+        """Of preprocessed inputs."""
+        x = self._augmented(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            with torch.no_grad():
+                wanted, maps = _answers(self.teacher, x, self.taps)
+            given, own = _answers(model, x, self.taps)
+        mask = x.get("attention_mask") if isinstance(x, Mapping) else None
+        if self.classes:
+            loss = soft_labels(_flat(given, mask), _flat(wanted, mask), temperature=self.recipe.temperature)
+        else:
+            loss = _distance(given, wanted, mask)
+        if not self.taps:
+            return loss, x
+        weight = self.recipe.soft_weight
+        apart = torch.stack([_distance(own[name], maps[name], mask) for name in self.taps]).mean()
+        return weight * loss + (1 - weight) * apart, x
+
+    def _augmented(self, batch: Tensor | Mapping[str, Tensor]) -> Any:
+        if isinstance(batch, Mapping):
+            return {name: tensor.to(self.device) for name, tensor in batch.items()}
+        x = batch.to(self.device)
+        x = cut_at_random(x)
+        if self.recipe.mixup:
+            alpha = torch.tensor(self.recipe.mixup)
+            share = float(torch.distributions.Beta(alpha, alpha).sample())
+            x = share * x + (1 - share) * x[torch.randperm(len(x))]
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def shared_rows(student: Model, teacher: Model) -> tuple[str, ...]:
+    """The rows of the trunk that both networks have, and whose outputs have one shape."""
+    shapes = [
+        {row.name: shape for row, shape in zip(model.spec, kinds.row_shapes(model.spec), strict=True)}
+        for model in (student, teacher)
+    ]
+    trunk = [row.name for row in student.spec if kinds.KINDS[row.kind].role == "trunk"]
+    return tuple(name for name in trunk if name in shapes[1] and shapes[0][name] == shapes[1][name])
+
+
+def _answers(model: Model, x: Any, taps: tuple[str, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
+    y = model(**x, taps=taps) if isinstance(x, Mapping) else model(x, taps=taps)
+    y, kept = y if taps else (y, {})
+    return (y if isinstance(y, Tensor) else y.answer).float(), kept
+
+
+def _flat(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits (B, K), or those (B, N, K) of every token that is no padding, as (positions, K)."""
+    if logits.dim() == 2:
+        return logits
+    return logits.flatten(0, 1) if mask is None else logits[mask.bool()]
+
+
+def _distance(given: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean squared error in shares of what is wanted; padding does not count."""
+    given, wanted = given.float(), wanted.float()
+    if mask is not None and given.dim() == 3:
+        given, wanted = given[mask.bool()], wanted[mask.bool()]
+    return (given - wanted).square().mean() / wanted.square().mean().clamp_min(1e-12)

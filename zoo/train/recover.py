@@ -1,0 +1,205 @@
+"""`recover`: a compressed network learns the answers of the dense one, on a few hundred inputs without labels."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from zoo import kinds
+from zoo.checks import check_flag, is_int, is_number, short
+from zoo.files import make_folder, path_to_write, write_whole
+from zoo.model.build import Model
+from zoo.model.verify import rebuildable
+from zoo.passes.data import answer, as_calibration, split
+from zoo.train.finetune import copied, digest, finished, history, trainable
+from zoo.train.imitation import Imitation
+from zoo.train.loop import fit
+from zoo.train.recipe import Recipe
+from zoo.train.record import Record
+from zoo.train.unlabelled import Unlabelled
+from zoo.weights.file import save
+from zoo.weights.header import source_of
+from zoo.weights.trial import try_save
+
+MINUTES = 5.0
+ROUND = 32  # steps, about, between two rows of the record
+TIMED = 3  # steps, before the training
+PART = 16  # inputs that run together to be compared
+RECIPE = Recipe(batch_size=32, learning_rate=3e-4, weight_decay=0.0, temperature=2.0, soft_weight=0.7, mixup=0.2)
+ADVICE = "Give recover a few hundred preprocessed inputs without labels, like those that the network will see"
+
+
+def recover(
+    model: Model,
+    teacher: Model,
+    data: Any,
+    *,
+    minutes: float = MINUTES,
+    steps: int | None = None,
+    batch_size: int = RECIPE.batch_size,
+    learning_rate: float = RECIPE.learning_rate,
+    seed: int = 0,
+    out: str | Path | None = None,
+    save_seconds: float = 300,
+    device: str | torch.device = "cpu",
+    quiet: bool = False,
+) -> Model:
+    """Win back accuracy without labels: a compressed network learns the answers of the network that it was made of.
+
+    The loop is that of `zoo finetune`: a pruned network keeps its widths, a sparse one its zeros, and an int8 one
+    trains with fake quantization and comes back int8. Pictures are cut, mirrored and mixed anew in every step. The
+    loss is the distance from the teacher's answers and from the outputs of the rows that both networks share
+    (Hinton et al., 2015; Romero et al., 2015). The same call with the same `out` goes on after an interruption.
+
+    Args:
+        model (Model): the compressed network; it stays as it is.
+        teacher (Model): the dense network, with the same input and classes; it stays as it is.
+        data (Any): a few hundred preprocessed inputs, as `zoo.compress` takes for calibration. Labels are left out.
+        minutes (float): how long to train, on this machine; a few steps are timed first. Default: 5.0.
+        steps (int | None): the number of steps, in place of `minutes`: the same on every machine. Above 32 it is
+            rounded up to whole rounds. Default: None.
+        batch_size (int): inputs in a step, at most as many as there are. Default: 32.
+        learning_rate (float): the highest learning rate of the schedule. Default: 0.0003.
+        seed (int): the same inputs, options and seed give the same weights on the same machine. Default: 0.
+        out (str | Path | None): a folder for the network, with checkpoints and curves in training/. None: nothing is
+            kept on the disk. Default: None.
+        save_seconds (float): longest time between two checkpoints, in seconds. Default: 300.
+        device (str | torch.device): where to train. The result is on the CPU. Default: "cpu".
+        quiet (bool): print nothing. Default: False.
+
+    Returns:
+        A new `Model` in eval mode. `made["trained"]` says what it learned from, and its agreement with the teacher.
+
+    Raises:
+        ValueError: the networks differ in input or classes, there are no inputs, or an option is out of its bounds.
+        FileError: `out` cannot be written.
+
+    Example:
+        >>> dense = zoo.create("resnet20")
+        >>> pictures = zoo.preprocess(dense)(zoo.samples("cifar10", "train").images[:16])
+        >>> sparse = zoo.compress(dense, "sparse", sparsity=0.8)
+        >>> better = zoo.recover(sparse, teacher=dense, data=pictures, steps=2, quiet=True)
+        >>> better.made["trained"]["teacher"]
+        'resnet20.cifar10'
+    """
+    model, teacher = (rebuildable(one, "recover", float32=True) for one in (model, teacher))
+    check_flag("quiet", quiet)
+    _check(model, teacher, minutes, steps)
+    batches = as_calibration(data, ADVICE, model.spec)
+    inputs = Unlabelled(batches)
+    recipe = replace(RECIPE, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    recipe = replace(
+        recipe, batch_size=min(batch_size, len(inputs)), mixup=0.0 if model.spec.input.ids else recipe.mixup
+    )
+    told: dict[str, Any] = {"by": "recover", "teacher": str(source_of(teacher.made).get("name", teacher.spec.name))}
+    told |= {"inputs": len(inputs), "sha256": inputs.sha256}
+    asked: dict[str, Any] = {"start": digest(model), "teacher": digest(teacher), "data": inputs.sha256}
+    asked |= {"minutes": minutes} if steps is None else {"steps": steps}
+    with _folder(out) as folder:
+        if out is not None:
+            start = copied(model)
+            start.made = {**history(model.made), "trained": told}
+            try_save(start, folder)
+        student, zeros = trainable(model, batches)
+        student.to(device)
+        objective = Imitation(student, copied(teacher).to(device), recipe)
+        if steps is None:
+            steps = _planned(folder / "training", asked, minutes, partial(_seconds, student, objective, inputs, recipe))
+        rounds = max(1, steps // ROUND)
+        inputs.length = -(-steps // rounds) * recipe.batch_size
+        fit(
+            student,
+            inputs,
+            replace(recipe, epochs=rounds),
+            folder=folder / "training",
+            objective=objective,
+            after_step=zeros,
+            identity=asked,
+            save_seconds=save_seconds,
+            record=Record(folder / "training", quiet=quiet),
+        )
+        tuned = finished(student.cpu())
+        told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **agreement(tuned, teacher, batches)}
+        tuned.labels = model.labels
+        tuned.made = {**history(tuned.made), "trained": told}
+        if out is not None:
+            save(tuned, folder)
+    return tuned
+
+
+def agreement(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str, float]:
+    """How near the answers are: the percent of equal classes, or without classes the mean cosine."""
+    with torch.inference_mode():
+        parts = [part for batch in batches for part in split(batch, PART)]
+        pairs = [(answer(model, part).float(), answer(teacher, part).float()) for part in parts]
+    if kinds.classes(model.spec):
+        same = torch.cat([(own.argmax(-1) == wanted.argmax(-1)).flatten() for own, wanted in pairs])
+        return {"agreement": round(100 * float(same.float().mean()), 2)}
+    near = torch.cat([F.cosine_similarity(own.flatten(1), wanted.flatten(1)) for own, wanted in pairs])
+    return {"cosine": round(float(near.mean()), 4)}
+
+
+def _check(model: Model, teacher: Model, minutes: float, steps: int | None) -> None:
+    """Raise ValueError for networks that do not fit each other, and for a time or a number that is none."""
+    if not (is_number(minutes) and minutes > 0):
+        raise ValueError(f"minutes= takes a number above 0, not {short(minutes)}.")
+    if steps is not None and not (is_int(steps) and steps > 0):
+        raise ValueError(f"steps= takes a whole number above 0, not {short(steps)}.")
+    if steps is not None and minutes != MINUTES:
+        raise ValueError("minutes= and steps= say the same thing: give one of them.")
+    made_of = f"give the network that {model.spec.name} was made of"
+    if teacher.spec.input != model.spec.input:
+        raise ValueError(f"The teacher takes other inputs than {model.spec.name}: {made_of}.")
+    ours, theirs = kinds.classes(model.spec), kinds.classes(teacher.spec)
+    if ours != theirs or (model.labels and teacher.labels and tuple(model.labels) != tuple(teacher.labels)):
+        raise ValueError(f"The teacher has other classes than {model.spec.name} ({theirs}, {ours}): {made_of}.")
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """The folder of the run: `out`, or one that is gone afterwards."""
+    if out is not None:
+        yield path_to_write(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="zoo-recover-") as folder:
+        yield Path(folder)
+
+
+def _planned(folder: Path, asked: Mapping[str, Any], minutes: float, seconds: Callable[[], float]) -> int:
+    """The number of steps for the time. A run that goes on keeps the number of its first call."""
+    plan = folder / "plan.json"
+    if plan.is_file():
+        try:
+            told = json.loads(plan.read_text())
+            if told["asked"] == asked and is_int(told["steps"]) and told["steps"] > 0:
+                return int(told["steps"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # the loop refuses a folder of another run
+    steps = max(1, int(60 * minutes / seconds()))
+    make_folder(folder)
+    write_whole(plan, (json.dumps({"asked": asked, "steps": steps}).encode(),))
+    return steps
+
+
+def _seconds(student: Model, objective: Imitation, inputs: Unlabelled, recipe: Recipe) -> float:
+    """Seconds of a step, taken on a copy of the network."""
+    trial = copied(student)
+    objective.prepare(trial)
+    index = torch.arange(recipe.batch_size)
+    taken = []
+    with torch.random.fork_rng(devices=[]):
+        for batch in inputs.stream([index] * TIMED, 0):
+            began = time.perf_counter()
+            objective.loss(trial, batch)[0].backward()  # type: ignore[no-untyped-call]
+            taken.append(time.perf_counter() - began)
+    return min(taken) * 1.05  # the optimiser's part
