@@ -67,6 +67,8 @@ FORBIDDEN = {
     "passes": {"zoo.models", "zoo.weights", "zoo.train", "zoo.catalog", "zoo.factory"},
     "weights": {"zoo.models", "zoo.passes", "zoo.train", "zoo.catalog.source", "zoo.factory"},
     "train/finetune": {"zoo.models", "zoo.catalog", "zoo.factory"},
+    "train/recover": {"zoo.models", "zoo.catalog", "zoo.factory"},
+    "train/unlabelled": {"zoo.models", "zoo.weights", "zoo.catalog", "zoo.factory"},
     "train/recipe": {"zoo.models", "zoo.weights", "zoo.passes.compress", "zoo.catalog", "zoo.factory"},
     "train": {"zoo.models", "zoo.weights", "zoo.passes", "zoo.catalog", "zoo.factory"},
 }

@@ -23,9 +23,9 @@ from zoo.model.verify import rebuildable
 from zoo.passes.data import answer, as_calibration, split
 from zoo.train.finetune import copied, digest, finished, history, trainable
 from zoo.train.imitation import Imitation
+from zoo.train.log import TrainingLog
 from zoo.train.loop import fit
 from zoo.train.recipe import Recipe
-from zoo.train.record import Record
 from zoo.train.unlabelled import Unlabelled
 from zoo.weights.file import save
 from zoo.weights.header import source_of
@@ -126,7 +126,7 @@ def recover(
             after_step=zeros,
             identity=asked,
             save_seconds=save_seconds,
-            record=Record(folder / "training", quiet=quiet),
+            log=TrainingLog(folder / "training", quiet=quiet),
         )
         tuned = finished(student.cpu())
         told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **agreement(tuned, teacher, batches)}
