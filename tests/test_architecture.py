@@ -221,6 +221,26 @@ def test_nothing_lists_heads_a_second_time() -> None:
                 assert len(named & heads) < 2, f"{path}:{node.lineno}: ask the kind's role (zoo.kinds.head)"
 
 
+def test_nothing_asks_a_row_for_its_kind_by_name() -> None:
+    """What differs from kind to kind, a Kind declares; only names of tensors in files of others go by the kind."""
+    of_others = {"weights/text_names.py", "weights/vit_folder.py", "weights/keys.py"}
+    for path in FILES:
+        place = path.relative_to(PACKAGE)
+        if place.parts[0] in ("kinds", "models") or place.as_posix() in of_others:
+            continue
+        tree = ast.parse(path.read_text())
+        constants = {ast.unparse(one.targets[0]): one.value for one in tree.body if isinstance(one, ast.Assign)}
+        for node in ast.walk(tree):
+            if not isinstance(node, (ast.Compare, ast.Call, ast.Subscript)):
+                continue
+            inner = list(ast.walk(node))
+            if any(isinstance(one, ast.Attribute) and one.attr == "kind" for one in inner):
+                named = [constants[name] for name in map(ast.unparse, inner) if name in constants]
+                inner += [one for value in named for one in ast.walk(value)]
+                asked = {one.value for one in inner if isinstance(one, ast.Constant)} & set(KINDS)
+                assert not asked, f"{path}:{node.lineno}: let Kind declare it (zoo/kinds/kind.py), not {asked}"
+
+
 def test_nothing_names_a_runtime_but_its_own_entry_and_module() -> None:
     names = {one.name for one in RUNTIMES.values() if one.engine} | set(formats())
     assert len(names) > 3

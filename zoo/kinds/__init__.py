@@ -6,7 +6,7 @@ spaces that must narrow together, and the multiply-accumulates.
 
 from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes, usual_size
 from zoo.kinds.heads import classes, head, headless, outputs, role, width_argument
-from zoo.kinds.input_shape import averaged, with_channels, with_size
+from zoo.kinds.input_shape import averaged, has_grid, with_channels, with_size
 from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum
 from zoo.kinds.layout import Layout, LeafShape, layout
 from zoo.kinds.rows import EARLIER_KEYS, KINDS, arguments, layer_widths, model_state, residual, state
@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "classes",
     "cost",
+    "has_grid",
     "head",
     "headless",
     "layer_widths",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
-from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer, Sum
+from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind, Layer, NormReaders, Sum
 
 WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
 CLASSES = Arg(int, low=1, high=1_000_000)
@@ -117,6 +118,12 @@ def _shortcut_edges(args: Mapping[str, Any]) -> tuple[str, ...]:
     return ("shortcut",) if args["projection"] else ()
 
 
+def _behind_relu(layers: tuple[Layer, ...]) -> NormReaders:
+    """Of each layer that a ReLU stands behind, its norm, and the layer that reads it."""
+    chain = [layer for layer in layers if not layer.from_row_input]
+    return tuple((f"{a.path}bn.", (b.path,)) for a, b in pairwise(chain) if a.activation == "relu")
+
+
 def _shortcut_sum(args: Mapping[str, Any], part: str) -> Sum:
     return Sum(part, "shortcut" if args["projection"] else "in", args["activation"])
 
@@ -193,6 +200,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         ties=_shortcut_ties,
         edges=lambda args: ("in", "conv1", *_shortcut_edges(args), "out"),
         sums=lambda args: _shortcut_sum(args, "conv2"),
+        norm_readers=lambda args: _behind_relu(_basic_layers(args)),
     ),
     Kind(
         "bottleneck",
@@ -211,6 +219,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         ties=_shortcut_ties,
         edges=lambda args: ("in", "conv1", "conv2", *_shortcut_edges(args), "out"),
         sums=lambda args: _shortcut_sum(args, "conv3"),
+        norm_readers=lambda args: _behind_relu(_bottleneck_layers(args)),
     ),
     Kind(
         "max_pool",

@@ -16,6 +16,7 @@ ROLES = ("stem", "trunk", "pool", "head")
 
 # (channels, height, width) of a map, (channels, tokens) of a stream, (features,) of a vector, (tokens,) of token ids
 Shape = tuple[int, ...]
+NormReaders = tuple[tuple[str, tuple[str, ...]], ...]  # prefixes of keys: (norm, the layers that read it)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class Kind:
     - `conflict`: why arguments do not go together, or "".
     - `role`: a "stem" makes features of the input, the "trunk" refines them, a "pool" makes one vector of many, and a
       "head" answers the task. `head_replacement`: the row in place of the head, in a network without a head.
+    - `norm_readers`: prefixes of a norm's keys, and of the layers that alone read it, with at most a ReLU between: a
+      channel's scale may move from the norm into these layers.
+    - `droppable`: a network without the row is whole, because the row adds to a stream that keeps its shape.
+    - `grid`: the row has a position for each patch, "rows" times "columns" of them, so that pictures have one size.
+    - `output`: what an answer of several named parts calls the row's output; "logits" of every head.
     """
 
     name: str
@@ -148,6 +154,10 @@ class Kind:
     macs_and_shape: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
     role: str = "trunk"
     head_replacement: Block | None = None
+    norm_readers: Callable[[Mapping[str, Any]], NormReaders] = lambda args: ()
+    droppable: bool = False
+    grid: bool = False
+    output: str = "last_hidden_state"
 
     @property
     def float_io(self) -> bool:

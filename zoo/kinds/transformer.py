@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.kinds.kind import MAX_CHANNELS, Arg, Kind, Layer, Shape
+from zoo.kinds.kind import MAX_CHANNELS, Arg, Kind, Layer, NormReaders, Shape
 from zoo.spec import Block, SpecError
 
 ATTENTIONS = ("full", "sliding", "linear")
@@ -97,6 +97,11 @@ def _block_conflict(args: Mapping[str, Any]) -> str:
     return ""
 
 
+def _block_readers(args: Mapping[str, Any]) -> NormReaders:
+    gate = ("mlp.gate.",) if args["gated"] else ()
+    return (("norm1.", ("attn.qkv.",)), ("norm2.", ("mlp.fc1.", *gate))) if args["norm_first"] else ()
+
+
 def _head_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return () if args["tied"] else (Layer("fc.", "in", "out", linear=True, norm=False, bias=args["bias"]),)
 
@@ -120,6 +125,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: (),
         precisions=("float32",),
         role="stem",
+        grid=True,
     ),
     Kind(
         "token_embedding",
@@ -178,6 +184,8 @@ TRANSFORMER: tuple[Kind, ...] = (
         conflict=_block_conflict,
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
         precisions=_FLOATS,
+        norm_readers=_block_readers,
+        droppable=True,
     ),
     Kind(
         "token_norm",
@@ -205,6 +213,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: (),
         precisions=("float32",),
         role="pool",
+        output="sentence_embedding",
     ),
     Kind(
         "pooler",
@@ -217,6 +226,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: (),
         precisions=("float32",),
         role="pool",
+        output="pooler_output",
     ),
     Kind(
         "pair_classifier",

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import answer, as_batches
-
-KIND = "transformer_block"
 
 
 def dropped_blocks(model: Model, wanted: int | tuple[str, ...], data: Any) -> list[str]:
@@ -18,7 +17,7 @@ def dropped_blocks(model: Model, wanted: int | tuple[str, ...], data: Any) -> li
 
     Raises ValueError for rows that are no Transformer blocks, for all of them, or where data is missing.
     """
-    blocks = [row.name for row in model.spec if row.kind == KIND]
+    blocks = [row.name for row in model.spec if kinds.KINDS[row.kind].droppable]
     count = wanted if isinstance(wanted, int) else len(wanted)
     proper = isinstance(wanted, (int, tuple)) and not isinstance(wanted, bool)
     if not proper or not 1 <= count < len(blocks) or (isinstance(wanted, tuple) and not set(wanted) <= set(blocks)):
@@ -37,7 +36,7 @@ def block_influence(model: Model, data: Any) -> dict[str, float]:
     shift: dict[str, list[float]] = {}
     handles = []
     for row in model.spec:
-        if row.kind == KIND:
+        if kinds.KINDS[row.kind].droppable:
             kept = shift.setdefault(row.name, [])
 
             def look(module: Any, given: Any, options: Any, y: torch.Tensor, kept: list[float] = kept) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch, answer
-from zoo.spec import Block, ModelSpec
+from zoo.spec import ModelSpec
 
 LEAST = 2  # exponent: channels within a factor of three of the others stay as they are
 
@@ -35,15 +34,10 @@ class Pair:
 def pairs(spec: ModelSpec, left_out: Collection[str] = ()) -> Iterator[Pair]:
     """Where scales can move inside of the rows: norms before a Transformer's products, batch norms before a ReLU."""
     for row in spec:
-        args = kinds.arguments(row)
         if row.name in left_out or row.precision != "float32":
             continue
-        if row.kind == "transformer_block" and args["norm_first"]:
-            yield Pair(f"{row.name}.norm1.", (f"{row.name}.attn.qkv.",))
-            gate = (f"{row.name}.mlp.gate.",) if args["gated"] else ()
-            yield Pair(f"{row.name}.norm2.", (f"{row.name}.mlp.fc1.", *gate))
-        elif row.kind in ("basic_block", "bottleneck") and args["activation"] == "relu":
-            yield from _behind_relu(row)
+        for norm, layers in kinds.KINDS[row.kind].norm_readers(kinds.arguments(row)):
+            yield Pair(f"{row.name}.{norm}", tuple(f"{row.name}.{layer}" for layer in layers))
 
 
 def exponents(model: Model, batches: Sequence[Batch] | None, left_out: Collection[str] = ()) -> dict[str, list[int]]:
@@ -81,12 +75,6 @@ def smoothed(state: Mapping[str, Tensor], spec: ModelSpec, smoothing: Smoothing)
             key = _weight(state, layer)
             out[key] = state[key] * factor.view(1, -1, *[1] * (state[key].dim() - 2))
     return out
-
-
-def _behind_relu(row: Block) -> Iterator[Pair]:
-    layers = [one for one in kinds.KINDS[row.kind].layers(kinds.arguments(row)) if not one.from_row_input]
-    for before, layer in pairwise(layers):
-        yield Pair(f"{row.name}.{before.path}bn.", (f"{row.name}.{layer.path}",))
 
 
 def _weight(state: Mapping[str, Tensor], layer: str) -> str:

@@ -17,8 +17,8 @@ def with_outputs(model: Model, count: int) -> Model:
     spec, head = model.spec, model.spec.rows[-1]
     if tasks.of(spec).continues:
         raise ValueError(f"{spec.name} continues texts; it takes no num_classes.")
-    if head.kind == "token_head" and count:
-        return model if head.args["outputs"] == count else edit(model, head.name, outputs=count)
+    if count and kinds.outputs(spec) and not kinds.classes(spec):  # it answers for each token
+        return model if kinds.outputs(spec) == count else edit(model, head.name, **{kinds.width_argument(head): count})
     rows = [row for row in spec if kinds.role(row) in ("stem", "trunk") or _has_learned_to_pool(row)]
     task = "feature-extraction"
     if count:

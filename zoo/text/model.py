@@ -206,9 +206,7 @@ def _traced(x: Tensor) -> bool:
 
 def place(row: Block) -> str:
     """What of a `TextOutput` the row gives."""
-    if kinds.role(row) == "head":
-        return "logits"
-    return {"pooler": "pooler_output", "token_pool": "sentence_embedding"}.get(row.kind, "last_hidden_state")
+    return "logits" if kinds.role(row) == "head" else kinds.KINDS[row.kind].output
 
 
 def _file(out: TextOutput, row: Block, x: Tensor) -> None:

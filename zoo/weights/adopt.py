@@ -153,7 +153,7 @@ def _check_same_answers(theirs: nn.Module, spec: ModelSpec, translate: Translati
         else value.to(torch.float32 if value.is_floating_point() else value.dtype)
         for key, value in theirs.state_dict().items()
     }
-    size = spec.pictures.size if spec.rows[0].kind == "patch_embedding" else (64, 64)
+    size = spec.pictures.size if kinds.has_grid(spec) else (64, 64)
     x = torch.randn(2, spec.pictures.channels, *size, generator=generator).to(next(theirs.parameters()).device)
     with torch.inference_mode(), evaluating(theirs):
         expected, weights = torch.func.functional_call(_WithWeights(theirs), state, (x,))

@@ -72,7 +72,7 @@ def _dense(found: ModelSpec) -> ModelSpec | None:
     if channels := dense.rows[0].args.get("in_channels") and found.rows[0].args.get("in_channels"):
         dense = kinds.with_channels(dense, channels)
     known = last.name in [row.name for row in dense]
-    return dense.upto(last.name) if known and last.kind != "transformer_block" else dense
+    return dense.upto(last.name) if known and not kinds.KINDS[last.kind].droppable else dense
 
 
 def _trunk(spec: ModelSpec) -> ModelSpec:
@@ -85,7 +85,7 @@ def _trunk(spec: ModelSpec) -> ModelSpec:
 
 def share_of_zeros(model: Model) -> float:
     """Of the weights of convolutions and linear layers; tables of vectors are never made sparse."""
-    tables = tuple(f"{row.name}." for row in model.spec if row.kind == "token_embedding")
+    tables = tuple(f"{row.name}." for row in model.spec if kinds.KINDS[row.kind].takes_ids)
     weights = [
         tensor
         for key, tensor in model.state_dict().items()

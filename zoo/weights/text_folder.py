@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import registry
+from zoo import kinds, registry
 from zoo.lazy import fetch
-from zoo.spec import ModelSpec, SpecError, TextInput
+from zoo.spec import Block, ModelSpec, SpecError, TextInput
 from zoo.tasks.answers import MULTI_LABEL, task_of
 from zoo.weights import added_tokens, sentences, text_tokenizer, vocabularies
 from zoo.weights.sentences import Sentences
@@ -220,14 +220,20 @@ def _scaling(rope: Mapping[str, Any]) -> tuple[float, ...]:
 
 def _named(spec: ModelSpec) -> ModelSpec:
     """The spec under the name of the architecture with the same rows, if there is one; the head may differ."""
-    trunk = [row for row in spec if row.kind in ("token_embedding", "transformer_block")]
+    trunk = _stream(spec)
     for arch, target in registry.MODELS.items():
         if target.startswith(("zoo.models.bert", "zoo.models.gpt")):
             usual = registry.spec(arch)
-            same = [row for row in usual if row.kind in ("token_embedding", "transformer_block")] == trunk
-            if same and (usual.task == "sentence-similarity") == (spec.task == "sentence-similarity"):
+            if _stream(usual) == trunk and (usual.task == "sentence-similarity") == (
+                spec.task == "sentence-similarity"
+            ):
                 return spec.replace(name=arch)
     return spec
+
+
+def _stream(spec: ModelSpec) -> list[Block]:
+    """The rows without those that differ from head to head."""
+    return [row for row in spec if kinds.KINDS[row.kind].takes_ids or kinds.KINDS[row.kind].droppable]
 
 
 def activation_of(name: Any) -> str:

@@ -51,7 +51,7 @@ def spec_of(arch: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int
     PRETRAINED.check(inner)
     ARGS.check(args)
     usual = registry.spec(arch)
-    patched = usual.rows[0].kind == "patch_embedding"
+    patched = kinds.has_grid(usual)
     pool = "token" if patched else "avg"
     for place in (config, args):
         if place.get("global_pool", pool) != pool:

@@ -132,7 +132,7 @@ def _named(spec: ModelSpec) -> ModelSpec:
 
 def _sizes(spec: ModelSpec) -> list[Any]:
     """The arguments of the trunk's rows, without the epsilon of norms."""
-    trunk = [row for row in spec if row.kind in ("patch_embedding", "transformer_block", "token_norm")]
+    trunk = [row for row in spec if kinds.role(row) in ("stem", "trunk")]
     return [(row.kind, {**kinds.arguments(row), "eps": 0}) for row in trunk]
 
 
