@@ -14,7 +14,7 @@ class Once(TyperCommand):
     """A command that refuses an option given twice, unless it may be repeated, and an empty value."""
 
     def make_parser(self, ctx: Any) -> Any:
-        parser = super().make_parser(ctx)
+        parser: Any = super().make_parser(ctx)
         parse = parser.parse_args
 
         def parse_args(args: list[str]) -> Any:

@@ -26,12 +26,16 @@ def match(names: Sequence[str], known: Sequence[str], where: str) -> list[int]:
     ImageNet-1k may have their ids as names (n01440764, ...). Raises ClassError for a name that matches no class or
     several classes, and for two names of one class.
     """
-    if _is_imagenet(known) and set(names) <= synsets().keys():
-        return [synsets()[name] for name in names]
+    ids = synsets().keys() & set(names) if _is_imagenet(known) else set()
     exact, plain = _numbers([_composed(name) for name in known]), _numbers([_plain(name) for name in known])
     found = []
     for name in names:
-        numbers = exact.get(_composed(name)) or plain.get(_plain(name))
+        numbers = [synsets()[name]] if name in ids else exact.get(_composed(name)) or plain.get(_plain(name))
+        if numbers is None and ids:
+            raise ClassError(
+                f"{where} has ids of ImageNet-1k's classes ({some(sorted(ids), 3)}), and the class {name!r} beside "
+                "them, which is neither an id nor a name of such a class. Rename it, or move it elsewhere."
+            )
         if numbers is None:
             raise ClassError(
                 f"{where} has the class {name!r}, which is not known{did_you_mean(_plain(name), plain)} "

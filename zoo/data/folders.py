@@ -7,13 +7,16 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.data.pictures import SUFFIXES
 
 DIGEST_BYTES = 1_000_000_000  # at most, read for the digest of a folder's pictures
+
+TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".arrow", ".feather", ".xlsx", ".zip", ".tar", ".gz", ".tgz"}
+"""What the names of files end in that may hold examples, and that are not read."""
 
 # Folders that systems make. Names that begin with a dot are hidden, too.
 _SYSTEM = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found", "thumbs.db", "desktop.ini"}
@@ -114,8 +117,10 @@ def read_folders(path: Path) -> ClassFolders:
     files, numbers = list[Path](), list[int]()
     beside = [file for file in path.iterdir() if not is_hidden(file.name) and not file.is_dir()]
     others = [file for file in beside if not is_picture(file)]
+    check_no_table(beside)
     for folder in folders_in(path):
         below = list(_files_below(folder))
+        check_no_table(below)
         found = sorted(file for file in below if is_picture(file) and file.is_file())
         files += found
         numbers += [number[class_name_of(folder)]] * len(found)
@@ -133,6 +138,32 @@ def read_folders(path: Path) -> ClassFolders:
         )
     names = [file.relative_to(path).as_posix() for file in files]
     return ClassFolders(classes, files, numbers, names, _digest(files, names))
+
+
+def tell_left_out(path: Path, used: str) -> None:
+    """Warn of the files right in `path` that look like examples, where `used` alone is read."""
+    left = [file.name for file in path.iterdir() if _looks_like_data(file)]
+    if left:
+        warnings.warn(
+            f"{len(left)} files in {path} are left out, because {used} is read; {min(left)!r} is one.", stacklevel=2
+        )
+
+
+def check_no_table(files: Iterable[Path]) -> None:
+    """Raise ValueError for a metadata.csv or .jsonl that gives pictures other labels than their folders do."""
+    for file in files:
+        if file.name in ("metadata.csv", "metadata.jsonl") and file.is_file():
+            with file.open(encoding="utf-8", errors="replace") as lines:
+                if "file_name" in lines.readline(10_000):
+                    raise ValueError(
+                        f"{file} is a table of Hugging Face's ImageFolder, which the zoo does not read: folders alone "
+                        "say the classes. Move it elsewhere, or make Parquet of the pictures with their labels: "
+                        "datasets.load_dataset('imagefolder', data_dir=...)."
+                    )
+
+
+def _looks_like_data(file: Path) -> bool:
+    return (is_picture(file) or file.suffix.lower() in TABLES) and not is_hidden(file.name) and file.is_file()
 
 
 def _digest(files: list[Path], names: list[str]) -> str:

@@ -132,6 +132,8 @@ class ParquetFiles:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _open(self, path: Path) -> Any:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError(f"{path} is no regular file; Parquet is read from files alone.")
         try:
             file = self._parquet.ParquetFile(path)
         except (OSError, ValueError, RecursionError) as error:
@@ -180,7 +182,20 @@ def whole(column: Any, name: str, where: str) -> np.ndarray:
             f"{column.null_count:,} of {len(column):,} missing."
         )
     numbers: np.ndarray = column.to_numpy()
+    if len(numbers) and int(numbers.max()) > np.iinfo(np.int64).max:
+        row = int(numbers.argmax())
+        raise ValueError(f"{where} has label {int(numbers[row])} in row {row}, which is no class of any network.")
     return numbers.astype(np.int64)
+
+
+def check_named(labels: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raise ValueError for a label without a name, where the table names its classes."""
+    outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if names and len(outside):
+        row = int(outside[0])
+        raise ValueError(
+            f"{where} has label {int(labels[row])} in row {row}, and names {len(names)} classes, 0 to {len(names) - 1}."
+        )
 
 
 def content_of(cell: Any) -> bytes | str | None:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from zoo.data.folders import class_folders, folders_in, holds_pictures, is_hidden
+from zoo.data.folders import (
+    TABLES,
+    check_no_table,
+    class_folders,
+    folders_in,
+    holds_pictures,
+    is_hidden,
+    tell_left_out,
+)
 from zoo.files import local_path
 
 VALIDATION = ("validation", "val", "valid", "dev", "test")  # names that stand for "validation", best first
 EVALUATION = ("test", "validation", "val", "valid", "dev", "train")  # the split that is measured, best first
 
+_TO_PARQUET = (
+    "Tables of CSV or JSON lines become one by pandas.read_csv('a.csv').to_parquet('a.parquet'), or "
+    "read_json('a.jsonl', lines=True)."
+)
 _SPLIT = r"(train|training|validation|valid|val|dev|test|testing)"
 _FILE = re.compile(_SPLIT + r"(?![a-z]).*", re.IGNORECASE)
 _FOLDER = re.compile(_SPLIT + r"\d*", re.IGNORECASE)  # the whole name: "train_station" is a class
@@ -57,9 +70,17 @@ def splits(data: str | Path) -> list[str]:
 def which(split: str | tuple[str, ...], parts: dict[str, Part], data: str | Path) -> str:
     """The split with this name, or the first that exists of several; "validation" includes its other names."""
     wanted = split if isinstance(split, tuple) else VALIDATION if split == "validation" else (split,)
-    name = next((name for name in wanted if name in parts), None)
+    name = first_of(wanted, parts, data)
     if name is None:
         raise ValueError(f"{data} has no split {split!r}; it has {', '.join(map(repr, _ordered(parts)))}.")
+    return name
+
+
+def first_of(names: Sequence[str], parts: Collection[str], data: str | Path) -> str | None:
+    """The first of `names` that is a split. Raises ValueError where it is one of two splits for validation."""
+    name = next((name for name in names if name in parts), None)
+    if name in VALIDATION[:-1] and len(names) > 1 and len(same := [one for one in VALIDATION[:-1] if one in parts]) > 1:
+        raise ValueError(f"{data} has the splits {' and '.join(map(repr, same))}, both for validation: join them.")
     return name
 
 
@@ -81,7 +102,10 @@ def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Part]:
     """Split -> files, by the start of a file's name or its folder's (below `root`). Without such names, all: train."""
     for file in files:
         if file.suffix != ".parquet":
-            raise ValueError(f"{file} is not a .parquet file; examples lie in one, or in a folder for every class.")
+            told = f" {_TO_PARQUET}" if file.suffix.lower() in TABLES else ""
+            raise ValueError(
+                f"{file} is not a .parquet file; examples lie in one, or in a folder for every class.{told}"
+            )
     parts: dict[str, Part] = {}
     left: list[Path] = []
     for file in files:
@@ -104,13 +128,20 @@ def _folder_parts(path: Path) -> dict[str, Part]:
     found = (file for folder in (path, *beside) for file in folder.glob("*.parquet") if not is_hidden(file.name))
     if files := sorted(found):
         if classes := class_folders(path):
-            raise ValueError(f"{path} holds Parquet files and folders of pictures ({classes[0].name}/); keep one kind.")
+            raise ValueError(
+                f"{path} holds Parquet files and folders of pictures ({classes[0].name}/): keep one kind, "
+                "or give the Parquet file itself, where it names those pictures."
+            )
+        check_no_table(path.iterdir())
+        tell_left_out(path, "Parquet")
         return _parquet_parts(files, path)
     if inner := _inner_splits(path):
         return _split_folders(path, inner)
     classes = class_folders(path)
     if not classes:
-        raise ValueError(f"{path} holds neither Parquet files nor folders of pictures, one for every class.")
+        table = next((file.name for file in sorted(path.iterdir()) if file.suffix.lower() in TABLES), "")
+        told = f" {table} is neither. {_TO_PARQUET}" if table else ""
+        raise ValueError(f"{path} holds neither Parquet files nor folders of pictures, one for every class.{told}")
     if all(_split_of(folder.name) for folder in classes):
         names = ", ".join(f"{folder.name}/" for folder in classes)
         raise ValueError(f"{names} in {path} need a folder for every class, with the pictures in those.")
@@ -147,6 +178,10 @@ def _split_folders(path: Path, inner: list[Path]) -> dict[str, Part]:
             f"{path} has splits ({', '.join(_ordered(parts))}) and other folders with pictures beside them: "
             f"{', '.join(others[:5])}. Move these into a split, or elsewhere."
         )
+    if empty := [folder.name for folder in folders_in(path) if _split_of(folder.name) and folder not in inner]:
+        raise ValueError(f"{empty[0]}/ in {path} is a split without pictures, beside others. Fill it, or remove it.")
+    check_no_table(path.iterdir())
+    tell_left_out(path, "what lies in its splits")
     return parts
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo import kinds
 from zoo.data.classes import ClassError, in_order, match, some
-from zoo.data.parquet import LABELS, ParquetFiles
+from zoo.data.parquet import LABELS, ParquetFiles, check_named
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
@@ -58,9 +58,10 @@ class Classes(Targets):
 
     def of_hub(self, labels: np.ndarray, own: tuple[str, ...], where: str) -> list[int]:
         known = self.model.labels
+        check_named(labels, own, where)
         if not own or not known or own == known:
             return labels.tolist()
-        used = [number for number in np.unique(labels).tolist() if 0 <= number < len(own)]
+        used = np.unique(labels).tolist()
         try:
             numbers = dict(zip(used, match([own[number] for number in used], known, where), strict=True))
         except ClassError:
@@ -72,7 +73,7 @@ class Classes(Targets):
                 stacklevel=2,
             )
             return labels.tolist()
-        return [numbers.get(number, number) for number in labels.tolist()]
+        return [numbers[number] for number in labels.tolist()]
 
     def of_folders(self, classes: Sequence[str], numbers: Sequence[int], where: str) -> list[int]:
         known = self.model.labels

@@ -19,6 +19,7 @@ from zoo.cli.once import Once
 from zoo.cli.options import Command, build, parameters
 from zoo.cli.screen import remark
 from zoo.data.classes import ClassError, match
+from zoo.data.splits import first_of
 from zoo.factory import check_device, with_classes
 from zoo.files import local_path, path_to_write
 from zoo.model.build import Model
@@ -84,7 +85,7 @@ def open_data(settings: Common, model: Model) -> Data:
         train = opened(split="train", classes=model.labels)
 
     def other(names: tuple[str, ...]) -> Pictures | None:
-        name = next((name for name in names if name in found), None)
+        name = first_of(names, found, settings.data)
         if name is None:
             return None
         return opened(split=name, classes=train.classes)
