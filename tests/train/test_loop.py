@@ -1,10 +1,8 @@
-"""The loop: repeatable, resumable bit for bit at any step, and strict about whose checkpoint it goes on from."""
+"""The loop: repeatable, and what its settings do."""
 
 from __future__ import annotations
 
 import csv
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,117 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.files import FileError
-from zoo.model.build import Model, build
+from short_runs import EVERYTHING, MEAN, RECIPE, SPEC, STD, STEPS, Cut, Killed, assert_equal, fresh, newest, run
+from zoo.model.build import build
 from zoo.passes.sparsify import Sparsifier
-from zoo.spec import Block, ImageInput, ModelSpec
+from zoo.spec import ImageInput
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
 from zoo.train.images import ImageSet, normalize
 from zoo.train.log import TrainingLog
-from zoo.train.loop import Interrupted, accuracy, fit
+from zoo.train.loop import accuracy, fit
 from zoo.train.optim import Schedule, make_optimizer
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
 from zoo.train.teachers import Ensemble
-
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-RECIPE = Recipe(
-    epochs=3,
-    batch_size=8,
-    optimizer="sgd",
-    learning_rate=0.05,
-    schedule="one_cycle",
-    warmup=0.2,
-    shift=1,
-    bfloat16=False,
-)
-STEPS = 5  # an epoch of the 40 pictures
-SPEC = ModelSpec(
-    "tiny",
-    (
-        Block("conv_norm_act", "stem", in_channels=3, out_channels=8, stride=2),
-        Block("inverted_residual", "a", in_channels=8, mid_channels=16, out_channels=8, stride=2),
-        Block("global_pool", "pool"),
-        Block("classifier", "classifier", in_features=8, num_classes=2, dropout=0.2),
-    ),
-    ImageInput(size=(8, 8), mean=MEAN, std=STD),
-)
-# Everything at once that draws from chance or keeps state of its own.
-EVERYTHING = replace(
-    RECIPE,
-    optimizer="adamw",
-    schedule="cosine",
-    hole=2,
-    rand_augment=5,
-    erasing=0.5,
-    mixup=0.2,
-    cutmix=1.0,
-    label_smoothing=0.1,
-    average=0.9,
-    accumulate=2,
-    recompute=True,
-)
-
-
-class Killed(Exception):
-    pass
-
-
-class Cut:
-    """Stops the run at a step (0: never), and is a Sparsifier besides, where it is given one."""
-
-    def __init__(self, at: int, sparsifier: Sparsifier | None = None, how: object = Killed) -> None:
-        self.at, self.sparsifier, self.how = at, sparsifier, how
-
-    def step(self, done: int, total: int) -> None:
-        if done == self.at and isinstance(self.how, signal.Signals):
-            os.kill(os.getpid(), self.how)
-        elif done == self.at:
-            raise Killed
-        if self.sparsifier is not None:
-            self.sparsifier.step(done, total)
-
-    def state_dict(self) -> dict:
-        return self.sparsifier.state_dict() if self.sparsifier else {}
-
-    def load_state_dict(self, state: dict) -> None:
-        if self.sparsifier:
-            self.sparsifier.load_state_dict(state)
-
-
-def pictures() -> ImageSet:
-    """Dark pictures are of class 0, bright ones of class 1."""
-    labels = torch.arange(40) % 2
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 120, (40, 8, 8, 3), generator=generator) + 130 * labels[:, None, None, None]
-    return ImageSet(images.to(torch.uint8), labels, "made up", "")
-
-
-@pytest.fixture
-def data() -> ImageSet:
-    return pictures()
-
-
-def fresh(seed: int = 0) -> Model:
-    torch.manual_seed(seed)
-    return build(SPEC)
-
-
-def run(data: ImageSet, folder: Path, recipe: Recipe = RECIPE, **more: object) -> dict[str, Tensor]:
-    more.setdefault("log", TrainingLog(folder, quiet=True))
-    model = fit(fresh(), data, recipe, folder=folder, **more)
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-
-
-def newest(folder: Path) -> Path:
-    return sorted((folder / "checkpoints").glob("*.pt"))[-1]
 
 
 def test_it_learns_and_keeps_the_figures(data: ImageSet, tmp_path: Path) -> None:
@@ -158,41 +58,6 @@ def test_a_run_leaves_the_callers_random_numbers_alone(data: ImageSet, tmp_path:
     assert torch.equal(torch.random.get_rng_state(), expected)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, EVERYTHING], ids=["plain", "all"])
-@pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("cut", [1, 4, 5, 6])
-def test_a_run_cut_at_any_step_ends_as_the_uninterrupted_one(
-    data: ImageSet, tmp_path: Path, cut: int, every_step: bool, recipe: Recipe
-) -> None:
-    recipe = replace(recipe, epochs=4 if recipe is EVERYTHING else 2)
-    whole = run(data, tmp_path / "whole", recipe, after_step=Cut(0))
-    often = {"save_seconds": 0 if every_step else 1000}
-    with pytest.raises(Killed):
-        run(data, tmp_path / "cut", recipe, after_step=Cut(cut), **often)
-    assert_equal(run(data, tmp_path / "cut", recipe, after_step=Cut(0), **often), whole)
-    figures = [
-        [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in csv.DictReader(file)]
-        for file in ((tmp_path / name / "metrics.csv").open() for name in ("whole", "cut"))
-    ]
-    assert figures[0] == figures[1]
-
-
-@pytest.mark.parametrize("end", [0.4, 0.9])
-def test_a_sparse_run_resumes_with_its_masks(data: ImageSet, tmp_path: Path, end: float) -> None:
-    def sparse(folder: str, cut: int) -> dict[str, Tensor]:
-        model = fresh()
-        sparsifier = Cut(cut, Sparsifier(model, sparsity=0.6, end=end, every=3))
-        log = TrainingLog(tmp_path, quiet=True)
-        fit(model, data, RECIPE, folder=tmp_path / folder, after_step=sparsifier, log=log)
-        return model.state_dict()
-
-    whole = sparse("whole", 0)
-    assert sum(int((v == 0).sum()) for v in whole.values() if v.ndim > 1) > 100
-    with pytest.raises(Killed):
-        sparse("cut", 12)
-    assert_equal(sparse("cut", 0), whole)
-
-
 def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path) -> None:
     model = fresh()
     sparsifier = Sparsifier(model, sparsity=0.6, end=0.9)
@@ -207,76 +72,6 @@ def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path
     weights = [p for p in model.parameters() if p.ndim > 1]
     zeros = sum(int((w == 0).sum()) for w in weights)
     assert zeros == round(0.6 * sum(w.numel() for w in weights))
-
-
-def test_a_finished_run_is_only_loaded(data: ImageSet, tmp_path: Path) -> None:
-    whole = run(data, tmp_path)
-    before = newest(tmp_path).stat().st_mtime_ns
-    assert_equal(run(data, tmp_path), whole)
-    assert newest(tmp_path).stat().st_mtime_ns == before
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"checkpoints", "metrics.csv", "curves.png", "tensorboard"}, "something unfinished was left behind"
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_the_run_goes_on(data: ImageSet, tmp_path: Path, signal_number: signal.Signals) -> None:
-    whole = run(data, tmp_path / "whole")
-    before = signal.getsignal(signal_number)
-    with pytest.raises(Interrupted):
-        run(data, tmp_path / "cut", after_step=Cut(7, how=signal_number))
-    assert signal.getsignal(signal_number) is before
-    assert newest(tmp_path / "cut").name == "step-000000007.pt"
-    assert_equal(run(data, tmp_path / "cut", after_step=Cut(0)), whole)
-
-
-@pytest.mark.parametrize("damage", ["cut short", "one bit", "empty"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    data: ImageSet, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = run(data, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(data, tmp_path / "cut", after_step=Cut(13))
-    path = newest(tmp_path / "cut")
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes({"cut short": content[: len(content) // 2], "one bit": content, "empty": b""}[damage])
-    assert_equal(run(data, tmp_path / "cut", after_step=Cut(0), log=TrainingLog(tmp_path / "cut")), whole)
-    said = capsys.readouterr().err
-    assert f"{path} is damaged" in said
-    assert f"Going on from step {STEPS}" in said
-
-
-def test_a_full_disk_is_told_and_costs_no_checkpoint(
-    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(data, tmp_path / "whole")
-    with pytest.raises(Killed):
-        run(data, tmp_path / "cut", after_step=Cut(7))
-    kept = newest(tmp_path / "cut")
-
-    place = os.replace
-
-    def full(source: Path, target: Path) -> None:
-        if target.suffix == ".pt":
-            raise OSError(28, "No space left on device")
-        place(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.replace", full)
-        with pytest.raises(FileError, match=r"checkpoint of step 10 was not written.*Make room.*No space left"):
-            run(data, tmp_path / "cut", after_step=Cut(0))
-    assert newest(tmp_path / "cut") == kept
-    assert not list((tmp_path / "cut").rglob("*.tmp*"))
-    assert_equal(run(data, tmp_path / "cut", after_step=Cut(0)), whole)
-
-
-def test_another_runs_checkpoint_is_refused(data: ImageSet, tmp_path: Path) -> None:
-    run(data, tmp_path, replace(RECIPE, epochs=1))
-    with pytest.raises(ValueError, match=r"belongs to another run, which differs in recipe\.epochs; choose"):
-        run(data, tmp_path)
-    with pytest.raises(ValueError, match="differs in teacher"):
-        run(data, tmp_path, replace(RECIPE, epochs=1), identity={"teacher": "dense"})
 
 
 def test_fewer_pictures_than_a_step_are_refused(data: ImageSet, tmp_path: Path) -> None:

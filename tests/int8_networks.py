@@ -1,0 +1,18 @@
+"""Quantized networks, and what it means that two executions agree."""
+
+from __future__ import annotations
+
+from networks import EACH_CONVOLUTIONAL, pictures, small
+from zoo.passes.compress import compress
+
+# Weights of 7 bits on one processor and of 8 on the other, from network to network the other way round.
+EACH_WAY = [
+    (name, reduce_range, ("vnni", "avx2")[(number + reduce_range) % 2])
+    for number, name in enumerate(EACH_CONVOLUTIONAL)
+    for reduce_range in (False, True)
+]
+
+
+def quantized(name: str, reduce_range: bool = False):
+    model = small(name)
+    return model, compress(model, "int8", calibration=pictures(model, 64), reduce_range=reduce_range)
