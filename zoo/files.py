@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from zoo.printable import PrintableError
 
 ABANDONED = 24 * 3600  # seconds after which an unfinished file is a killed process's
+MAX_TEXT = 256 * 2**20  # bytes of a text file that is read whole
 T = TypeVar("T")
 
 
@@ -65,6 +66,23 @@ def hub_cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
+
+
+def lines_of(path: Path, what: str) -> list[str]:
+    """The lines of a text file that are not empty; `what` says in an error what such a file is for.
+
+    A pipe is read to its end. Raises FileError for a file that is no text, or longer than `MAX_TEXT`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_TEXT + 1)
+        if len(content) > MAX_TEXT:
+            raise FileError(f"{path}: {what}: it has more than {MAX_TEXT:,} bytes.")
+        return [line for line in content.decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: {what}: it is no text in UTF-8.") from None
+    except OSError as error:
+        raise FileError(f"{path}: {what}: {error.strerror or error}.") from None
 
 
 def sha256_of(path: Path) -> str:

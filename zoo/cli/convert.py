@@ -10,7 +10,7 @@ from rich.text import Text
 
 from zoo.cli.common import JsonOption, print_json
 from zoo.cli.screen import err, out, remark, whole
-from zoo.files import local_path
+from zoo.files import lines_of, local_path
 
 
 def run(
@@ -63,15 +63,4 @@ def _names(labels: str) -> list[str]:
         from zoo.weights.foreign import imagenet_labels
 
         return list(imagenet_labels())
-    return _lines(local_path(labels))
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: --labels takes a text file with one name a line; this file cannot be read: {error}."
-        ) from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines_of(local_path(labels), "--labels takes a text file with one name a line")]

@@ -15,7 +15,7 @@ from zoo.data.folders import pictures_below
 from zoo.data.named import TablePictures
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.texts import text_columns, texts_of
-from zoo.files import local_path
+from zoo.files import lines_of, local_path
 
 
 class Examples(Protocol):
@@ -172,11 +172,7 @@ class TextReader(Reader):
         """The lines of text files that are not empty."""
         found: list[str] = []
         for path in map(local_path, paths):
-            try:
-                found += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is no text"
-                raise ValueError(f"{path}: texts come from text files, one a line: {reason}.") from None
+            found += lines_of(path, "texts come from text files, one a line")
         if not found:
             raise ValueError(f"{', '.join(map(str, paths))}: there is no line of text.")
         return found

@@ -146,6 +146,8 @@ def _digest(path: Path) -> str:
 
 def _read(path: Path) -> Any:
     """Read a file; its first bytes tell the format, because suffixes do not."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for, and is read twice
+        raise FileError(f"{path}: is no regular file; give the checkpoint's own path.")
     try:
         with path.open("rb") as file:
             start = file.read(9)
