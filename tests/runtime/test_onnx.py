@@ -14,6 +14,7 @@ import zoo
 from networks import pictures, small, sums
 from zoo.engine import reference_execution
 from zoo.engine.arithmetic import QParams
+from zoo.kinds import residual
 from zoo.model.build import copy_metadata, from_state
 from zoo.passes.compress import compress
 from zoo.runtime import cache
@@ -68,11 +69,15 @@ def test_every_convolution_and_sum_is_in_integers(name: str, tmp_path: Path) -> 
     "name", ["sums", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("resnet20", "mobilenetv2_cifar"))]
 )
 def test_a_residual_network_answers_as_in_torch(name: str, tmp_path: Path) -> None:
-    """Every sum is the same code, though it is rounded twice; what ties change is a hundredth of a unit."""
+    """Every sum is the same code, though it is rounded twice; what ties change is a hundredth of a unit.
+
+    Six rows: later rows amplify each tie, until torch's own two executions differ in 2 to 4% of the codes.
+    """
     dense = sums() if name == "sums" else small(name)
     x = pictures(dense, 16)
     int8 = compress(dense, "int8", calibration=x, observer="minmax", reduce_range=True)
-    trunk = int8.spec.rows[:-2]
+    trunk = int8.spec.rows[:-2][:6]
+    assert sum(residual(row) is not None for row in trunk) >= 2
     rows = (*trunk[:-1], trunk[-1].replace(emits="float32"))
     state = {key: value for key, value in int8.state_dict().items() if key.partition(".")[0] in {r.name for r in rows}}
     maps = copy_metadata(from_state(int8.spec.replace(rows=rows), state), int8)
