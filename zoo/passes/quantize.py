@@ -33,8 +33,14 @@ def shared(spec: ModelSpec, edges: Edges) -> Edges:
     return out
 
 
-def respec(spec: ModelSpec, edges: Edges, precision: str) -> ModelSpec:
-    """The spec with the rows that have edges in that precision, and codes between neighbours among them."""
+def respec(spec: ModelSpec, edges: Edges, precision: str, *, apart: bool = False) -> ModelSpec:
+    """The spec with the rows that have edges in that precision, and codes between neighbours among them.
+
+    With `apart`, every row gives floats: each computes as if it alone were in that precision.
+    """
+    if apart:
+        alone = {"precision": precision, "emits": "float32"}
+        return spec.replace(rows=tuple(row.replace(**alone) if row.name in edges else row for row in spec))
     following = [None if _floats(row) else row.name for row in spec.rows[1:]] + [None]
     return spec.replace(
         rows=tuple(
@@ -57,10 +63,12 @@ def carry(
     precision: str,
     means: Means,
     widest: int = 127,
+    *,
+    apart: bool = False,
 ) -> dict[str, Tensor]:
     """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected.
 
-    int8 weights are codes in -widest..widest.
+    int8 weights are codes in -widest..widest. `apart` is that of `respec`.
     """
     out = {}
     for row in spec:
@@ -85,7 +93,7 @@ def carry(
             out[f"{row.name}.log_scale"] = torch.zeros(len(edges[row.name]) - 1, device=device)
     fresh = [row.name for row in spec if row.name in edges and row.precision == "float32"]
     if precision == "int8":
-        return with_whole_biases(respec(spec, edges, precision), out, fresh)
+        return with_whole_biases(respec(spec, edges, precision, apart=apart), out, fresh)
     if precision == "qat" and fresh:
         whole = carry(state, spec, edges, "int8", means, widest)
         out |= {key: whole[key] for key in out if key.endswith("bias") and key.partition(".")[0] in fresh}

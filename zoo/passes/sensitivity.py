@@ -50,7 +50,7 @@ def row_errors(
     The rows run one by one: what comes before the quantized row is float, and the same for every row.
     """
     plain = from_state(model.spec, model.state_dict())
-    alone = {name: quantized(model, [name], observed, means).get_submodule(name) for name in names}
+    alone = _apart(model, names, observed, means)
     rows = [(row, plain.get_submodule(row.name)) for row in model.spec]
     errors, power, seen = dict.fromkeys(names, 0.0), 0.0, 0
     with torch.inference_mode():
@@ -62,7 +62,9 @@ def row_errors(
             kept = {"input": x}
             for place, (row, module) in enumerate(rows):
                 if row.name in errors:
-                    y = _rest(rows[place + 1 :], kept, row, alone[row.name](x, *(kept[tap] for tap in row.taps)))
+                    y = _rest(
+                        rows[place + 1 :], kept, row, alone.get_submodule(row.name)(x, *(kept[tap] for tap in row.taps))
+                    )
                     errors[row.name] += float((y.double() - expected.double()).square().sum())
                 x = kept[row.name] = module(x, *(kept[tap] for tap in row.taps))
             if seen >= MOST:
@@ -77,6 +79,13 @@ def quantized(model: Model, names: Sequence[str], observed: Observed, means: Mea
         return model
     edges = shared(model.spec, observed.edges(names))
     return from_state(respec(model.spec, edges, "int8"), carry(model.state_dict(), model.spec, edges, "int8", means))
+
+
+def _apart(model: Model, names: Sequence[str], observed: Observed, means: Means) -> Model:
+    """The model with the rows called `names` in int8, each as it is where no other row is."""
+    edges = {name: observed.edges([name])[name] for name in names}
+    state = carry(model.state_dict(), model.spec, edges, "int8", means, apart=True)
+    return from_state(respec(model.spec, edges, "int8", apart=True), state)
 
 
 def within_drop(
