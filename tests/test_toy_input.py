@@ -22,7 +22,7 @@ from zoo import inputs, registry, tasks
 from zoo.checks import require, short
 from zoo.cli import app
 from zoo.data.parquet import ParquetFiles
-from zoo.data.readers import Reader
+from zoo.data.readers import Cells, Examples, Reader
 from zoo.spec import Block, ModelSpec, SpecError
 
 WEIGHTS = (2.0, -1.0)
@@ -78,11 +78,8 @@ class Prepare:
 class NumberReader(Reader):
     one = "row"
 
-    def columns(self, table: ParquetFiles) -> tuple[str, ...]:
-        return tuple(self.spec.input.columns)
-
-    def cells(self, columns: Sequence[Any]) -> Iterator[Any]:
-        return zip(*(column.to_pylist() for column in columns), strict=True)
+    def of_table(self, table: ParquetFiles) -> Examples:
+        return Cells(table, self.spec.input.columns)
 
     def in_memory(self, data: Any) -> tuple[Any, Any, str, str]:
         rows, targets = data
@@ -122,7 +119,7 @@ class Said:
 TASK = tasks.Task(
     "toy-sums",
     "score",
-    metrics=(tasks.Metric("mean absolute error", ""), tasks.Metric("largest error", "")),
+    metrics=(tasks.Metric("mean absolute error", "", higher_is_better=False), tasks.Metric("largest error", "")),
     judge=f"{__name__}:Errors",
     targets="zoo.tasks.targets:Targets",
     loss="zoo.tasks.objectives:of_numbers",
@@ -200,6 +197,19 @@ def test_it_is_evaluated(folder: Path, tmp_path: Path) -> None:
     assert from_file["metrics"] == found.metrics and from_file["value"] == 0.375
     with pytest.raises(ValueError, match="4 finite numbers"):
         zoo.evaluate(zoo.load(folder), (ROWS, [1, 2]))
+
+
+def test_its_own_metric_says_what_int8_may_lose(folder: Path) -> None:
+    model = zoo.load(folder)
+    x, targets = zoo.preprocess(model)(ROWS), torch.tensor([0.0, 6.0, -1.0, -6.0])  # as the float network answers
+    for budget, rows in ((1e-9, ["sum"]), (10.0, [])):
+        made = zoo.compress(model, "int8", calibration=x, max_drop=budget, labelled=(x, targets))
+        told = made.made["passes"][-1]
+        assert told["keep_float"] == rows and told["chosen_by"]["drop"] <= budget
+    worse = zoo.evaluate(made, (ROWS, targets.tolist())).value
+    assert told["chosen_by"]["drop"] == pytest.approx(worse, abs=1e-4) and worse > 1e-3
+    with pytest.raises(ValueError, match="toy_sum has no top-1 accuracy"):
+        zoo.compare([str(folder)], data=(ROWS, TARGETS))
 
 
 def test_it_predicts(folder: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import zoo
 from networks import pictures, small
 from zoo.model.build import Model, from_state
 from zoo.passes.compress import compress
@@ -118,6 +119,16 @@ def test_a_budget_of_accuracy(model: Model) -> None:
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compress(small("mobilenetv2_cifar"), "int8", calibration=torch.randn(2, 3, 32, 32), **options)
+
+
+def test_a_budget_is_in_the_figure_of_a_task() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    features = zoo.create("resnet20", weights=None, num_classes=0)
+    with pytest.raises(ValueError, match="ends in 'pool' and has no such figure"):
+        compress(features, "int8", calibration=x, max_drop=1.0, labelled=(x, torch.zeros(2, dtype=torch.int64)))
+    for wrong, said in ((torch.tensor([0.5, 1.0]), "whole numbers"), (torch.tensor([0, 99]), "knows only 0 to 9")):
+        with pytest.raises(ValueError, match=said):
+            compress(small("resnet20"), "int8", calibration=x, max_drop=1.0, labelled=(x, wrong))
 
 
 def test_what_is_int8_is_not_asked(model: Model) -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(dense: Model, pict
     refused("minutes= takes a number above 0", minutes=float("nan"), steps=None)
     refused("steps= takes a whole number above 0", steps=0)
     refused("give one of them", minutes=3.0)
-    refused("batch_size= is at least 1", batch_size=0)
+    refused("batch_size= is from 1 to", batch_size=0)
     refused("learning_rate= is above 0", learning_rate=-1.0)
     refused("not finite", data=torch.full_like(pictures, float("nan")))
     refused("nothing can be ranged|Every value", data=torch.zeros_like(pictures))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,13 +80,20 @@ class _Pictures:
         return self._pictures.sha256()
 
 
-class _Texts:
-    def __init__(self, table: ParquetFiles, columns: Sequence[str]) -> None:
-        self._table, self._columns = table, columns
+class Cells:
+    """The examples that `examples_of` makes of columns of a table, each a list of Python values."""
+
+    def __init__(
+        self,
+        table: ParquetFiles,
+        columns: Sequence[str],
+        examples_of: Callable[[list[list[Any]]], Iterable[Any]] = lambda columns: zip(*columns, strict=True),
+    ) -> None:
+        self._table, self._columns, self._examples_of = table, columns, examples_of
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self._table.cells(self._columns):
-            yield from texts_of([batch.column(name).to_pylist() for name in self._columns])
+            yield from self._examples_of([batch.column(name).to_pylist() for name in self._columns])
 
     @property
     def sha256(self) -> str:
@@ -154,7 +161,7 @@ class TextReader(Reader):
     one = "text"
 
     def of_table(self, table: ParquetFiles) -> Examples:
-        return _Texts(table, text_columns(table.columns, self.given, table.where))
+        return Cells(table, text_columns(table.columns, self.given, table.where), texts_of)
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
         columns = text_columns(list(dataset.features), self.given, where)

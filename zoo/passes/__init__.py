@@ -134,7 +134,8 @@ class Int8(Options):
     )
     max_drop: float | None = option(
         None,
-        "Points of top-1 accuracy that may go on labelled inputs; as many rows stay float32 as that takes.",
+        "How much worse the task's main figure, such as top-1 accuracy, may be on labelled inputs; as many rows stay "
+        "float32 as that takes.",
         least=0,
         needs="labelled",
         example='zoo.compress(model, "int8", calibration=images, max_drop=20.0, labelled=(images, labels))',

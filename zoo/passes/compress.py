@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.checks import noted
 from zoo.model.build import Model, copy_metadata, from_state, is_whole, not_a_model
 from zoo.model.defaults import usual_defaults
@@ -20,6 +20,7 @@ from zoo.passes import PASSES, arguments, in_order, told
 from zoo.passes.data import answer, as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
+from zoo.tasks.metrics import choices
 
 __all__ = ["Decision", "compress", "convert"]
 
@@ -89,14 +90,14 @@ if compress.__doc__:
 
 def _warn_of_one_answer(before: Model, model: Model, batches: list[Any], name: str = "int8") -> None:
     """Where the new network gives one class to inputs for which the one before has several."""
-    if not kinds.classes(model.spec):
+    if not (kinds.classes(model.spec) and tasks.of(model.spec).has_classes):
         return
     classes, found = set[int](), set[int]()
     seen = 0
     with torch.inference_mode():
         for batch in batches:
-            found |= set(answer(model, batch).argmax(1).tolist())
-            classes |= set(answer(before, batch).argmax(1).tolist())
+            found |= set(choices(answer(model, batch)).tolist())
+            classes |= set(choices(answer(before, batch)).tolist())
             seen += count(batch)
             if len(found) > 1 or seen >= MOST_TRIED:
                 break

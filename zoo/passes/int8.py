@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.engine.cpu.onednn import REDUCED
 from zoo.model.build import Model, copy_metadata, from_state, learned_edges
 from zoo.passes import Int8, quantize
@@ -142,6 +142,11 @@ def _check(model: Model, options: Int8, labelled: Any) -> None:
         raise ValueError(f"{spec.name} is {narrow[0]} already: give the float network.")
     if (max_drop is None) != (labelled is None):
         raise ValueError(
-            "max_drop, in points of top-1 accuracy, and labelled=(inputs, labels) belong together; the command "
+            "max_drop, in points of the task's main figure, and labelled=(inputs, labels) belong together; the command "
             "`zoo quantize` has both."
+        )
+    if max_drop is not None and not ((task := tasks.of(spec)).judge and task.metrics and kinds.head(spec)):
+        raise ValueError(
+            f"max_drop= is measured by the main figure of the network's task. {spec.name} ({task.name}) ends in "
+            f"{spec.rows[-1].name!r} and has no such figure: say by keep_float= which rows stay."
         )

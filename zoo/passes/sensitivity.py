@@ -9,7 +9,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.model.build import Model, from_state
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
@@ -98,13 +98,16 @@ def within_drop(
     max_drop: float,
 ) -> tuple[list[str], float]:
     """The fewest of the `ranked` rows, first ones first, that must stay float32 so that the other rows called `names`
-    can be int8; and the points of top-1 then lost."""
-    batches = as_labelled_batches(labelled, "max_drop is measured on labelled=", model.spec)
+    can be int8; and by how much the task's main figure is then worse."""
+    given = as_labelled_batches(labelled, "max_drop is measured on labelled=", model.spec)
     plain = from_state(model.spec, model.state_dict())
-    best = _top1(plain, batches)
+    targets = tasks.of(model.spec).fetch("targets")(model)
+    batches = [(inputs, targets.in_memory(torch.as_tensor(told).cpu(), len(told))) for inputs, told in given]
+    best, metric = _figure(plain, batches), tasks.of(model.spec).metrics[0]
     for count in range(len(ranked) + 1):
         kept = list(ranked[:count])
-        drop = best - _top1(quantized(plain, [name for name in names if name not in kept], observed, means), batches)
+        rounded = quantized(plain, [name for name in names if name not in kept], observed, means)
+        drop = metric.drop(best, _figure(rounded, batches))
         if drop <= max_drop + 1e-9:
             break
     return kept, drop
@@ -118,8 +121,7 @@ def _rest(rows: Sequence[tuple[Block, nn.Module]], kept: Mapping[str, Tensor], c
     return x
 
 
-def _top1(model: Model, batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """In percent."""
+def _figure(model: Model, batches: Sequence[tuple[Any, Sequence[Any]]]) -> float:
+    """The main figure of the network's task."""
     with torch.inference_mode():
-        right = sum(int((model(inputs).argmax(1).cpu() == labels.cpu()).sum()) for inputs, labels in batches)
-    return 100 * right / sum(len(labels) for _, labels in batches)
+        return tasks.main_figure(model.spec, ((model(inputs), targets) for inputs, targets in batches), "labelled=")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from zoo.model.build import Model
+from zoo.tasks.metrics import choices, percent_equal
 
 BATCH = 16
 
@@ -17,17 +19,17 @@ def agreement(model: Model, other: Model, batches: Iterable[Any]) -> tuple[float
 
     `batches` are preprocessed inputs: tensors of pictures, or dicts of tokens.
     """
-    same: list[torch.Tensor] = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     with torch.inference_mode():
         for batch in batches:
-            same += [_classes(model, part) == _classes(other, part) for part in _parts(batch)]
-    every = torch.cat([one.flatten() for one in same])
-    return round(100 * float(every.float().mean()), 1), len(every)
+            found += [(_classes(model, part), _classes(other, part)) for part in _parts(batch)]
+    ours, theirs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return round(percent_equal(ours, theirs), 1), len(ours)
 
 
-def _classes(model: Model, inputs: Any) -> torch.Tensor:
+def _classes(model: Model, inputs: Any) -> np.ndarray:
     answer = model(**inputs).answer if isinstance(inputs, Mapping) else model(inputs)
-    return answer.argmax(-1)
+    return choices(answer).flatten()
 
 
 def _parts(batch: Any) -> Iterable[Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from zoo import catalog, kinds, tables
+from zoo import catalog, kinds, tables, tasks
 from zoo.catalog import hub_index, listing, manifest
 from zoo.catalog.info import info
 from zoo.catalog.manifest import Entry
@@ -24,6 +24,7 @@ from zoo.factory import open_model
 from zoo.naming import parse
 from zoo.report import memory, timing
 from zoo.report.evaluate import labelled_answers
+from zoo.tasks.metrics import choices, percent_equal
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
@@ -227,8 +228,8 @@ def compare(
             macs=kinds.cost(model.spec).macs,
             bytes=entry.bytes if entry else _bytes(name),
             peak_memory=peaks[i],
-            accuracy=_share(answers[i] == labels) if len(labels) and model.labels == classes else None,
-            agreement=_share(answers[i] == answers[0]) if len(labels) and _same_task(model, models[0]) else None,
+            accuracy=percent_equal(answers[i], labels) if len(labels) and model.labels == classes else None,
+            agreement=percent_equal(answers[i], answers[0]) if len(labels) and _same_task(model, models[0]) else None,
             full_accuracy=entry.metric.value if entry else None,
             time_batch_1=one[i] / one[0],
             time_batch_32=many[i] / many[0],
@@ -318,6 +319,8 @@ def _on_data(models: Sequence[Model], data: Any) -> tuple[np.ndarray, list[np.nd
     """(labels, the answers of each model, the source of the examples)."""
     answers = []
     for model in models:
+        if not (task := tasks.of(model.spec)).has_classes:
+            raise ValueError(f"{model.spec.name} has no top-1 accuracy; zoo.evaluate measures its task ({task.name}).")
         labelled = open_labelled_data(data, model)
         labels, found, _ = labelled_answers(model, labelled, batch_size=32)
         answers.append(found)
@@ -331,16 +334,12 @@ def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
         return np.array([])
     prepare = preprocess(model)
     with torch.inference_mode():
-        found = [model(prepare(pictures[i : i + 50])).argmax(1).numpy() for i in range(0, len(pictures), 50)]
+        found = [choices(model(prepare(pictures[i : i + 50]))) for i in range(0, len(pictures), 50)]
     return np.concatenate(found)
 
 
 def _same_task(model: Model, other: Model) -> bool:
     return model.labels == other.labels and kinds.classes(model.spec) == kinds.classes(other.spec)
-
-
-def _share(right: Any) -> float:
-    return 100 * float(np.mean(right))
 
 
 def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:

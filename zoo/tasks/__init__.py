@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,11 @@ class Metric:
 
     name: str
     unit: str = "%"
+    higher_is_better: bool = True
+
+    def drop(self, before: float, after: float) -> float:
+        """How much worse `after` is than `before`."""
+        return before - after if self.higher_is_better else after - before
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,16 @@ def of(spec: ModelSpec) -> Task:
     if kinds.classes(spec) and (named := f"{spec.input.type}-classification") in TASKS:
         return TASKS[named]
     return TASKS["token-classification" if kinds.outputs(spec) and spec.input.ids else "feature-extraction"]
+
+
+def main_figure(spec: ModelSpec, answered: Iterable[tuple[Any, Sequence[Any]]], source: str) -> float:
+    """The value of the task's main metric on batches of (main output, targets); `source` names them in errors."""
+    task = of(spec)
+    metric = task.metrics[0].name
+    judge = task.fetch("judge")(metric, source)
+    for outputs, targets in answered:
+        judge.add(outputs, targets)
+    return float(judge.figures()[metric])
 
 
 def model_class(spec: ModelSpec) -> Any:

@@ -22,6 +22,16 @@ class Judge(Protocol):
         """The main figure of each class; empty where there are no classes."""
 
 
+def choices(outputs: Tensor) -> np.ndarray:
+    """The class that each example, or each token, gets: the place of the largest output, (..., K) to (...)."""
+    return outputs.argmax(-1).cpu().numpy()
+
+
+def percent_equal(one: np.ndarray, other: np.ndarray) -> float:
+    """Of answers with labels, the accuracy; of answers with other answers, the agreement."""
+    return 100 * float((one == other).mean())
+
+
 class Accuracy:
     """Share of the examples, in percent, whose largest output is the right class."""
 
@@ -35,7 +45,7 @@ class Accuracy:
         if outside := [label for label in targets if not 0 <= label < classes]:
             raise ValueError(f"{self._source} has label {outside[0]}, but the network knows only 0 to {classes - 1}.")
         self._labels.append(np.array(targets, dtype=np.int64))
-        self._answers.append(outputs.argmax(1).cpu().numpy())
+        self._answers.append(choices(outputs))
 
     @property
     def labels(self) -> np.ndarray:
@@ -46,8 +56,8 @@ class Accuracy:
         return np.concatenate(self._answers)
 
     def figures(self) -> dict[str, float]:
-        return {self._metric: 100 * float((self.labels == self.answers).mean())}
+        return {self._metric: percent_equal(self.labels, self.answers)}
 
     def per_class(self) -> dict[int, float]:
-        labels, right = self.labels, self.labels == self.answers
-        return {int(label): 100 * float(right[labels == label].mean()) for label in np.unique(labels)}
+        labels, answers = self.labels, self.answers
+        return {int(one): percent_equal(answers[labels == one], one) for one in np.unique(labels)}

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn as nn
+from torch import Tensor
 
 from zoo import tasks
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
-from zoo.tasks.metrics import Judge
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
@@ -258,16 +258,17 @@ def accuracy(model: Model, data: Pictures) -> float:
     """The main figure of the network's task on `data`; for a classifier the accuracy in percent."""
     was_training = model.training
     model.eval()
-    task = tasks.of(model.spec)
-    metric = task.metrics[0].name
-    judge: Judge = task.fetch("judge")(metric, data.source)
-    with torch.inference_mode():
-        device = next(iter(model.state_dict().values())).device
+    device = next(iter(model.state_dict().values())).device
+
+    def answered() -> Iterator[tuple[Tensor, list[Any]]]:
         for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
             x = normalize(images, model.spec.pictures.mean, model.spec.pictures.std).to(device)
-            judge.add(model(x), labels.tolist())
+            yield model(x), labels.tolist()
+
+    with torch.inference_mode():
+        found = tasks.main_figure(model.spec, answered(), data.source)
     model.train(was_training)
-    return judge.figures()[metric]
+    return found
 
 
 def _first_bad_row(model: Model, x: Any) -> str | None:

@@ -12,15 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.checks import check_flag, is_int, is_number, short
 from zoo.files import make_folder, path_to_write, write_whole
 from zoo.model.build import Model
 from zoo.model.verify import rebuildable
 from zoo.passes.data import answer, as_calibration, split
+from zoo.tasks.metrics import choices, percent_equal
 from zoo.train.finetune import copied, digest, finished, history, trainable
 from zoo.train.imitation import Imitation
 from zoo.train.log import TrainingLog
@@ -142,9 +144,9 @@ def agreement(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str,
     with torch.inference_mode():
         parts = [part for batch in batches for part in split(batch, PART)]
         pairs = [(answer(model, part).float(), answer(teacher, part).float()) for part in parts]
-    if kinds.classes(model.spec):
-        same = torch.cat([(own.argmax(-1) == wanted.argmax(-1)).flatten() for own, wanted in pairs])
-        return {"agreement": round(100 * float(same.float().mean()), 2)}
+    if kinds.classes(model.spec) and tasks.of(model.spec).has_classes:
+        own, wanted = (np.concatenate([choices(one) for one in answers]) for answers in zip(*pairs, strict=True))
+        return {"agreement": round(percent_equal(own, wanted), 2)}
     near = torch.cat([F.cosine_similarity(own.flatten(1), wanted.flatten(1)) for own, wanted in pairs])
     return {"cosine": round(float(near.mean()), 4)}
 
