@@ -145,3 +145,21 @@ def test_a_float_network_answers_nan_with_nan(runtime: str, tmp_path: Path, monk
     x[1, 0, 3, 3] = NAN
     with torch.inference_mode():
         assert bool(fast(x)[0].isfinite().all()) and bool(fast(x)[1].isnan().all())
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("form", ["int8", "fused"])
+def test_a_compiled_network_refuses_the_same_and_an_exported_one_has_no_check(form: str, backend: str) -> None:
+    torch._dynamo.reset()
+    model = zoo.create("resnet20-int8") if form == "int8" else zoo.fuse(zoo.create("resnet20"))
+    x = torch.randn(3, 3, 32, 32)
+    compiled, damaged = torch.compile(model, backend=backend, fullgraph=True), x.clone()
+    damaged[1, 0, 5, 5] = torch.nan
+    with torch.inference_mode():
+        torch.testing.assert_close(compiled(x), model(x), rtol=1e-3, atol=0.3 if form == "int8" else 1e-3)
+        for network in (model, compiled):
+            with pytest.raises(ValueError, match="this batch of 3 pictures has nan or infinity at index 1"):
+                network(damaged)
+    for strict in (True, False):
+        graph = torch.export.export(model, (x,), strict=strict).graph
+        assert not [node for node in graph.nodes if "check_finite" in str(node.target)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 POSITIVE, NOT_NEGATIVE = "scale", "running_var"  # the last part of a key
 _TOLD = 5  # indices in a message
+
+_LIBRARY = torch.library.Library("zoo", "FRAGMENT")
 
 
 def check_small(state: Mapping[str, Tensor], name: str) -> None:
@@ -48,9 +51,17 @@ def is_finite(x: Tensor) -> bool:
 
 
 def check_finite(name: str, x: Tensor, unit: str) -> None:
-    """Raise ValueError for a batch `x` that is not finite, with the index of each bad example; `unit`: "pictures"."""
-    if is_finite(x):
-        return
+    """Raise ValueError for a batch `x` that is not finite, with the index of each bad example; `unit`: "pictures".
+
+    `torch.compile` keeps the check as one operator of its graph. Exports and `torch.jit.trace` leave it out.
+    """
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        torch.ops.zoo.check_finite(x, name, unit)
+    elif not is_finite(x):
+        _refuse(name, x, unit)
+
+
+def _refuse(name: str, x: Tensor, unit: str) -> None:
     bad = (~x.float().isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
     told = ", ".join(map(str, bad[:_TOLD])) + (", ..." if len(bad) > _TOLD else "")
     raise ValueError(
@@ -142,3 +153,23 @@ def _all(tensors: Mapping[str, Tensor], test: Any) -> bool:
     for value in tensors.values():
         by_place.setdefault((value.device, value.dtype), []).append(value.detach().reshape(-1))
     return all(bool(test(torch.cat(parts)).all()) for parts in by_place.values())
+
+
+def _define_operator() -> None:
+    """`torch.ops.zoo.check_finite`: without an answer, and with an effect, so that no compiler leaves it out."""
+    _LIBRARY.define("check_finite(Tensor x, str name, str unit) -> ()")
+    operator = torch.ops.zoo.check_finite.default
+
+    def run(x: Tensor, name: str, unit: str) -> None:
+        if not is_finite(x):
+            _refuse(name, x, unit)
+
+    _LIBRARY.impl("check_finite", run, "CompositeExplicitAutograd")
+    torch.library.register_fake("zoo::check_finite", lambda x, name, unit: None, lib=_LIBRARY)
+    with suppress(ImportError, AttributeError):  # torch has no public name for it
+        from torch._higher_order_ops import effects
+
+        effects._register_effectful_op(operator, effects._EffectType.ORDERED)
+
+
+_define_operator()
