@@ -17,6 +17,7 @@ from zoo.passes.options import Options, described, option
 
 Importance = Literal["l1", "l2", "bn_scale", "taylor"]
 Scope = Literal["global", "layer"]
+Pattern = Literal["unstructured", "2:4"]
 Observer = Literal["minmax", "percentile", "mse"]
 
 CRITERIA: tuple[str, ...] = get_args(Importance)
@@ -101,7 +102,7 @@ class Pruned(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Sparse(Options):
-    """Which of the smallest weights go."""
+    """How many weights go, and where."""
 
     sparsity: float = option(
         0.8,
@@ -112,8 +113,13 @@ class Sparse(Options):
     )
     scope: Scope = option(
         "global",
-        "Rank all weights together, or those of each layer by themselves.",
+        "Spend the zeros where they cost least, or give every layer the same share.",
         example='zoo.compress(model, "sparse", scope="layer")',
+    )
+    pattern: Pattern = option(
+        "unstructured",
+        "Any weights, or two of every four neighbouring inputs, in the layers whose inputs are a multiple of 4.",
+        example='zoo.compress(model, "sparse", pattern="2:4")',
     )
 
 
@@ -224,6 +230,7 @@ PASSES: dict[str, Pass] = {
             place=30,
             functions="zoo.passes.sparsify",
             options=Sparse,
+            takes=("calibration",),
             training="advised",
             untrained={"sparsity": 0.5},
             resizes=("nonzero",),

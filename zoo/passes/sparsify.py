@@ -17,8 +17,13 @@ from torch.nn.utils import parametrize
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes import Scope, Sparse
+from zoo.passes.data import as_calibration
 from zoo.passes.decision import Decision
+from zoo.passes.one_shot import has_fours, one_shot
+from zoo.passes.quadratic import four_groups
 from zoo.spec import ModelSpec
+
+ADVICE = "calibration= takes preprocessed inputs, a few dozen to a few hundred"
 
 
 class Sparsifier:
@@ -196,13 +201,27 @@ def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) 
         return {name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}
 
 
-def plan(model: Model, options: Sparse | None = None) -> Decision:
-    """Ask for a share of zeros, once; which weights go follows from their magnitudes alone."""
+def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None) -> Decision:
+    """Which weights go: the smallest, or with inputs `calibration` those that the answers need least.
+
+    Then the others are solved again, layer by layer, so that each gives what the dense one gives.
+    """
     options = options or Sparse()
     narrow = sorted({row.precision for row in model.spec} - {"float32"})
     if narrow:
         raise ValueError(f"{model.spec.name} is {narrow[0]} already; make the float network sparse, then int8.")
-    return Decision("sparse", asdict(options), asdict(options))
+    if options.pattern == "2:4" and ({"sparsity", "scope"} & set(options.given)):
+        raise ValueError('pattern="2:4" says how many weights go, and where: leave out sparsity= and scope=.')
+    recipe = asdict(options)
+    if options.pattern == "2:4":
+        recipe = {"pattern": options.pattern}
+        if not any(has_fours(model.state_dict()[key].shape) for key in _layer_weights(model.spec)):
+            raise ValueError(f'{model.spec.name} has no layer whose inputs are a multiple of 4 for pattern="2:4".')
+    if calibration is None:
+        return Decision("sparse", asdict(options), {**recipe, "by": "magnitude"})
+    batches = as_calibration(calibration, ADVICE, model.spec)
+    state, told = one_shot(model, options, batches)
+    return Decision("sparse", asdict(options), {**recipe, "by": "second_order", **told}, state)
 
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
@@ -210,10 +229,21 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
-    """The state with the smallest weights at zero; weights already zero stay so, and count."""
-    weights = {key: state[key] for key in state if key in _layer_weights(spec)}
-    masks = magnitude_masks(_prunable(weights), decision.choices["sparsity"], decision.choices["scope"])
+    """The solved state, or the state with the smallest weights at zero; weights already zero stay so, and count."""
+    if decision.state:
+        return {key: decision.state.get(key, tensor).clone() for key, tensor in state.items()}
+    weights = _prunable({key: state[key] for key in state if key in _layer_weights(spec)})
+    if decision.choices.get("pattern") == "2:4":
+        masks = {key: four_mask(weight) for key, weight in weights.items() if has_fours(weight.shape)}
+    else:
+        masks = magnitude_masks(weights, decision.choices["sparsity"], decision.choices["scope"])
     return {key: t.masked_fill(~masks[key], 0.0) if key in masks else t.clone() for key, t in state.items()}
+
+
+def four_mask(weight: Tensor) -> Tensor:
+    """A mask (bool) that keeps the two largest of every four neighbouring inputs of a weight (O, C, ...)."""
+    scores = weight.detach().abs().flatten(1)
+    return four_groups(scores, weight[0, 0].numel()).view(weight.shape)
 
 
 def _layer_weights(spec: ModelSpec) -> set[str]:

@@ -1,0 +1,111 @@
+"""The layers of a network that multiply by weights, and what each takes and gives on calibration inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo import kinds
+from zoo.passes.data import Batch, split
+from zoo.passes.folding import folded, unfolded
+from zoo.passes.gram import POSITIONS, Columns
+from zoo.passes.stream import PART, Stream
+from zoo.spec import Block
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer that multiplies by weights, in its row."""
+
+    row: Block
+    layer: kinds.Layer
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.row.name}.{self.layer.path}"
+
+    @property
+    def key(self) -> str:
+        """Of its weight in the state dict."""
+        return f"{self.prefix}{'conv.' if self.layer.norm else ''}weight"
+
+    @property
+    def path(self) -> str:
+        return self.layer.path.removesuffix(".")
+
+    @property
+    def biased(self) -> bool:
+        return self.layer.norm or self.layer.bias
+
+    def folded(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return folded(state, self.prefix, self.layer, kinds.arguments(self.row).get("eps", 0.0))
+
+    def start(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Its folded weight as (G, O, C), in float64."""
+        flat = self.folded(state)[0].double().flatten(1)
+        return flat[:, None] if self.layer.depthwise else flat[None]
+
+    def set(self, module: nn.Module, state: Mapping[str, Tensor], weight: Tensor, bias: Tensor, mask: Tensor) -> None:
+        """Give the row's `module` that weight (G, O, C) and bias (G, O); exact zeros outside of `mask`."""
+        shape = state[self.key].shape
+        weight, mask = weight.reshape(shape), mask.reshape(shape)
+        fresh = unfolded(
+            state, self.prefix, self.layer, kinds.arguments(self.row).get("eps", 0.0), weight, bias.flatten()
+        )
+        fresh[self.key] = fresh[self.key].masked_fill(~mask, 0.0)
+        cut = len(self.row.name) + 1
+        module.load_state_dict({key[cut:]: value for key, value in fresh.items()}, strict=False)
+
+
+def places(row: Block) -> list[Place]:
+    """The row's layers as they run, those beside the others first: the sum makes up for them."""
+    found = sorted(kinds.KINDS[row.kind].layers(kinds.arguments(row)), key=lambda layer: not layer.beside)
+    return [Place(row, layer) for layer in found if not layer.table]
+
+
+class Reader:
+    """Lays out what a layer takes and gives as columns of a `Gram`, padding of texts left out."""
+
+    def __init__(self, place: Place, batches: Sequence[Batch]) -> None:
+        self.place = place
+        parts = [part for batch in batches for part in split(batch, PART)]
+        self.masks = [part.get("attention_mask") if isinstance(part, Mapping) else None for part in parts]
+        inputs = sum(len(next(iter(part.values())) if isinstance(part, Mapping) else part) for part in parts)
+        self.columns = Columns(place.layer, inputs)
+        self.most = -(-POSITIONS // len(parts))
+
+    def taken(self, part: int, x: Tensor) -> Tensor:
+        if self.place.row.kind == "patch_embedding":
+            return self.columns._tokens(F.pixel_unshuffle(x, self.place.layer.kernel).flatten(2).mT)
+        return self.columns.taken(self._tokens(part, x))
+
+    def given(self, part: int, y: Tensor) -> Tensor:
+        """What is given beside the layer itself, at the places of `taken`."""
+        return self.columns.given(self._tokens(part, y))
+
+    def _tokens(self, part: int, x: Tensor) -> Tensor:
+        mask = self.masks[part]
+        if mask is None or x.dim() != 3 or x.shape[:2] != mask.shape:
+            return x
+        x = x[mask.bool()]
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))
+        return x[order[: self.most].to(x.device)]
+
+
+def shortcut(place: Place) -> Callable[[Stream], Iterable[Tensor]] | None:
+    """A function of a stream that gives what is added to the layer's output; None where nothing is."""
+    row, total = place.row, kinds.residual(place.row)
+    if row.kind == "transformer_block":
+        if place.path == "attn.proj":
+            return lambda stream: stream.inputs
+        if place.path == "mlp.fc2":
+            return lambda stream: stream.taken("norm2" if kinds.arguments(row)["norm_first"] else "mlp")
+        return None
+    if total is None or place.path != total.part or place.layer.activation != "none":
+        return None
+    return lambda stream: stream.inputs if total.shortcut == "in" else stream.given(total.shortcut)

@@ -1,0 +1,148 @@
+"""How many zeros each layer gets: where they cost the answers least, as measured on calibration inputs.
+
+The error of a layer as its zeros grow is a curve (`Quadratic.search`). One trial each, the dense network with that
+layer alone sparse, says what the curve means to the answers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo import kinds
+from zoo.model.build import Model
+from zoo.passes.data import Batch, count, split
+from zoo.passes.gram import Gram, as_columns
+from zoo.passes.places import Place, Reader, places
+from zoo.passes.quadratic import Quadratic, but_zeros, smallest_go
+from zoo.passes.stream import Stream
+
+TRIED = 32  # inputs that trials are measured on
+MOST = 0.95  # share of a layer's weights that may go, where the network as a whole does not need more
+CURVE = 18  # steps of the search that gives a curve
+BETWEEN = 4  # points of a curve between two steps
+LEAST = 1e-9  # damage that is none
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the answers lose when `zeros[k]` of a layer's weights are zero: `lost[k]`, growing."""
+
+    zeros: list[int]
+    lost: list[float]
+
+
+def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Loss]:
+    """Key of a layer's weight -> its loss. Trials have the `share` of zeros that the network is to have."""
+    state, found = model.state_dict(), {}
+    total = sum(map(count, batches))
+    tried = min(TRIED, max(1, total // 4))
+    batches, others = _parted(batches, total - tried) if total > 1 else (batches, batches)
+    stream, trial = Stream(model, batches), Stream(model, others)
+    last = stream.rows[-1]
+    dense = list(trial.ahead(last))
+    while stream.row is not None:
+        for place in places(model.spec[stream.row]):
+            system, start = dense_system(stream, state, place, batches), place.start(state)
+            zeros, errors = _curve(system, start, max(MOST, (1 + share) / 2))
+            mask, _ = system.search(but_zeros(smallest_go(round(share * start.numel())), start), CURVE)
+            weight = system.refit(mask, 15)
+            module = copy.deepcopy(model.get_submodule(stream.row))
+            place.set(module, state, weight, system.bias(weight), mask)
+            measured = lost(model, dense, trial.ahead(last, {stream.row: module}))
+            found[place.key] = _scaled(zeros, errors, float(system.error(weight).sum()), measured)
+        stream.step()
+        trial.step()
+    return found
+
+
+def dense_system(stream: Stream, state: Mapping[str, Tensor], place: Place, batches: Sequence[Batch]) -> Quadratic:
+    """The costs of a layer's weights where the network before it is dense: those it has are the best."""
+    gram, reader = Gram(), Reader(place, batches)
+    for part, x in enumerate(stream.taken(place.path)):
+        gram.add(reader.taken(part, x))
+    gram.xy = gram.xx @ as_columns(place.layer, *place.folded(state))
+    return Quadratic.of(gram, place.start(state), biased=place.biased)
+
+
+def _curve(system: Quadratic, start: Tensor, most: float) -> tuple[list[int], list[float]]:
+    """The zeros and the error at each step of one search, up to the share `most`."""
+    keep = but_zeros(smallest_go(round(most * start.numel())), start)
+    zeros, errors = [int((start == 0).sum())], [0.0]
+    grown: list[int] = []
+
+    def watched(scores: Tensor, share: float) -> Tensor:
+        mask = keep(scores, share)
+        grown.append(int((~mask).sum()))
+        return mask
+
+    _, found = system.search(watched, CURVE)
+    return zeros + grown, errors + found[: len(grown)]
+
+
+def _scaled(zeros: list[int], errors: list[float], error: float, measured: float) -> Loss:
+    """The curve with the factor that was measured where its error was `error`, and points between its own."""
+    factor = max(measured, LEAST) / max(error, 1e-30)
+    points = [(zeros[0], 0.0)]
+    for end, value in zip(zeros[1:], errors[1:], strict=True):
+        (begin, before), after = points[-1], max(points[-1][1], value * factor)
+        for part in range(1, BETWEEN + 1):
+            t = part / BETWEEN
+            points.append((round(begin + t * (end - begin)), before ** (1 - t) * after**t if before else after * t**2))
+    return Loss(*map(list, zip(*points, strict=True)))
+
+
+def allotted(found: Mapping[str, Loss], zeros: int) -> dict[str, int]:
+    """Key -> zeros, `zeros` in all, where the sum of the losses is least: by the lower hull of each curve."""
+    steps: list[tuple[float, str, int]] = []
+    for key, loss in found.items():
+        hull: list[tuple[int, float]] = []
+        for point in zip(loss.zeros, loss.lost, strict=True):
+            while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-2], point):
+                hull.pop()
+            hull.append(point)
+        steps += [(_slope(a, b), key, b[0] - a[0]) for a, b in pairwise(hull)]
+    wanted, left = dict.fromkeys(found, 0), zeros
+    for _, key, more in sorted(steps):
+        taken = min(more, left)
+        wanted[key] += taken
+        left -= taken
+    return wanted
+
+
+def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
+    return (b[1] - a[1]) / max(1, b[0] - a[0])
+
+
+def _parted(batches: Sequence[Batch], first: int) -> tuple[list[Batch], list[Batch]]:
+    """The `first` inputs, and those behind them."""
+    sides: tuple[list[Batch], list[Batch]] = ([], [])
+    for batch in batches:
+        here = min(first, count(batch))
+        if here:
+            sides[0].append(split(batch, here)[0])
+        if here < count(batch):
+            rest = slice(here, None)
+            sides[1].append(batch[rest] if isinstance(batch, Tensor) else {k: v[rest] for k, v in batch.items()})
+        first -= here
+    return sides
+
+
+def lost(model: Model, dense: Sequence[Tensor], answers: Iterable[Tensor]) -> float:
+    """How far answers are from the dense network's: the mean KL divergence of classes, else the relative error.
+
+    A factor that all logits share changes no class, so it does not count.
+    """
+    wanted, given = (torch.cat([one.flatten(0, -2) for one in many]).double() for many in (dense, list(answers)))
+    if not kinds.classes(model.spec):
+        return float((wanted - given).square().sum() / wanted.square().sum().clamp_min(1e-30))
+    wanted, given = (one - one.mean(-1, keepdim=True) for one in (wanted, given))
+    given = given * ((wanted * given).sum() / given.square().sum().clamp_min(1e-30))
+    sure, found = F.log_softmax(wanted, -1), F.log_softmax(given, -1)
+    return max(0.0, float((sure.exp() * (sure - found)).sum(-1).mean()))
