@@ -1,12 +1,13 @@
 """How many zeros each layer gets: where they cost the answers least, as measured on calibration inputs.
 
-The error of a layer as its zeros grow is a curve (`Quadratic.search`). One trial each, the dense network with that
-layer alone sparse, says what the curve means to the answers.
+The error of a layer as its zeros grow is a curve (`Quadratic.search`). One trial or two, the dense network with
+that layer alone sparse, say what the curve means to the answers: on inputs that the layer was not solved on.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +27,7 @@ from zoo.passes.stream import Stream
 TRIED = 32  # inputs that trials are measured on
 MOST = 0.95  # share of a layer's weights that may go, where the network as a whole does not need more
 CURVE = 18  # steps of the search that gives a curve
+LARGE = 0.01  # share of the network's weights from which a layer is tried twice
 BETWEEN = 4  # points of a curve between two steps
 LEAST = 1e-9  # damage that is none
 
@@ -47,16 +49,21 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     stream, trial = Stream(model, batches), Stream(model, others)
     last = stream.rows[-1]
     dense = list(trial.ahead(last))
+    held = sum(state[place.key].numel() for row in model.spec for place in places(row))
     while stream.row is not None:
         for place in places(model.spec[stream.row]):
             system, start = dense_system(stream, state, place, batches), place.start(state)
-            zeros, errors = _curve(system, start, max(MOST, (1 + share) / 2))
-            mask, _ = system.search(but_zeros(smallest_go(round(share * start.numel())), start), CURVE)
-            weight = system.refit(mask, 15)
-            module = copy.deepcopy(model.get_submodule(stream.row))
-            place.set(module, state, weight, system.bias(weight), mask)
-            measured = lost(model, dense, trial.ahead(last, {stream.row: module}))
-            found[place.key] = _scaled(zeros, errors, float(system.error(weight).sum()), measured)
+            most = max(MOST, (1 + share) / 2)
+            zeros, errors = _curve(system, start, most)
+            measured = []
+            for tried in (share, (share + most) / 2)[: 1 + (start.numel() >= LARGE * held)]:
+                mask, _ = system.search(but_zeros(smallest_go(round(tried * start.numel())), start), CURVE)
+                weight = system.refit(mask, 15)
+                module = copy.deepcopy(model.get_submodule(stream.row))
+                place.set(module, state, weight, system.bias(weight), mask)
+                damage = lost(model, dense, trial.ahead(last, {stream.row: module}))
+                measured.append((float(system.error(weight).sum()), damage))
+            found[place.key] = _scaled(zeros, errors, measured)
         stream.step()
         trial.step()
     return found
@@ -86,12 +93,15 @@ def _curve(system: Quadratic, start: Tensor, most: float) -> tuple[list[int], li
     return zeros + grown, errors + found[: len(grown)]
 
 
-def _scaled(zeros: list[int], errors: list[float], error: float, measured: float) -> Loss:
-    """The curve with the factor that was measured where its error was `error`, and points between its own."""
-    factor = max(measured, LEAST) / max(error, 1e-30)
+def _scaled(zeros: list[int], errors: list[float], measured: Sequence[tuple[float, float]]) -> Loss:
+    """The curve brought to what was measured, pairs of error and damage, and points between its own."""
+    (low, first), (high, second) = [(max(a, 1e-30), max(b, LEAST)) for a, b in (measured[0], measured[-1])]
+    power = math.log(second / first) / math.log(high / low) if high > low * 1.01 else 1.0
+    power = min(max(power, 1.0), 3.0)  # damage grows with the error, later faster
     points = [(zeros[0], 0.0)]
-    for end, value in zip(zeros[1:], errors[1:], strict=True):
-        (begin, before), after = points[-1], max(points[-1][1], value * factor)
+    for end, error in zip(zeros[1:], errors[1:], strict=True):
+        (begin, before), after = points[-1], first * (error / low) ** (power if error > low else 1.0)
+        after = max(before, after)
         for part in range(1, BETWEEN + 1):
             t = part / BETWEEN
             points.append((round(begin + t * (end - begin)), before ** (1 - t) * after**t if before else after * t**2))
