@@ -20,6 +20,7 @@ from zoo.passes import PASSES, arguments, in_order, told
 from zoo.passes.data import answer, as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
+from zoo.passes.sparsify import ADVICE as SPARSE_ADVICE
 from zoo.tasks.metrics import choices
 
 __all__ = ["Decision", "compress", "convert"]
@@ -49,8 +50,9 @@ def compress(
         >>> made = zoo.compress(model, "pruned-sparse-int8", calibration=images)
 
     calibration (inputs; default None): For int8: a few dozen to a few hundred preprocessed inputs to range its edges
-        on. A tensor (N, C, H, W), a dict of tensors (texts), or an iterable of either; labels beside them are left out.
-        A language model needs none. A network of `zoo.prepare_qat` has learned its ranges, and takes none.
+        on. For sparse: inputs on which it finds the weights that go and solves the others, without training. A tensor
+        (N, C, H, W), a dict of tensors (texts), or an iterable of either; labels beside them are left out.
+        A language model needs none for int8. A network of `zoo.prepare_qat` has learned its ranges, and takes none.
         >>> made = zoo.compress(model, "int8", calibration=[images[:4], images[4:]])
 
     data (inputs with labels; default None): For pruned: what importance="taylor" judges channels by, (inputs, labels)
@@ -74,7 +76,8 @@ def compress(
     noted(model.made, "passes")  # refused now, not when the work is done
     model = rebuildable(model, "compress", float32=True)
     if calibration is not None:
-        calibration = as_calibration(calibration, ADVICE, model.spec)
+        advice = ADVICE if "int8" in wanted else SPARSE_ADVICE
+        calibration = as_calibration(calibration, advice, model.spec)
     for name, (settings, inputs) in chosen.items():
         if "calibration" in inputs:
             inputs["calibration"] = calibration

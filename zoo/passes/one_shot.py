@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes import Sparse
 from zoo.passes.data import Batch, count
@@ -45,9 +46,18 @@ def one_shot(model: Model, options: Sparse, batches: Sequence[Batch]) -> tuple[d
         keeps = {key: smallest_go(zeros) for key, zeros in wanted.items() if zeros}
     starts = {place.key: place.start(state) for place in found}
     small = copy.deepcopy(model)
-    solve(model, small, batches, {key: but_zeros(keep, starts[key]) for key, keep in keeps.items()})
+    keeps = {key: but_zeros(keep, starts[key]) for key, keep in keeps.items()}
+    dense, sparse = solve(model, small, batches, keeps)
     solved = {key: value for key, value in small.state_dict().items() if not torch.equal(value, state[key])}
-    return solved, {"examples": sum(map(count, batches))}
+    return solved, {"examples": sum(map(count, batches)), **alike(model, dense, sparse)}
+
+
+def alike(model: Model, dense: Sequence[Tensor], sparse: Sequence[Tensor]) -> dict[str, float]:
+    """How the answers compare, for the record: the percentage of classes that agree, or the mean cosine of vectors."""
+    one, other = (torch.cat([answers.flatten(0, -2) for answers in many]) for many in (dense, sparse))
+    if kinds.classes(model.spec):
+        return {"agreement": round(100 * float((one.argmax(-1) == other.argmax(-1)).float().mean()), 1)}
+    return {"cosine": round(float(F.cosine_similarity(one, other, dim=-1).mean()), 4)}
 
 
 def has_fours(shape: Sequence[int]) -> bool:
@@ -55,16 +65,22 @@ def has_fours(shape: Sequence[int]) -> bool:
     return shape[1] % 4 == 0
 
 
-def solve(dense: Model, small: Model, batches: Sequence[Batch], keeps: Mapping[str, Keep]) -> None:
-    """Make the layers of `small`, a copy of `dense`, sparse in place: those that `keeps` has, by their keys."""
+def solve(
+    dense: Model, small: Model, batches: Sequence[Batch], keeps: Mapping[str, Keep]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Make the layers of `small`, a copy of `dense`, sparse in place: those that `keeps` has, by their keys.
+
+    The answers of both to the calibration inputs.
+    """
     there, here = Stream(dense, batches), Stream(small, batches)
     before = dense.state_dict()
     while there.row is not None:
         for place in places(dense.spec[there.row]):
             if place.key in keeps:
-                _solve(there, here, before, place, keeps[place.key], Reader(place, batches))
+                _solve(there, here, before, place, keeps[place.key], Reader(place, here))
         there.step()
         here.step()
+    return there.inputs, here.inputs
 
 
 def _solve(there: Stream, here: Stream, before: Mapping[str, Tensor], place: Place, keep: Keep, reader: Reader) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import kinds
-from zoo.passes.data import Batch, split
 from zoo.passes.folding import folded, unfolded
-from zoo.passes.gram import POSITIONS, Columns
-from zoo.passes.stream import PART, Stream
+from zoo.passes.gram import Columns
+from zoo.passes.stream import Stream
 from zoo.spec import Block
 
 
@@ -64,37 +62,25 @@ class Place:
 
 def places(row: Block) -> list[Place]:
     """The row's layers as they run, those beside the others first: the sum makes up for them."""
-    found = sorted(kinds.KINDS[row.kind].layers(kinds.arguments(row)), key=lambda layer: not layer.beside)
+    found = sorted(kinds.KINDS[row.kind].layers(kinds.arguments(row)), key=lambda layer: not layer.from_row_input)
     return [Place(row, layer) for layer in found if not layer.table]
 
 
 class Reader:
-    """Lays out what a layer takes and gives as columns of a `Gram`, padding of texts left out."""
+    """Lays out what a layer takes, and what stands beside its output, as columns of a `Gram`; padding left out."""
 
-    def __init__(self, place: Place, batches: Sequence[Batch]) -> None:
-        self.place = place
-        parts = [part for batch in batches for part in split(batch, PART)]
-        self.masks = [part.get("attention_mask") if isinstance(part, Mapping) else None for part in parts]
-        inputs = sum(len(next(iter(part.values())) if isinstance(part, Mapping) else part) for part in parts)
-        self.columns = Columns(place.layer, inputs)
-        self.most = -(-POSITIONS // len(parts))
+    def __init__(self, place: Place, stream: Stream) -> None:
+        self.place, self.masks = place, stream.masks
+        self.columns = Columns(place.layer, sum(map(len, stream.inputs)))
 
     def taken(self, part: int, x: Tensor) -> Tensor:
-        if self.place.row.kind == "patch_embedding":
-            return self.columns._tokens(F.pixel_unshuffle(x, self.place.layer.kernel).flatten(2).mT)
-        return self.columns.taken(self._tokens(part, x))
+        if self.place.row.kind == "patch_embedding":  # its kernel steps by its own size
+            return self.columns.taken(F.pixel_unshuffle(x, self.place.layer.kernel).flatten(2).mT)
+        return self.columns.taken(x, self.masks[part])
 
     def given(self, part: int, y: Tensor) -> Tensor:
-        """What is given beside the layer itself, at the places of `taken`."""
-        return self.columns.given(self._tokens(part, y))
-
-    def _tokens(self, part: int, x: Tensor) -> Tensor:
-        mask = self.masks[part]
-        if mask is None or x.dim() != 3 or x.shape[:2] != mask.shape:
-            return x
-        x = x[mask.bool()]
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(len(x)))
-        return x[order[: self.most].to(x.device)]
+        """At the places of `taken`."""
+        return self.columns.given(y, self.masks[part])
 
 
 def shortcut(place: Place) -> Callable[[Stream], Iterable[Tensor]] | None:

@@ -52,7 +52,7 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     held = sum(state[place.key].numel() for row in model.spec for place in places(row))
     while stream.row is not None:
         for place in places(model.spec[stream.row]):
-            system, start = dense_system(stream, state, place, batches), place.start(state)
+            system, start = dense_system(stream, state, place), place.start(state)
             most = max(MOST, (1 + share) / 2)
             zeros, errors = _curve(system, start, most)
             measured = []
@@ -69,9 +69,9 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     return found
 
 
-def dense_system(stream: Stream, state: Mapping[str, Tensor], place: Place, batches: Sequence[Batch]) -> Quadratic:
+def dense_system(stream: Stream, state: Mapping[str, Tensor], place: Place) -> Quadratic:
     """The costs of a layer's weights where the network before it is dense: those it has are the best."""
-    gram, reader = Gram(), Reader(place, batches)
+    gram, reader = Gram(), Reader(place, stream)
     for part, x in enumerate(stream.taken(place.path)):
         gram.add(reader.taken(part, x))
     gram.xy = gram.xx @ as_columns(place.layer, *place.folded(state))
@@ -118,7 +118,8 @@ def allotted(found: Mapping[str, Loss], zeros: int) -> dict[str, int]:
                 hull.pop()
             hull.append(point)
         steps += [(_slope(a, b), key, b[0] - a[0]) for a, b in pairwise(hull)]
-    wanted, left = dict.fromkeys(found, 0), zeros
+    wanted = {key: loss.zeros[0] for key, loss in found.items()}  # those that are there already
+    left = max(0, zeros - sum(wanted.values()))
     for _, key, more in sorted(steps):
         taken = min(more, left)
         wanted[key] += taken
