@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes import Sparse
-from zoo.passes.data import Batch, count
+from zoo.passes.data import BATCH, Batch, count
 from zoo.passes.gram import Gram, as_columns
 from zoo.passes.places import Place, Reader, places, shortcut
 from zoo.passes.quadratic import Keep, Quadratic, but_zeros, smallest_go, two_of_four
@@ -28,6 +28,8 @@ from zoo.passes.zeros import allotted, losses
 @torch.inference_mode()
 def one_shot(model: Model, options: Sparse, batches: Sequence[Batch]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(the entries of the state that are solved, what the record says of them)."""
+    if all(isinstance(batch, Tensor) for batch in batches):
+        batches = torch.cat(list(batches)).split(BATCH)  # type: ignore[arg-type]  # however they came
     state = model.state_dict()
     found = [place for row in model.spec for place in places(row)]
     weights = {place.key: state[place.key] for place in found}

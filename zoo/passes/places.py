@@ -74,7 +74,7 @@ class Reader:
         self.columns = Columns(place.layer, sum(map(len, stream.inputs)))
 
     def taken(self, part: int, x: Tensor) -> Tensor:
-        if self.place.row.kind == "patch_embedding":  # its kernel steps by its own size
+        if "patch" in kinds.arguments(self.place.row):  # the kernel steps by its own size
             return self.columns.taken(F.pixel_unshuffle(x, self.place.layer.kernel).flatten(2).mT)
         return self.columns.taken(x, self.masks[part])
 
@@ -85,13 +85,11 @@ class Reader:
 
 def shortcut(place: Place) -> Callable[[Stream], Iterable[Tensor]] | None:
     """A function of a stream that gives what is added to the layer's output; None where nothing is."""
-    row, total = place.row, kinds.residual(place.row)
-    if row.kind == "transformer_block":
-        if place.path == "attn.proj":
-            return lambda stream: stream.inputs
-        if place.path == "mlp.fc2":
-            return lambda stream: stream.taken("norm2" if kinds.arguments(row)["norm_first"] else "mlp")
-        return None
+    args, total = kinds.arguments(place.row), kinds.residual(place.row)
+    if "norm_first" in args:  # tokens: attention and MLP have a sum each
+        behind = "norm2" if args["norm_first"] else "mlp"
+        sums = {"attn.proj": lambda stream: stream.inputs, "mlp.fc2": lambda stream: stream.taken(behind)}
+        return sums.get(place.path)
     if total is None or place.path != total.part or place.layer.activation != "none":
         return None
     return lambda stream: stream.inputs if total.shortcut == "in" else stream.given(total.shortcut)
