@@ -23,6 +23,7 @@ from zoo.passes.places import Place, Reader, places, shortcut
 from zoo.passes.quadratic import Keep, Quadratic, but_zeros, smallest_go, two_of_four
 from zoo.passes.stream import Stream
 from zoo.passes.zeros import allotted, losses
+from zoo.tasks.metrics import choices, percent_equal
 
 
 @torch.inference_mode()
@@ -58,7 +59,7 @@ def alike(model: Model, dense: Sequence[Tensor], sparse: Sequence[Tensor]) -> di
     """How the answers compare, for the record: the percentage of classes that agree, or the mean cosine of vectors."""
     one, other = (torch.cat([answers.flatten(0, -2) for answers in many]) for many in (dense, sparse))
     if kinds.classes(model.spec):
-        return {"agreement": round(100 * float((one.argmax(-1) == other.argmax(-1)).float().mean()), 1)}
+        return {"agreement": round(percent_equal(choices(one), choices(other)), 1)}
     return {"cosine": round(float(F.cosine_similarity(one, other, dim=-1).mean()), 4)}
 
 

@@ -56,8 +56,8 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
             most = max(MOST, (1 + share) / 2)
             zeros, errors = _curve(system, start, most)
             measured = []
-            for tried in (share, (share + most) / 2)[: 1 + (start.numel() >= LARGE * held)]:
-                mask, _ = system.search(but_zeros(smallest_go(round(tried * start.numel())), start), CURVE)
+            for gone in (share, (share + most) / 2)[: 1 + (start.numel() >= LARGE * held)]:
+                mask, _ = system.search(but_zeros(smallest_go(round(gone * start.numel())), start), CURVE)
                 weight = system.refit(mask, 15)
                 module = copy.deepcopy(model.get_submodule(stream.row))
                 place.set(module, state, weight, system.bias(weight), mask)
