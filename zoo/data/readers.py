@@ -12,8 +12,8 @@ import numpy as np
 
 from zoo.data import hub
 from zoo.data.folders import pictures_below
-from zoo.data.named import TablePictures
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
+from zoo.data.picture_paths import TablePictures
 from zoo.data.texts import text_columns, texts_of
 from zoo.files import lines_of, local_path
 

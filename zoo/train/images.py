@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.named import TablePictures
 from zoo.data.parquet import IMAGES, LABELS, ParquetFiles
+from zoo.data.picture_paths import TablePictures
 from zoo.data.pictures import open_picture
 from zoo.files import local_path
 

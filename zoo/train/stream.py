@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.hub import undecoded
-from zoo.data.named import TablePictures
 from zoo.data.parquet import ParquetFiles, content_of, without_bytes
+from zoo.data.picture_paths import TablePictures
 from zoo.data.preprocess import ImageError, Preprocess, open_picture
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
