@@ -16,7 +16,7 @@ import torch
 
 import zoo
 from picture_data import network, png, tree
-from zoo.data import named
+from zoo.data import picture_paths
 from zoo.train.data import open_pictures
 from zoo.train.images import read_parquet
 
@@ -95,7 +95,7 @@ def test_an_address_is_refused_by_its_name(tmp_path: Path, read: Reader) -> None
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_only_regular_files_of_a_size_are_opened(tmp_path: Path, cache: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "MAX_BYTES", 1000)
+    monkeypatch.setattr(picture_paths, "MAX_BYTES", 1000)
     root = tree(tmp_path, "0.png", "folder/1.png")
     os.mkfifo(root / "pipe.png")
     tree(root, "long.png", content=png() + bytes(1000))
