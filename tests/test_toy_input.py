@@ -23,7 +23,9 @@ from zoo.checks import require, short
 from zoo.cli import app
 from zoo.data.parquet import ParquetFiles
 from zoo.data.readers import Cells, Examples, Reader
+from zoo.data.splits import parts_of
 from zoo.spec import Block, ModelSpec, SpecError
+from zoo.train.images import ImageSet
 
 WEIGHTS = (2.0, -1.0)
 NAMES = ("height", "weight")
@@ -38,6 +40,7 @@ class NumberInput(inputs.Input):
     one: ClassVar[str] = "pair of numbers"
     preparer: ClassVar[str] = f"{__name__}:Prepare"
     reader: ClassVar[str] = f"{__name__}:NumberReader"
+    loader: ClassVar[str] = f"{__name__}:open_rows"
 
     columns: tuple[str, ...]
 
@@ -87,6 +90,14 @@ class NumberReader(Reader):
 
     def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
         return [tuple(map(float, one.split(":"))) for one in arguments]
+
+
+def open_rows(data: Any, input: NumberInput, *, split: str, **options: Any) -> ImageSet:  # noqa: A002
+    """The split as the training loop takes it, in memory; the rows stand where a picture would."""
+    table = ParquetFiles(parts_of(data)[split], str(data))
+    rows = torch.tensor(list(Cells(table, input.columns)))
+    targets = torch.tensor(next(zip(*Cells(table, ["label"]), strict=True)))
+    return ImageSet(rows, targets, f"{data} ({split})", table.sha256())
 
 
 class Errors:
@@ -210,6 +221,27 @@ def test_its_own_metric_says_what_int8_may_lose(folder: Path) -> None:
     assert told["chosen_by"]["drop"] == pytest.approx(worse, abs=1e-4) and worse > 1e-3
     with pytest.raises(ValueError, match="toy_sum has no top-1 accuracy"):
         zoo.compare([str(folder)], data=(ROWS, TARGETS))
+
+
+def test_it_is_fine_tuned(tmp_path: Path) -> None:
+    """By the command, from a fresh network to one that adds as the examples do."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("timm")
+    rows = torch.randn(256, 2, generator=torch.Generator().manual_seed(1))
+    columns = {**dict(zip(NAMES, rows.T.tolist(), strict=True)), "label": (rows @ torch.tensor(WEIGHTS)).tolist()}
+    (tmp_path / "data").mkdir()
+    for split in ("train", "validation"):
+        pq.write_table(pa.table(columns), tmp_path / "data" / f"{split}.parquet")
+    zoo.save(zoo.create("toy_sum", weights=None), tmp_path / "fresh")
+    line = ["finetune", tmp_path / "fresh", "--data", tmp_path / "data", "--epochs", 20]
+    options = ["--learning-rate", 0.1, "--weight-decay", 0, "--no-bfloat16", "--threads", 1]
+    done = CliRunner().invoke(app, [*map(str, (*line, *options, "--out", tmp_path / "tuned"))])
+    assert done.exit_code == 0 and "validation mean absolute error" in done.output, done.output
+    tuned = zoo.load(tmp_path / "tuned")
+    assert zoo.evaluate(tuned, (ROWS, [0.0, 6.0, -1.0, -6.0])).value < 0.05
+    assert tuned.made["trained"]["validation_mean absolute error"] < 0.05
+    refused = CliRunner().invoke(app, [*map(str, line), "--mixup", "0.2", "--out", str(tmp_path / "other")])
+    assert refused.exit_code == 2 and "for pictures only" in refused.output and not (tmp_path / "other").exists()
 
 
 def test_it_predicts(folder: Path) -> None:

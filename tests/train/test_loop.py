@@ -75,7 +75,7 @@ def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path
 
 
 def test_fewer_pictures_than_a_step_are_refused(data: ImageSet, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="40 pictures make no step of 64; choose a smaller batch_size"):
+    with pytest.raises(ValueError, match="40 examples make no step of 64; choose a smaller batch_size"):
         run(data, tmp_path, replace(RECIPE, batch_size=32, accumulate=2))
 
 

@@ -62,7 +62,7 @@ def test_it_is_refused_before_the_first_step(
 
 def test_a_training_that_makes_no_step_leaves_no_folder(tmp_path: Path) -> None:
     many = Recipe(epochs=1, batch_size=64, shift=0, bfloat16=False)
-    with pytest.raises(ValueError, match="16 pictures make no step of 64; choose a smaller batch_size"):
+    with pytest.raises(ValueError, match="16 examples make no step of 64; choose a smaller batch_size"):
         finetune(network(classes=2), some("cat", "dog"), many, tmp_path / "out", quiet=True)
     assert not (tmp_path / "out").exists()
 

@@ -40,6 +40,7 @@ class Input:
     runner: ClassVar[str] = "zoo.runtime.compiled:RuntimeModel"  # the call in another runtime
     header: ClassVar[str] = ""  # (model, classes) -> the model under a head, where it has none to change
     samples: ClassVar[str] = ""  # raw examples that ship, to calibrate with
+    batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
     loader: ClassVar[str] = ""  # opens data for the training loop; empty: the loop does not train such networks
 
     # ------------------------------------------------------------------------------------------------ files

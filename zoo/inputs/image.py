@@ -49,6 +49,7 @@ class ImageInput(Input):
     preparer: ClassVar[str] = "zoo.data.preprocess:of_pictures"
     reader: ClassVar[str] = "zoo.data.readers:PictureReader"
     samples: ClassVar[str] = "zoo.data.samples:calibration_pictures"
+    batches: ClassVar[str] = "zoo.train.batches:PictureBatches"
     loader: ClassVar[str] = "zoo.train.data:open_pictures"
     most_channels: ClassVar[int] = MAX_SIDE
 

@@ -26,4 +26,6 @@ def of_next_token(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
 
 def of_numbers(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean squared error of scores (B, 1) or (B, K), with numbers (B,) or (B, K)."""
+    if label_smoothing:
+        raise ValueError("label_smoothing= is for classes, and these targets are numbers.")
     return F.mse_loss(outputs.reshape(targets.shape), targets.to(outputs.dtype))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo import tasks
 from zoo.checks import check_flag, noted
 from zoo.files import path_to_write
 from zoo.model.build import Model
@@ -18,7 +19,6 @@ from zoo.model.verify import rebuildable
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
-from zoo.train.images import normalize
 from zoo.train.log import TrainingLog
 from zoo.train.loop import accuracy, fit, steps_an_epoch
 from zoo.train.pictures import Pictures
@@ -81,11 +81,13 @@ def finetune(
         raise ValueError(f"sparsity= takes a number from 0 to below 1, not {sparsity!r}.")
     recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
     check_flag("quiet", quiet)
+    model.spec.input.fetch("batches")(model, recipe)  # refuses what it does not use, before anything is written
     steps_an_epoch(train, recipe)
     if len(train.classes) == 1:
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
+    teacher = Ensemble(teachers, model.spec.pictures) if teachers else None
     start = copied(model)
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
@@ -102,7 +104,7 @@ def finetune(
         recipe,
         folder=out / "training",
         validation=validation,
-        teacher=Ensemble(teachers, model.spec.pictures).to(device) if teachers else None,
+        teacher=None if teacher is None else teacher.to(device),
         after_step=zeros,
         identity={**(identity or {}), **run_id},
         save_seconds=save_seconds,
@@ -112,7 +114,9 @@ def finetune(
     tuned.labels = start.labels
     told = dict(start.made["trained"])
     if validation is not None:
-        told["validation_accuracy"] = round(accuracy(tuned, validation), 2)
+        task = tasks.of(model.spec)
+        name = "accuracy" if task.has_classes else task.metrics[0].name
+        told[f"validation_{name}"] = round(accuracy(tuned, validation), 2 if task.has_classes else 6)
     tuned.made = {**history(tuned.made), "trained": told}
     save(tuned, out)
     return tuned
@@ -172,10 +176,10 @@ def is_sparse(model: Model) -> bool:
 
 
 def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
-    """(inputs (N, C, H, W), labels (N,)): `count` training pictures, the same each time, as the network takes them."""
+    """(inputs, targets): `count` training examples, the same each time, as the network takes them."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders are sorted by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
-    return normalize(images, model.spec.pictures.mean, model.spec.pictures.std), labels
+    return model.spec.input.fetch("batches")(model).inputs(images), labels
 
 
 def digest(model: Model) -> str:

@@ -28,7 +28,6 @@ from zoo.model.finite import first_bad_row
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
-from zoo.train.images import normalize
 from zoo.train.log import TrainingLog
 from zoo.train.memory import kept_memory
 from zoo.train.objective import Examples, Objective, Supervised
@@ -109,7 +108,7 @@ def steps_an_epoch(train: Examples, recipe: Recipe) -> int:
     """The number of steps in an epoch. Raises ValueError if the examples make no step."""
     together = recipe.batch_size * recipe.accumulate
     if len(train) < together:
-        raise ValueError(f"{len(train)} pictures make no step of {together}; choose a smaller batch_size.")
+        raise ValueError(f"{len(train)} examples make no step of {together}; choose a smaller batch_size.")
     return len(train) // together
 
 
@@ -259,11 +258,11 @@ def accuracy(model: Model, data: Pictures) -> float:
     was_training = model.training
     model.eval()
     device = next(iter(model.state_dict().values())).device
+    batches = model.spec.input.fetch("batches")(model)
 
     def answered() -> Iterator[tuple[Tensor, list[Any]]]:
         for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
-            x = normalize(images, model.spec.pictures.mean, model.spec.pictures.std).to(device)
-            yield model(x), labels.tolist()
+            yield model(batches.inputs(images).to(device)), labels.tolist()
 
     with torch.inference_mode():
         found = tasks.main_figure(model.spec, answered(), data.source)

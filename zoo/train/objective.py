@@ -9,10 +9,9 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo import kinds, tasks
+from zoo import tasks
 from zoo.model.build import Model
-from zoo.train.augment import Augmentation
-from zoo.train.images import normalize
+from zoo.train.batches import Batches
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -41,7 +40,7 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """The task's loss on labelled pictures; with a `teacher`, its soft labels too.
+    """The task's loss on labelled examples; with a `teacher`, its soft labels too.
 
     `shift` is the largest shift of a picture, in place of the recipe's.
     """
@@ -50,21 +49,20 @@ class Supervised:
         self, model: Model, recipe: Recipe, teacher: nn.Module | None = None, shift: int | None = None
     ) -> None:
         self.recipe, self.teacher = recipe, teacher
-        self.input, self.task_loss = model.spec.pictures, tasks.of(model.spec).fetch("loss")
+        self.task_loss = tasks.of(model.spec).fetch("loss")
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
-        self.augmentation = Augmentation(recipe, kinds.classes(model.spec), shift=shift)
+        self.batches: Batches = model.spec.input.fetch("batches")(model, recipe, shift)
 
     def prepare(self, model: Model) -> None:
-        model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.batches.prepare(model.train())
         if self.teacher is not None:
-            self.teacher.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            self.batches.prepare(self.teacher.eval())
 
     def loss(self, model: Model, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Of (pictures uint8 (B, H, W, C), labels (B,))."""
+        """Of (examples, targets), as the training data gives them."""
         recipe = self.recipe
-        x = normalize(self.augmentation.pictures(batch[0]), self.input.mean, self.input.std)
-        x, labels = self.augmentation.mix(x.to(self.device), batch[1].to(self.device))
+        x, labels = self.batches.augmented(*batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits = model(x)
             with torch.no_grad():

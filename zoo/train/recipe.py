@@ -9,6 +9,8 @@ from typing import Literal
 from zoo.checks import MAX_SEED, MOST
 from zoo.passes.options import option
 
+OF_PICTURES = ("shift", "mirror", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # settings of augmentation
+
 
 @dataclass(frozen=True)
 class Recipe:

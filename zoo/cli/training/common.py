@@ -12,7 +12,7 @@ import torch
 import typer
 
 import zoo
-from zoo import kinds, registry
+from zoo import kinds, registry, tasks
 from zoo.checks import MAX_THREADS
 from zoo.cli.common import misspelt
 from zoo.cli.once import Once
@@ -25,7 +25,7 @@ from zoo.files import local_path, path_to_write
 from zoo.model.build import Model
 from zoo.passes.options import Options, option
 from zoo.printable import printable
-from zoo.train.data import hold_out, open_pictures, splits
+from zoo.train.data import hold_out, splits
 from zoo.train.loop import accuracy
 from zoo.train.pictures import Pictures
 
@@ -73,9 +73,9 @@ def open_data(settings: Common, model: Model) -> Data:
     remark(f"Reading {printable(settings.data)}.")
     found = splits(settings.data)
     opened = partial(
-        open_pictures,
+        model.spec.input.fetch("loader"),
         settings.data,
-        model.spec.pictures,
+        model.spec.input,
         workers=settings.workers,
         image_column=settings.image_column,
         label_column=settings.label_column,
@@ -161,7 +161,9 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
     from zoo import tables
 
     judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
-    headers, rows = ["network", "parameters", "MACs", "file", f"{name} top-1 %"], []
+    task = tasks.of(model.spec)
+    figure = "top-1 %" if task.has_classes else task.metrics[0].name
+    headers, rows = ["network", "parameters", "MACs", "file", f"{name} {figure}"], []
     for title, one in {**(before or {}), str(out): model}.items():
         cost = kinds.cost(one.spec)
         file = out / "model.safetensors" if one is model else None
