@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from zoo import kinds
+from zoo.kinds.streams import edges_of, streams
 from zoo.model.build import Model, build, copy_metadata, from_state
 from zoo.passes import quantize
 from zoo.passes.folding import by_channel
 from zoo.passes.ranges import observe
-from zoo.passes.sums import edges_of, streams
 
 BATCH = 128
 

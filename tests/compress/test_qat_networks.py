@@ -57,7 +57,9 @@ def test_the_history_tells_one_int8() -> None:
     model = compress(small("mobilenetv2_cifar"), "pruned")
     x = pictures(model, 32)
     qat = prepare_qat(model, x, keep_float=MIXED, observer="minmax")
-    assert qat.made["passes"][-1] == {"pass": "qat", "observer": "minmax", "examples": 32, "keep_float": list(MIXED)}
+    told = {"pass": "qat", "observer": "minmax", "examples": 32, "keep_float": list(MIXED)}
+    sums = qat.made["passes"][-1]["sums"]
+    assert qat.made["passes"][-1] == {**told, "sums": sums}
     assert [row.name for row in qat.spec if row.precision == "float32"] == list(MIXED)
     assert qat.spec["s2_1"].emits == "float32" and qat.spec["s2_3"].emits == "uint8"
     rows_agree(qat, x)
@@ -65,7 +67,9 @@ def test_the_history_tells_one_int8() -> None:
     int8 = compress(qat, "int8")
     for finished in (int8, compress(prepare_qat(int8), "int8")):
         assert [one["pass"] for one in finished.made["passes"]] == ["pruned", "int8"]
-        assert finished.made["passes"][-1] == expected and finished.spec == int8.spec
+        found = finished.made["passes"][-1]
+        assert found == {**expected, "sums": found["sums"]} and finished.spec == int8.spec
+        assert found["sums"] == {row: pytest.approx(ends, rel=1e-4) for row, ends in sums.items()}
     assert model.made["passes"][-1]["pass"] == "pruned" and model.spec.rows[0].precision == "float32"
 
 

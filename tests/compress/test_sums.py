@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from networks import pictures, small, sums
+from qat_networks import OPTIMIZERS, train
 from zoo import kinds
 from zoo.engine.arithmetic import QParams, Range, dequantize, quantize
 from zoo.engine.execution import executing
 from zoo.engine.reference import Reference
-from zoo.model.build import Model
+from zoo.kinds.streams import ADDED, edges_of, streams
+from zoo.model.build import Model, from_state, learned_edges
 from zoo.model.layers import visit_layers
 from zoo.passes import OBSERVERS
 from zoo.passes.compress import compress
 from zoo.passes.observers import Histogram
 from zoo.passes.qat import prepare_qat
-from zoo.passes.sums import ADDED, edges_of, streams, with_one_scale
+from zoo.passes.sums import with_one_scale
 from zoo.runtime.numerics import unrounded
 from zoo.runtime.numerics.qdq import whole_bias
 from zoo.runtime.settle import settled
+from zoo.weights.file import load, save_file
 
 RESIDUAL = ("sums", "resnet20", "mobilenetv2_cifar", "efficientnet_cifar", "resnet50", "mobilenetv3_small_050")
 
@@ -41,13 +47,23 @@ class RoundedFirst(Reference):
         return rounded
 
 
-@pytest.mark.parametrize("observer", OBSERVERS)
+def trained(model: Model, observer: str = "mse") -> Model:
+    """In quantization-aware training, after steps that move every scale."""
+    qat = prepare_qat(model, pictures(model, 32), observer=observer)
+    train(qat, lambda parameters: torch.optim.AdamW(parameters, 3e-4, weight_decay=0.01), steps=10)
+    return qat
+
+
+@pytest.mark.parametrize("observer", [*OBSERVERS, "trained"])
 @pytest.mark.parametrize("name", RESIDUAL)
 def test_a_rounding_before_the_sum_changes_no_code(name: str, observer: str) -> None:
     """Each row of the same codes, once and twice rounded."""
     model = network(name)
     x = pictures(model, 32)
-    int8 = compress(model, "int8", calibration=x, observer=observer)
+    if observer == "trained":
+        int8 = compress(trained(model), "int8")
+    else:
+        int8 = compress(model, "int8", calibration=x, observer=observer)
     twice, rows = RoundedFirst(), 0
     with torch.inference_mode(), settled(int8, twice, lambda *_: None) as ready:
         for row, own, plain in zip(int8.spec.rows, ready.children(), int8.children(), strict=True):
@@ -55,23 +71,61 @@ def test_a_rounding_before_the_sum_changes_no_code(name: str, observer: str) -> 
                 once = plain(x)
             if kinds.residual(row):
                 others = own(x) != once
-                assert (others & ~twice.clipped).float().mean() <= 1e-4, row.name  # ties
+                assert (others & ~twice.clipped).sum() <= 1 + 1e-4 * others.numel(), row.name  # ties
                 assert others.float().mean() < 0.02, row.name  # values that calibration did not see, or left out
                 rows += 1
             x = once
     assert rows > 2
 
 
+@pytest.mark.parametrize("how", ["calibrated", "trained", "trained from int8", "trained, saved and trained"])
 @pytest.mark.parametrize("name", RESIDUAL)
-def test_shortcut_sum_and_what_is_added_have_one_scale(name: str) -> None:
+def test_shortcut_sum_and_what_is_added_have_one_scale(name: str, how: str, tmp_path: Path) -> None:
     model = network(name)
     int8 = compress(model, "int8", calibration=pictures(model, 16))
+    if how != "calibrated":
+        qat = prepare_qat(int8) if how == "trained from int8" else trained(model)
+        before = [edges[1:] for edges in learned_edges(qat).values() if len(edges) > 1]
+        if how == "trained, saved and trained":
+            save_file(qat, tmp_path / "qat.safetensors")
+            again = load(tmp_path / "qat.safetensors")
+            assert all(torch.equal(one, learned_edges(qat)[row]) for row, one in learned_edges(again).items())
+            qat = again
+        train(copy.deepcopy(qat), OPTIMIZERS["sgd"])  # a copy follows its own rows
+        same = [edges[1:] for edges in learned_edges(qat).values() if len(edges) > 1]
+        assert all(torch.equal(one, other) for one, other in zip(before, same, strict=True))
+        train(qat, OPTIMIZERS["adamw"])
+        moved = [edges[1:] for edges in learned_edges(qat).values() if len(edges) > 1]
+        assert any(not torch.equal(one, other) for one, other in zip(before, moved, strict=True))
+        int8 = compress(qat, "int8")
     told = int8.made["passes"][-1]["sums"]
     for row in int8.spec.rows:
         if added := kinds.residual(row):
             edges = dict(zip(edges_of(row), int8.get_submodule(row.name).qparams, strict=True))  # type: ignore[call-overload]
             assert edges[added.shortcut].scale == edges["out"].scale, row.name
             assert told[row.name][1] - told[row.name][0] == pytest.approx(255 * edges["out"].scale, rel=1e-4)
+
+
+def test_scales_that_were_trained_apart_stay_so() -> None:
+    """As files of earlier versions hold them."""
+    qat = prepare_qat(sums(), pictures(sums(), 16))
+    state = {key: value.clone() for key, value in qat.state_dict().items()}
+    state["a.log_scale"][-1], state["c.log_scale"][-1] = 0.5, 0.25
+    wanted = state["a.edges"][-1, 0] * torch.tensor(0.5).exp()
+    qat.load_state_dict(state)
+    for model in (qat, from_state(qat.spec, {key: value.clone() for key, value in state.items()})):
+        assert torch.equal(model.get_submodule("a").current_edges[-1, 0], wanted)  # type: ignore[union-attr, index]
+        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+        assert "a" not in compress(model, "int8").made.get("passes", [{}])[-1].get("sums", {})
+
+
+def test_ranges_of_sums_that_are_none_are_refused() -> None:
+    qat = prepare_qat(sums(), pictures(sums(), 16))
+    (told,) = qat.made["passes"]
+    for wrong in ("x", [1.0], [1.0, 2.0], [0.0, 0.0], [None, 1.0]):
+        qat.made = {"passes": [{**told, "sums": {"a": wrong}}]}
+        with pytest.raises(ValueError, match="no range of the sums of row 'a'"):
+            compress(qat, "int8")
 
 
 def test_streams_end_at_projections() -> None:

@@ -15,6 +15,7 @@ from zoo.blocks.memory import arranged, in_order
 from zoo.lazy import fetch
 from zoo.model.defaults import usual_defaults
 from zoo.model.finite import check_finite, check_small
+from zoo.model.streams import share_scales
 from zoo.registry import BLOCKS
 from zoo.spec import Block, ModelSpec, SpecError
 
@@ -225,6 +226,7 @@ def from_state(spec: ModelSpec, state: Mapping[str, Tensor]) -> Model:
         model: Model = tasks.model_class(spec)(spec)
     model.load_state_dict(state, assign=True)
     _check_edges(model)
+    share_scales(model)
     return model.eval()
 
 

@@ -16,9 +16,10 @@ from zoo.passes.bias import input_means
 from zoo.passes.data import as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
-from zoo.passes.ranges import observe
+from zoo.passes.ranges import observe, recorded
 from zoo.passes.sensitivity import row_errors, within_drop
 from zoo.passes.smooth import Smoothing, exponents, smoothed
+from zoo.passes.sums import rescaled
 from zoo.spec import ModelSpec
 
 
@@ -64,8 +65,7 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
         "keep_float": [row.name for row in model.spec if row.name in kept],
         "correct_bias": options.correct_bias,
     }
-    if ranges := {name: [_short(end) for end in ends] for name, ends in observed.sums(names).items()}:
-        recipe["sums"] = ranges  # of no use to the network itself: exports read them
+    recipe |= recorded(observed.sums(names))
     return Decision("int8", {"edges": edges, "means": means, "smoothing": smoothing}, {**recipe, **told})
 
 
@@ -81,10 +81,6 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
     choices = decision.choices
     state = smoothed(state, spec, choices.get("smoothing", {}))
     return quantize.carry(state, spec, choices["edges"], _precision(decision), choices["means"], widest)
-
-
-def _short(x: float) -> float:
-    return float(f"{x:.6g}")
 
 
 def _precision(decision: Decision) -> str:
@@ -124,7 +120,8 @@ def _trained(model: Model, options: Int8, inputs: Mapping[str, Any]) -> Decision
         )
     edges = {name: edges.tolist() for name, edges in learned_edges(model).items()}
     kept = [row.name for row in model.spec if row.precision == "float32"]
-    return Decision("int8", {"edges": edges, "means": {}}, {"trained": "quantization-aware", "keep_float": kept})
+    recipe = {"trained": "quantization-aware", "keep_float": kept, **recorded(rescaled(model, edges))}
+    return Decision("int8", {"edges": edges, "means": {}}, recipe)
 
 
 def _check(model: Model, options: Int8, labelled: Any) -> None:

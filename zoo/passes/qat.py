@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.checks import noted
+from zoo.kinds.streams import edges_of
 from zoo.model.build import Model, copy_metadata, from_state
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
@@ -19,9 +20,8 @@ from zoo.passes import Int8, Observer
 from zoo.passes.bias import input_means
 from zoo.passes.data import as_calibration
 from zoo.passes.quantize import ADVICE, Edges, carry, respec, shared
-from zoo.passes.ranges import ranged
+from zoo.passes.ranges import observe, ranged, recorded
 from zoo.passes.smooth import exponents, smoothed
-from zoo.passes.sums import edges_of
 from zoo.spec import Block
 
 
@@ -32,7 +32,8 @@ def prepare_qat(
     """Prepare quantization-aware training (Jacob et al., 2018; learned scales: LSQ, Esser et al., 2020).
 
     The network rounds as its int8 form does, and any training loop can train it. Batch norm is folded into the
-    weights. `zoo.compress(model, "int8")` makes int8 of the result, trained or not. For convolutional networks.
+    weights. The sums of a residual stream learn one scale, as other runtimes want them.
+    `zoo.compress(model, "int8")` makes int8 of the result, trained or not. For convolutional networks.
 
     Args:
         model (Model): a float network, or an int8 one, whose ranges are kept; it stays as it is.
@@ -93,8 +94,9 @@ def prepare_qat(
         rows = [row for row in spec if row.name not in kept]
         if smoothing := exponents(model, batches, kept):
             model = copy_metadata(from_state(spec, smoothed(model.state_dict(), spec, smoothing)), model)
-        edges, means = ranged(model, rows, batches, chosen), input_means(model, rows, batches)
-        told = {"observer": chosen, "examples": sum(map(len, batches))}
+        observed, names = observe(model, rows, batches, chosen), [row.name for row in rows]
+        edges, means = observed.edges(names), input_means(model, rows, batches)
+        told = {"observer": chosen, "examples": sum(map(len, batches)), **recorded(observed.sums(names))}
     edges = shared(spec, edges)
     state = carry(model.state_dict(), spec, edges, "qat", means)
     qat = copy_metadata(from_state(respec(spec, edges, "qat"), state), model)

@@ -11,11 +11,11 @@ from torch import Tensor
 from zoo import kinds
 from zoo.engine.arithmetic import QParams, quantize_weight
 from zoo.engine.int8.layer import Int8Layer
+from zoo.kinds.streams import hand_over_codes
 from zoo.model.build import from_state
 from zoo.model.layers import visit_layers
 from zoo.passes.bias import correction
 from zoo.passes.folding import by_channel, folded
-from zoo.passes.sums import hand_over_codes
 from zoo.spec import Block, ModelSpec
 
 ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inputs"

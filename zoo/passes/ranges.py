@@ -11,11 +11,12 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.engine.arithmetic import QParams
+from zoo.kinds.streams import ADDED, Place, edges_of, streams
 from zoo.model.build import Model
 from zoo.passes.data import Batch, answer
 from zoo.passes.observers import Histogram, edge_range, scale_and_zero
 from zoo.passes.quantize import Edges
-from zoo.passes.sums import ADDED, Place, edges_of, streams, watch_added, with_one_scale
+from zoo.passes.sums import watch_added, with_one_scale
 from zoo.spec import Block, ModelSpec
 
 Sums = dict[str, list[float]]  # row -> the range of what a shortcut is added to
@@ -77,6 +78,12 @@ def observe(model: Model, rows: Sequence[Block], batches: Sequence[Batch], obser
 def ranged(model: Model, rows: Sequence[Block], batches: Sequence[Batch], observer: str) -> Edges:
     """Every edge of `rows` as it was ranged over the batches."""
     return observe(model, rows, batches, observer).edges(row.name for row in rows)
+
+
+def recorded(sums: Sums) -> dict[str, Sums]:
+    """What a pass notes of them in `made`, for exports: nothing where there are none."""
+    ranges = {name: [float(f"{end:.6g}") for end in ends] for name, ends in sums.items()}
+    return {"sums": ranges} if ranges else {}
 
 
 def _histograms(model: Model, rows: Sequence[Block], batches: Sequence[Batch]) -> dict[Place, Histogram]:

@@ -7,53 +7,22 @@ the sum of the first is the shortcut of the second: all sums up to the next proj
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.checks import noted
+from zoo.kinds.streams import ADDED, CLIPS, Place, edges_of
+from zoo.model.build import Model
 from zoo.passes.observers import Histogram, edge_range
-from zoo.spec import Block, ModelSpec
 
-ADDED = "+"  # the place in a row where something is added to the shortcut
-Place = tuple[str, str]  # row and edge
-
-_CLIPS = ("none", "relu", "relu6")  # what may follow a sum that is a code
 _SHARES = 36  # of the widest range, that are tried
 _ZEROS = 16  # zero points that are tried with each
-
-
-def edges_of(row: Block) -> tuple[str, ...]:
-    return kinds.KINDS[row.kind].edges(kinds.arguments(row))
-
-
-def hand_over_codes(before: Block, row: Block) -> bool:
-    """Whether codes pass between neighbours that both have edges."""
-    return not (kinds.KINDS[before.kind].float_io or kinds.KINDS[row.kind].float_io)
-
-
-def streams(spec: ModelSpec, rows: Sequence[Block]) -> list[list[Place]]:
-    """The places of `rows` that share a scale, stream by stream.
-
-    A tensor between two rows has one place, that of the row that makes it.
-    """
-    ranged = {row.name for row in rows}
-    found: dict[Place, list[Place]] = {}
-    before: Block | None = None
-    for row in spec.rows:
-        if row.name in ranged:
-            edges = edges_of(row)
-            found |= {(row.name, edge): [(row.name, edge)] for edge in edges}
-            if before and before.name in ranged and edges and hand_over_codes(before, row):
-                found[row.name, edges[0]] = found[before.name, edges_of(before)[-1]]
-            added = kinds.residual(row)
-            if added and added.after in _CLIPS:
-                stream = found[row.name, edges[-1]] = found[row.name, added.shortcut]
-                stream += [(row.name, ADDED), (row.name, edges[-1])]
-        before = row
-    return [stream for place, stream in found.items() if len(stream) > 1 and place == stream[0]]
 
 
 def watch_added(module: nn.Module, added: kinds.Sum, look: Callable[[Tensor], None]) -> None:
@@ -61,7 +30,7 @@ def watch_added(module: nn.Module, added: kinds.Sum, look: Callable[[Tensor], No
 
     That is what the row's output has more than its shortcut. Products beyond it make no difference.
     """
-    if added.after not in _CLIPS:
+    if added.after not in CLIPS:
         module.get_submodule(added.part).register_forward_hook(lambda m, x, y: look(y))
         return
     shortcut: dict[str, Tensor] = {}
@@ -90,6 +59,32 @@ def with_one_scale(histograms: Mapping[Place, Histogram], observer: str) -> dict
         tried.append((sum(lost for lost, _ in zeros.values()), scale, zeros))
     _, scale, zeros = min(tried, key=lambda one: one[0])
     return {place: (scale, zero) for place, (_, zero) in zeros.items()}
+
+
+def rescaled(model: Model, edges: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[float]]:
+    """Row -> the range of what its shortcut is added to, as calibration saw it, on the scale that training has learned.
+
+    `model` is in quantization-aware training, with these edges. Rows are left out whose shortcut and sum have scales of
+    their own, and those that no calibration saw. Raises ValueError for what is no range.
+    """
+    told = next((one.get("sums", {}) for one in reversed(noted(model.made, "passes")) if one.get("pass") == "qat"), {})
+    found = {}
+    for row in model.spec.rows:
+        added = kinds.residual(row)
+        if not added or row.name not in edges or not isinstance(told, Mapping) or row.name not in told:
+            continue
+        scale, at_start = edges[row.name][-1][0], told[row.name]
+        if edges[row.name][edges_of(row).index(added.shortcut)][0] == scale:
+            zero = _zero_point(at_start, row.name)
+            found[row.name] = [-zero * scale, (255 - zero) * scale]
+    return found
+
+
+def _zero_point(ends: Any, name: str) -> int:
+    numbers = isinstance(ends, list) and len(ends) == 2 and all(isinstance(end, (int, float)) for end in ends)
+    if not numbers or not -math.inf < ends[0] <= 0 <= ends[1] < math.inf or ends[0] == ends[1]:
+        raise ValueError(f"Its quantization-aware training notes no range of the sums of row {name!r}: {ends!r}.")
+    return _code(-ends[0] * 255 / (ends[1] - ends[0]))
 
 
 def _widest(ranges: Iterable[tuple[float, float]]) -> float:

@@ -40,6 +40,9 @@ class QatRow(Int8Row):
     `log_scale` has no unit, so that one learning rate fits every edge, and weight decay pulls towards the ranges at the
     start. `reads` is what the row before emits: behind "uint8" the values that come in stand on codes already, and the
     first edge does not count; before floats it stays as it was ranged.
+
+    An edge in a residual stream may follow another one, of this or an earlier row: then that edge's factor counts, and
+    the own element of `log_scale` is a copy, made when the state is read.
     """
 
     layer = QatLayer
@@ -50,6 +53,25 @@ class QatRow(Int8Row):
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
         self.reads = layout.reads
+        self._followed: dict[int, tuple[QatRow, int]] = {}  # edge -> the row and the edge that it follows
+
+    def follow(self, edge: int, row: QatRow, other: int) -> None:
+        """Let an edge after the first have the factor of another row's edge, whose scale is the same now."""
+        self._followed[edge] = (row, other)
+
+    def _factor(self, edge: int) -> Tensor:
+        """The logarithm of the edge's factor."""
+        if edge in self._followed:
+            row, other = self._followed[edge]
+            return row._factor(other)
+        return self.edges.new_zeros(()) if edge == 0 or self.log_scale is None else self.log_scale[edge - 1]
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        for edge in self._followed:
+            if self.log_scale is not None and self.log_scale[edge - 1] != (factor := self._factor(edge)):
+                with torch.no_grad():  # in place, for whoever changes a network by way of its state
+                    self.log_scale[edge - 1] = factor
+        super()._save_to_state_dict(*args)
 
     def _hold_qparams(self, count: int) -> None:
         super()._hold_qparams(count)
@@ -60,6 +82,14 @@ class QatRow(Int8Row):
             if prefix + earlier in state_dict and prefix + key not in state_dict:
                 state_dict[prefix + key] = state_dict.pop(prefix + earlier)  # of a copy: torch hands on no other
         super()._load_from_state_dict(state_dict, prefix, *args)
+        # Rows that are followed are loaded before. An earlier version trained each scale by itself.
+        self._followed = {edge: other for edge, other in self._followed.items() if self._is_scaled_as(edge, *other)}
+
+    def _is_scaled_as(self, edge: int, row: QatRow, other: int) -> bool:
+        if self.log_scale is None or self.edges.is_meta:
+            return True
+        same = self.edges[edge, 0] == row.edges[other, 0]
+        return bool(same & (self.log_scale[edge - 1] == row._factor(other)))
 
     def extra_repr(self) -> str:
         return f"reads={self.reads}, {super().extra_repr()}"
@@ -70,7 +100,10 @@ class QatRow(Int8Row):
         if self.log_scale is None:
             return self.edges
         scales, zeros = self.edges.unbind(1)
-        return torch.stack([torch.cat([scales[:1], scales[1:] * self.log_scale.exp()]), zeros], 1)
+        factors = torch.cat([scales.new_zeros(1), self.log_scale])
+        if self._followed:
+            factors = torch.stack([*map(self._factor, range(len(factors)))])
+        return torch.stack([scales * factors.exp(), zeros], 1)
 
     @property
     def learned(self) -> tuple[LearnedQParams, ...]:
