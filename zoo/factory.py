@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo import catalog, kinds
 from zoo.catalog import listing
+from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.checks import check_flag
 from zoo.spec import ModelSpec, SpecError
 
@@ -42,6 +43,7 @@ def create(
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
+    min_agreement: float = ...,
     cache_dir: str | Path | None = ...,
     runtime: str = ...,
 ) -> Features: ...
@@ -60,6 +62,7 @@ def create(
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
+    min_agreement: float = ...,
     cache_dir: str | Path | None = ...,
     runtime: str = ...,
 ) -> Model: ...
@@ -77,6 +80,7 @@ def create(
     revision: str | None = None,
     calibration: Any = None,
     allow_untuned: bool = False,
+    min_agreement: float = MIN_AGREEMENT,
     cache_dir: str | Path | None = None,
     runtime: str = "torch",
 ) -> Model:
@@ -107,11 +111,14 @@ def create(
             `zoo.create("resnet20", weights=None, device="meta")`.
         revision (str | None): Another branch, tag or commit of the repository on the Hub. None is the one that is
             pinned, or else the main branch. Default: None. `zoo.create("resnet18.a1_in1k", revision="main")`.
-        calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for an int8 variant that
+        calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for a variant that
             nobody published: it is made here, once, and kept. None takes photographs that ship. Default: None.
             `zoo.create("resnet18.a1_in1k-int8", calibration=torch.randn(16, 3, 224, 224))`.
-        allow_untuned (bool): Make a pruned variant that nobody published, although it loses most of its accuracy until
-            it is trained. Default: False. `zoo.create("resnet18.a1_in1k-pruned", allow_untuned=True)`.
+        allow_untuned (bool): Return a pruned or sparse variant that is made here whatever it lost without training.
+            Default: False. `zoo.create("resnet18.a1_in1k-pruned", allow_untuned=True)`.
+        min_agreement (float): Refuse such a variant where a smaller share of the calibration inputs gets the dense
+            network's answer; without classes, where the mean cosine of the answers is smaller. 0 to 1. Default: 0.5.
+            `zoo.create("resnet18.a1_in1k-pruned", min_agreement=0.8)`.
         cache_dir (path | None): The folder that keeps what is downloaded and made. None is HF_HUB_CACHE.
             Default: None. `zoo.create("resnet18.a1_in1k", cache_dir="~/weights")`.
         runtime (str): What runs the network: "torch", or another runtime of `zoo.to_runtime`, the same call in another
@@ -125,7 +132,8 @@ def create(
         UnknownName: The name stands for nothing, or no weights are known for it.
         FileError: The file is damaged, or holds no network.
         HubError: The weights cannot be downloaded. A HubError is a FileError.
-        ValueError: Arguments that do not fit together, such as weights that the passes in the name did not make.
+        ValueError: Arguments that do not fit together, such as weights that the passes in the name did not make; a
+            variant made here that agrees less than `min_agreement`.
 
     Example:
         >>> model = zoo.create("resnet20-int8")
@@ -135,6 +143,7 @@ def create(
     _check_options(num_classes, in_chans, features_only, out_indices, device)
     _check_runtime(runtime, features_only, device)
     check_flag("allow_untuned", allow_untuned)
+    _check_share("min_agreement", min_agreement)
     source = catalog.resolve(
         name_or_spec,
         weights=weights,
@@ -142,6 +151,7 @@ def create(
         revision=revision,
         calibration=calibration,
         allow_untuned=allow_untuned,
+        min_agreement=min_agreement,
         cache_dir=cache_dir,
     )
     file = source.fetch(report=_report)
@@ -230,6 +240,11 @@ def _check_options(
         raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
     if device is not None:
         check_device(device)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name}= takes a share from 0 to 1, not {value!r}.")
 
 
 def _check_runtime(runtime: str, features_only: bool, device: str | None) -> None:

@@ -153,7 +153,7 @@ def test_the_decision_is_json() -> None:
         ({"ratio": 0.5, "round_to": 2.5}, "round_to"),
         ({"ratio": 0.5, "keep_at_least": 5}, "keep_at_least"),
         ({"ratio": 0.5, "sparsity": 0.5}, "sparsity= is an option of the pass 'sparse'"),
-        ({"calibration": torch.zeros(2, 3, 32, 32)}, "calibration= is an option of the pass 'int8'"),
+        ({"importance": "l1", "calibration": torch.zeros(2, 3, 32, 32)}, "calibration= is of no use to 'pruned'"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:

@@ -17,6 +17,8 @@ import torch
 import zoo
 from hub_server import HubServer, hub
 from zoo.catalog import hub_index
+from zoo.catalog.derive import check_agreement
+from zoo.naming import parse
 from zoo.passes import int8
 
 NAME = "mobilenetv3_small_050.lamb_in1k"
@@ -60,7 +62,7 @@ def test_int8_is_made_once_with_the_photographs_that_ship(
     model = zoo.create(f"{NAME}-int8")
     assert f"making {NAME}-int8 from {NAME}, once" in capfd.readouterr().err
     facts = model.made["derived"]
-    assert (facts["from"], facts["pictures"]) == (NAME, 4) and 0 <= facts["agreement"] <= 100
+    assert (facts["from"], facts["inputs"]) == (NAME, 4) and 0 <= facts["agreement"] <= 100
     assert model.made["source"]["repo"] == REPO and model.labels[0] == "tench"
     dense = zoo.create(NAME)
     photographs = zoo.samples("photographs", "calibration").images
@@ -114,14 +116,36 @@ def test_a_published_variant_is_fetched(
     assert f"{NAME}-int8" in zoo.list_models(variant="int8")
 
 
-def test_pruned_needs_leave_and_says_what_it_lost(server: HubServer) -> None:
-    with pytest.raises(ValueError, match=r"allow_untuned=True\) makes it all the same; better: zoo\.compress"):
-        zoo.create(f"{NAME}-pruned")
-    with pytest.warns(UserWarning, match=r"pruned without training: it answers [\d.]+% of 4 calibration pictures as"):
-        model = zoo.create(f"{NAME}-pruned", allow_untuned=True)
+def test_pruned_says_what_it_lost_and_is_refused_where_that_is_too_much(server: HubServer) -> None:
+    told = (
+        r"pruned without training: it answers [\d.]+% \([\d.]+ to [\d.]+\) of 4 calibration inputs \(photographs that"
+    )
+    with pytest.warns(UserWarning, match=told):
+        model = zoo.create(f"{NAME}-pruned", min_agreement=0.0)
     assert model.spec != zoo.create(NAME).spec
+    record, facts = model.made["passes"][0], model.made["derived"]
+    assert (record["importance"], record["macs"], facts["calibration"]) == ("calibrated", 0.8, "photographs that ship")
     with pytest.warns(UserWarning, match="Train it before use"):  # from the cache too
         zoo.create(f"{NAME}-pruned", allow_untuned=True)
+    facts = {"agreement": 49.0, "interval": [30.0, 60.0], "inputs": 40, "calibration": "photographs that ship"}
+    name = parse(f"{NAME}-pruned")
+    with pytest.raises(ValueError, match=r"49\.0% .* less than min_agreement=0\.5.*allow_untuned=True"):
+        check_agreement(name, facts, 0.5)
+    check_agreement(name, {**facts, "agreement": 50.0}, 0.5)
+    check_agreement(name, {"cosine": 0.5, "inputs": 3, "calibration": "inputs of the caller"}, 0.5)
+    with pytest.raises(ValueError, match=r"mean cosine of 0\.400"):
+        check_agreement(name, {"cosine": 0.4, "inputs": 3, "calibration": "inputs of the caller"}, 0.5)
+    with pytest.raises(ValueError, match="without calibration= nobody knows"):
+        check_agreement(name, {}, 0.5)
+    check_agreement(parse(f"{NAME}-int8"), {"agreement": 0.0}, 0.5)  # nothing was removed
+
+
+def test_calibration_of_the_caller_prunes(server: HubServer) -> None:
+    with pytest.warns(UserWarning, match="inputs of the caller"):
+        model = zoo.create(f"{NAME}-pruned", calibration=torch.randn(6, 3, 64, 64), min_agreement=0.0)
+    assert model.made["derived"]["inputs"] == 6
+    with pytest.raises(ValueError, match="min_agreement= takes a share from 0 to 1, not 50"):
+        zoo.create(f"{NAME}-pruned", min_agreement=50)
 
 
 def test_pull_makes_it_ahead_of_time(server: HubServer, planned: list[object]) -> None:
@@ -131,15 +155,11 @@ def test_pull_makes_it_ahead_of_time(server: HubServer, planned: list[object]) -
     assert zoo.load(file).made["derived"]["from"] == NAME and len(planned) == 1
     zoo.create(f"{NAME}-int8")
     assert len(planned) == 1
-    server.requests.clear()
-    with pytest.raises(ValueError, match="would be pruned without training"):
-        pull(f"{NAME}-pruned")
-    assert not server.requests
 
 
 def test_sparse_says_what_it_lost(server: HubServer) -> None:
     with pytest.warns(UserWarning, match="was sparse without training"):
-        model = zoo.create(f"{NAME}-sparse-int8")
+        model = zoo.create(f"{NAME}-sparse-int8", min_agreement=0.0)
     weights = [value for key, value in model.state_dict().items() if key.endswith("weight")]
     zeros = sum(int((value == 0).sum()) for value in weights) / sum(value.numel() for value in weights)
     assert 0.45 < zeros < 0.6

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 VERSION = 5  # of the recipe below; a new version makes all variants again
 PICTURES = 48  # of the pictures that ship
+MIN_AGREEMENT = 0.5  # share of the calibration inputs that get the dense network's answer
+MEASURES = {"agreement": 100, "cosine": 1}  # how a variant's answers are measured -> the value of equal ones
 
 
 class Derived(NamedTuple):
@@ -32,14 +34,24 @@ class Derived(NamedTuple):
     file: Path
 
 
-def check_tuned(name: Name, allow_untuned: bool) -> None:
-    """Raise ValueError for a variant that is useless without training, unless the caller allows untuned variants."""
-    useless = [one for one in name.passes if PASSES[one].training == "needed"]
-    if useless and not allow_untuned:
+def check_agreement(name: Name, facts: Mapping[str, Any], least: float) -> None:
+    """Raise ValueError for a variant whose answers are too seldom the dense network's, of which weights were removed.
+
+    `facts` is its `made["derived"]`, `least` a share of the inputs, or a cosine.
+    """
+    if not _untuned(name) or not least:
+        return
+    better = f'zoo.compress(zoo.create("{name.dense}"), "{name.variant}", ...), with your own options, then training'
+    if not (found := [facts[what] / whole for what, whole in MEASURES.items() if what in facts]):
         raise ValueError(
-            f"{name} would be {' and '.join(useless)} without training, which costs most of the accuracy. "
-            "zoo.create(..., allow_untuned=True) makes it all the same; better: "
-            f'zoo.compress(zoo.create("{name.dense}"), "{name.variant}"), then train it.'
+            f"{name} is made without training, and without calibration= nobody knows what that costs. Give it, or make "
+            f"the variant all the same by allow_untuned=True; better: {better}."
+        )
+    if found[0] < least:
+        raise ValueError(
+            f"{name}, made without training, {_measured(name, facts)}: less than min_agreement={least:g}. More inputs "
+            f"in calibration= may help. A lower min_agreement= or allow_untuned=True gives it all the same; better: "
+            f"{better}."
         )
 
 
@@ -50,17 +62,19 @@ def derive(
     origin: Mapping[str, str],
     calibration: Any = None,
     cache_dir: str | Path | None = None,
+    min_agreement: float = MIN_AGREEMENT,
     report: Callable[[str], None] = lambda step: None,
 ) -> Derived:
     """The variant `name` of the dense network in the file `source`; from the cache if the variant was made before.
 
     `calibration` are preprocessed inputs, as `zoo.compress` takes them. The default is `PICTURES` photographs that
-    ship; a language model needs none, because its tokens are ranged at run time. `made["derived"]` has the share of
-    inputs that get the same answer as from the dense network. A warning says this share if weights were removed without
-    training. `origin` (the source of the dense weights) is added to `made`.
+    ship; a language model needs none for int8, because its tokens are ranged at run time. `made["derived"]` has the
+    share of inputs that get the same answer as from the dense network. If weights were removed without training, a
+    warning says this share, and less than `min_agreement` raises ValueError. `origin` (the source of the dense weights)
+    is added to `made`.
     """
     file = derived_file(name, source, origin=origin, calibration=calibration, cache_dir=cache_dir, report=report)
-    return Derived(load_derived(name, file), file)
+    return Derived(load_derived(name, file, min_agreement), file)
 
 
 def derived_file(
@@ -78,6 +92,7 @@ def derived_file(
     from zoo.weights.reader import read_header
 
     header = read_header(source)
+    told = "inputs of the caller" if calibration is not None else "photographs that ship"
     if calibration is None and header.spec.input.samples:
         calibration = _photographs(header.spec)
     if calibration is None:
@@ -89,15 +104,18 @@ def derived_file(
 
     def make(part: Path) -> None:
         report(f"making {name} from {name.dense}, once")
-        _make(name, load(source), calibration, origin, key, part)
+        _make(name, load(source), calibration, told, origin, key, part)
         if _key(name, read_header(source), calibration, origin) != key:
             raise FileError(f"{source}: has changed while {name} was made of it: call again.")
 
     return cached(file, make, lambda entry: _checked(entry, name, header.spec, key))
 
 
-def load_derived(name: Name, file: Path) -> Model:
-    """Load `derived_file`'s file. If weights were removed, a warning says how many answers agree. Raises FileError."""
+def load_derived(name: Name, file: Path, min_agreement: float = MIN_AGREEMENT) -> Model:
+    """Load `derived_file`'s file. If weights were removed, a warning says how many answers agree.
+
+    Raises FileError; ValueError where fewer than `min_agreement` agree.
+    """
     from zoo.weights.file import load
     from zoo.weights.matches_name import check_matches_name
 
@@ -108,13 +126,16 @@ def load_derived(name: Name, file: Path) -> Model:
         raise
     except ValueError as error:
         raise FileError(str(error)) from None
+    check_agreement(name, model.made["derived"], min_agreement)
     _warn(name, model.made["derived"])
     return model
 
 
-def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[str, str], key: str, file: Path) -> None:
+def _make(
+    name: Name, dense: Model, calibration: Calibration, told: str, origin: Mapping[str, str], key: str, file: Path
+) -> None:
     from zoo.passes.compress import compress
-    from zoo.report.agreement import agreement
+    from zoo.report.agreement import likeness
     from zoo.weights.file import save_file
     from zoo.weights.header import source_of
 
@@ -127,8 +148,8 @@ def _make(name: Name, dense: Model, calibration: Calibration, origin: Mapping[st
         **_untrained(name),
     )
     facts: dict[str, Any] = {"from": name.dense, "key": key}
-    if dense.spec.input.samples:
-        facts |= {"pictures": sum(map(len, calibration)), "agreement": agreement(model, dense, calibration)[0]}
+    if calibration:
+        facts |= {**likeness(model, dense, calibration), "calibration": told}
     model.made = {**model.made, "source": {**source_of(model.made), **origin}, "derived": facts}
     save_file(model, file)
 
@@ -174,20 +195,31 @@ def _checked(entry: Path, name: Name, dense: ModelSpec, key: str) -> Path:
         raise FileError(f"{entry}: does not say that it is {name}.")
     if facts.get("key") != key:
         raise FileError(f"{entry}: was made of other weights, by another recipe or other calibration inputs.")
-    if pictures and not all(isinstance(facts.get(one), (int, float)) for one in ("pictures", "agreement")):
+    if pictures and not any(isinstance(facts.get(one), (int, float)) for one in MEASURES):
         raise FileError(f"{entry}: does not say what {name} costs.")
     return entry
 
 
+def _untuned(name: Name) -> list[str]:
+    """The passes of a name that removed weights, without training."""
+    return [one for one in name.passes if PASSES[one].training == "advised"]
+
+
 def _warn(name: Name, facts: Mapping[str, Any]) -> None:
-    untuned = [one for one in name.passes if PASSES[one].training in ("advised", "needed")]
-    if untuned:
-        measured = ""
-        if "agreement" in facts:
-            measured = f": it answers {facts['agreement']:.1f}% of {facts['pictures']} calibration pictures"
-            measured += f" as {name.dense} does"
+    if untuned := _untuned(name):
+        measured = f": it {_measured(name, facts)}" if any(what in facts for what in MEASURES) else ""
         warnings.warn(
-            f"{name} was {' and '.join(untuned)} without training{measured}. Train it before use.",
+            f"{name} was {' and '.join(untuned)} without training{measured}. Train it before use where that is too "
+            "little.",
             UserWarning,
             stacklevel=5,
         )
+
+
+def _measured(name: Name, facts: Mapping[str, Any]) -> str:
+    """What is known of a variant's answers, as the end of a sentence."""
+    of = f"{facts['inputs']} calibration inputs ({facts['calibration']})"
+    if "agreement" not in facts:
+        return f"answers with a mean cosine of {facts['cosine']:.3f} to the answers of {name.dense} to {of}"
+    low, high = facts["interval"]
+    return f"answers {facts['agreement']:.1f}% ({low:.1f} to {high:.1f}) of {of} as {name.dense} does"

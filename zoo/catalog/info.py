@@ -40,7 +40,7 @@ class Info:
         input_size (tuple[int, ...]): (height, width) in pixels, or (tokens,); texts may be longer.
         execution (str): how torch runs an int8 network on this host; else empty.
         metric (Metric | None): the measured figure; None for random weights and for your own networks.
-        recipe (str): how the weights were made, if known.
+        recipe (str): how the weights were made, if known; of your own networks, the passes that the file names.
         teacher (str): the teacher of a distilled network.
         licence (str): the licence of the weights.
         source (str): where the weights are from.
@@ -169,6 +169,17 @@ def _of_start(made: Mapping[str, Any], what: str) -> str:
     return one_line(said, 100) if isinstance(said, str) else ""
 
 
+def _passes_of(made: Mapping[str, Any]) -> str:
+    """The passes that the file says it was made by, with their figures: "pruned (importance=calibrated, macs=0.8)"."""
+    passes = made.get("passes")  # any JSON: the file may come from anywhere
+    told = []
+    for one in passes if isinstance(passes, list) else []:
+        if isinstance(one, Mapping) and isinstance(one.get("pass"), str):
+            figures = [f"{key}={value}" for key, value in one.items() if isinstance(value, (str, int, float))]
+            told.append(f"{one['pass']} ({', '.join(figure for figure in figures if not figure.startswith('pass='))})")
+    return one_line("; ".join(told), 400)
+
+
 def _measured(metric: Metric) -> str:
     text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
     text += f"{metric.examples:,} examples"
@@ -253,7 +264,7 @@ def _info(
         input_size=kinds.usual_size(spec),
         execution=_execution(spec, made),
         metric=entry.metric if entry else None,
-        recipe=entry.recipe if entry else "",
+        recipe=entry.recipe if entry else _passes_of(made),
         teacher=(entry.metric.teacher if entry else "") or _teacher(made),
         licence=entry.licence if entry else _of_start(made, "licence"),
         source=entry.source if entry else _of_start(made, "name"),

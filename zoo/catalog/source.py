@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo import registry
 from zoo.catalog import hub_index, listing
+from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.catalog.hub_index import Published
 from zoo.catalog.manifest import Entry
 from zoo.naming import Name, UnknownName
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.model.build import Model
 
 Report = Callable[[str], None]
-_NOT_MADE = "calibration= is for an int8 variant that is made here of published weights."
+_NOT_MADE = "calibration= is for a variant that is made here of published weights."
 
 
 def silent(step: str) -> None:
@@ -48,6 +49,7 @@ def resolve(
     revision: str | None = None,
     calibration: Any = None,
     allow_untuned: bool = False,
+    min_agreement: float = MIN_AGREEMENT,
     cache_dir: str | Path | None = None,
 ) -> Source:
     """The source of the weights that `create` loads for these arguments; nothing is fetched.
@@ -88,11 +90,9 @@ def resolve(
         )
     if str(full) in known:
         return OnHub(full, known[str(full)], revision, cache_dir)
-    from zoo.catalog.derive import check_tuned
-
-    check_tuned(full, allow_untuned)
     start = replace(full, passes=tuple(one for one in full.passes if PASSES[one].training == "only"))
-    return MadeHere(full, OnHub(start, known[str(start)], revision, cache_dir), calibration)
+    least = 0.0 if allow_untuned else min_agreement
+    return MadeHere(full, OnHub(start, known[str(start)], revision, cache_dir), calibration, least)
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,7 @@ class MadeHere:
     name: Name
     start: OnHub
     calibration: Any = None
+    min_agreement: float = MIN_AGREEMENT
 
     def fetch(self, *, fresh: bool = False, report: Report = silent) -> Path:
         from zoo.catalog.derive import derived_file
@@ -183,7 +184,7 @@ class MadeHere:
         from zoo.catalog.derive import load_derived
 
         assert file is not None
-        return load_derived(self.name, file)
+        return load_derived(self.name, file, self.min_agreement)
 
 
 @dataclass(frozen=True)

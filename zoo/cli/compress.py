@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
-from zoo.cli.options import Command, given, parameters
+from zoo.cli.options import Command, build, given, parameters
 from zoo.cli.screen import err, out, remark, whole
 from zoo.passes import PASSES, in_order
 from zoo.passes.options import about
@@ -56,7 +56,8 @@ def _run(
         from zoo.weights.file import save
 
         model = open_model(name)
-        calibrated = any("calibration" in PASSES[one].takes for one in wanted)
+        settings = {one: build(PASSES[one].options, options) for one in wanted if "calibration" in PASSES[one].takes}
+        calibrated = any(one.uses("calibration") for one in settings.values())
         data = inputs_of(model, name, calibration or [], "train") if calibrated else None
         chosen = {key: value for one in in_order() for key, value in given(one.options, options).items()}
         made = compress(model, passes, calibration=data, **chosen)

@@ -130,6 +130,8 @@ class Kind:
       "head" answers the task. `head_replacement`: the row in place of the head, in a network without a head.
     - `norm_readers`: prefixes of a norm's keys, and of the layers that alone read it, with at most a ReLU between: a
       channel's scale may move from the norm into these layers.
+    - `added_to`: path of a layer -> path of the part whose input is added to what that layer gives, where no `sums`
+      says it; "" is the row itself.
     - `droppable`: a network without the row is whole, because the row adds to a stream that keeps its shape.
     - `grid`: the row has a position for each patch, "rows" times "columns" of them, so that pictures have one size.
     - `output`: what an answer of several named parts calls the row's output; "logits" of every head.
@@ -155,6 +157,7 @@ class Kind:
     role: str = "trunk"
     head_replacement: Block | None = None
     norm_readers: Callable[[Mapping[str, Any]], NormReaders] = lambda args: ()
+    added_to: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda args: {}
     droppable: bool = False
     grid: bool = False
     output: str = "last_hidden_state"

@@ -185,6 +185,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
         precisions=_FLOATS,
         norm_readers=_block_readers,
+        added_to=lambda args: {"attn.proj": "", "mlp.fc2": "norm2" if args["norm_first"] else "mlp"},
         droppable=True,
     ),
     Kind(

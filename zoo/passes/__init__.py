@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 
 from zoo.passes.options import Options, described, option
 
-Importance = Literal["l1", "l2", "bn_scale", "taylor"]
+Importance = Literal["auto", "calibrated", "l1", "l2", "bn_scale", "taylor"]
 Scope = Literal["global", "layer"]
 Pattern = Literal["unstructured", "2:4"]
 Observer = Literal["minmax", "percentile", "mse"]
 
-CRITERIA: tuple[str, ...] = get_args(Importance)
+CRITERIA: tuple[str, ...] = get_args(Importance)[2:]  # that give each channel a score
 OBSERVERS: tuple[str, ...] = get_args(Observer)
 
 INPUTS = ("calibration", "data", "labelled")  # what `zoo.compress` hands to the passes that take it
@@ -53,8 +53,8 @@ class Pruned(Options):
         example='zoo.compress(model, "pruned", parameters=0.6)',
     )
     importance: Importance = option(
-        "l2",
-        "How channels are judged; taylor needs labelled data.",
+        "auto",
+        "How channels are judged: by what answers to calibration lose, or by a score; taylor needs labelled data.",
         example='zoo.compress(model, "pruned", importance="taylor", data=(images, labels))',
     )
     round_to: int | None = option(
@@ -90,6 +90,15 @@ class Pruned(Options):
             raise ValueError("importance= and round_to= choose channels, drop_blocks= whole blocks.")
         if self.keep_at_least != Pruned.keep_at_least:
             raise ValueError("keep_at_least= is for channels, drop_blocks= for whole blocks.")
+
+    def criterion(self, calibrated: bool) -> str:
+        """The importance, where "auto" is the best that the data allow: "calibrated" with inputs, else "l2"."""
+        if self.importance != "auto":
+            return self.importance
+        return "calibrated" if calibrated else "l2"
+
+    def uses(self, taken: str) -> bool:
+        return taken != "calibration" or (self.importance in ("auto", "calibrated") and self.drop_blocks is None)
 
     @property
     def target(self) -> tuple[str, float]:
@@ -175,7 +184,7 @@ class Pass:
     `name` stands in model names, and in the record of a file's passes. `place` orders them; equal ones go by name.
     `takes` are those of `INPUTS` that its plan takes as keywords. `functions` is the module with plan, respec and
     carry, by its name, or an object that has them. `training`: whether what it makes should be trained ("advised"),
-    is of no use untrained ("needed"), or comes from training alone ("only"). `untrained` are options for a variant that
+    or comes from training alone ("only"). `untrained` are options for a variant that
     is made without training. `resizes` are the figures of `zoo.info` that depend on its options. `replaces` are the
     records of earlier passes that its own takes the place of.
     """
@@ -186,7 +195,7 @@ class Pass:
     functions: Any
     options: type[Options] = Options
     takes: tuple[str, ...] = ()
-    training: Literal["", "advised", "needed", "only"] = ""
+    training: Literal["", "advised", "only"] = ""
     untrained: Mapping[str, Any] = field(default_factory=dict)
     resizes: tuple[Literal["parameters", "nonzero", "macs"], ...] = ()
     replaces: tuple[str, ...] = ()
@@ -220,8 +229,9 @@ PASSES: dict[str, Pass] = {
             place=20,
             functions="zoo.passes.prune",
             options=Pruned,
-            takes=("data",),
-            training="needed",
+            takes=("calibration", "data"),
+            training="advised",
+            untrained={"macs": 0.8},
             resizes=("parameters", "nonzero", "macs"),
         ),
         Pass(

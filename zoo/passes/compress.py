@@ -76,9 +76,12 @@ def compress(
     noted(model.made, "passes")  # refused now, not when the work is done
     model = rebuildable(model, "compress", float32=True)
     if calibration is not None:
+        if not any("calibration" in inputs and settings.uses("calibration") for settings, inputs in chosen.values()):
+            raise ValueError(f"calibration= is of no use to {passes!r} with these options: leave it out.")
         advice = ADVICE if "int8" in wanted else SPARSE_ADVICE
         calibration = as_calibration(calibration, advice, model.spec)
     for name, (settings, inputs) in chosen.items():
+        inputs = {what: given for what, given in inputs.items() if settings.uses(what)}
         if "calibration" in inputs:
             inputs["calibration"] = calibration
         before, model = model, convert(model, PASSES[name].load().plan(model, settings, **inputs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo import kinds
@@ -64,6 +64,15 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
         Group(".".join(nodes[0]), size[nodes[0]], tuple(nodes), root in frozen_roots, _step(spec, nodes, size))
         for root, nodes in members.items()
     ]
+
+
+def entries(axis: kinds.Axis, kept: Sequence[int]) -> list[int]:
+    """The entries of the axis that belong to the kept channels, in order."""
+    found, start = [], 0
+    for width in axis.parts:
+        found += [start + channel * width + one for channel in kept for one in range(width)]
+        start += axis.size * width
+    return found
 
 
 def _step(spec: ModelSpec, nodes: list[Node], size: Mapping[Node, int]) -> int:

@@ -103,6 +103,10 @@ class Options:
     def names(cls) -> tuple[str, ...]:
         return tuple(one.name for one in fields(cls) if one.init)
 
+    def uses(self, taken: str) -> bool:
+        """Whether these options make use of the input `taken`, one of those that the pass takes."""
+        return True
+
     def part(self, of: type[Options]) -> dict[str, Any]:
         """The values of those fields that come from `of`, a class that this one inherits from."""
         return {name: getattr(self, name) for name in of.names()}

@@ -13,23 +13,29 @@ import torch
 from torch import Tensor
 
 from zoo import kinds
-from zoo.model.build import Model
+from zoo.model.build import Model, from_state
 from zoo.passes import Pruned
+from zoo.passes.calibrated import chosen, divided, solve
+from zoo.passes.data import as_calibration
 from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
-from zoo.passes.groups import Group, channel_groups, narrowed
+from zoo.passes.groups import Group, channel_groups, entries, narrowed
 from zoo.passes.importance import scores
+from zoo.report.agreement import likeness
 from zoo.spec import ModelSpec
 
+ADVICE = "a hundred or more typical inputs, preprocessed, without labels"
 
-def plan(model: Model, options: Pruned | None = None, *, data: Any = None) -> Decision:
+
+def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calibration: Any = None) -> Decision:
     """Choose the channels to keep, or the blocks to drop.
 
-    `data` is labelled, for importance="taylor"; or inputs, for a number of blocks. Raises ValueError for a budget out
-    of reach.
+    `data` is labelled, for importance="taylor"; or inputs, for a number of blocks. `calibration` are inputs, for
+    importance="calibrated", which "auto" stands for where there are some. Raises ValueError for a budget out of reach.
     """
     options = options or Pruned()
-    drop_blocks, importance, round_to = options.drop_blocks, options.importance, options.round_to
+    drop_blocks, round_to = options.drop_blocks, options.round_to
+    importance = options.criterion(calibration is not None)
     if drop_blocks is not None:
         if data is not None and not isinstance(drop_blocks, int):
             raise ValueError("data= finds the blocks of a number drop_blocks=; those named need none.")
@@ -40,8 +46,10 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None) -> De
         raise ValueError(f'data= is for importance="taylor", and {importance!r} needs none.')
     _check_float(model)
     groups = [group for group in channel_groups(model.spec) if not group.frozen]
-    score = scores(model, groups, importance, data)
     floors = {group.name: _round(group, group.size * options.keep_at_least, round_to) for group in groups}
+    if importance == "calibrated":
+        return _calibrated(model, options, groups, floors, calibration)
+    score = scores(model, groups, importance, data)
     target, share = options.target
     if target == "ratio":
         widths = {g.name: max(floors[g.name], _round(g, g.size * (1 - share), round_to)) for g in groups}
@@ -51,6 +59,28 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None) -> De
     kept = {group.name: kept[group.name] for group in groups if len(kept[group.name]) < group.size}
     recipe = {"importance": importance, target: share, "round_to": round_to or "8, 4 below 64"}
     return Decision("pruned", {"kept": kept}, recipe)
+
+
+def _calibrated(
+    model: Model, options: Pruned, groups: list[Group], floors: dict[str, int], calibration: Any
+) -> Decision:
+    """The channels and blocks whose loss changes the answers to `calibration` least; the rest solved again on it."""
+    if calibration is None:
+        raise ValueError(f'importance="calibrated" needs calibration=: {ADVICE}.')
+    parts = divided(as_calibration(calibration, ADVICE, model.spec))
+    target, share = options.target
+    plain = from_state(model.spec, model.state_dict())
+    with torch.inference_mode():
+        kept, gone = chosen(plain, options, groups, floors, parts)
+    choices = {"kept": kept, **({"dropped": gone} if gone else {})}
+    bare = Decision("pruned", choices)
+    small = from_state(respec(model.spec, bare), carry(model.state_dict(), model.spec, bare))
+    with torch.inference_mode():
+        solve(plain, small, kept, groups, parts)
+    alike = likeness(small, plain, parts)
+    recipe = {"importance": "calibrated", target: share, "round_to": options.round_to or "8, 4 below 64"}
+    recipe |= {**alike, **({"dropped": gone} if gone else {})}
+    return Decision("pruned", choices, recipe, small.state_dict())
 
 
 def _check_float(model: Model) -> None:
@@ -78,15 +108,10 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
             tensor = state[f"{row.name}.{key}"]
             for dim, axis in enumerate(axes):
                 if isinstance(axis, kinds.Axis) and (row.name, axis.space) in of_node:
-                    tensor = tensor.index_select(dim, _positions(axis, of_node[row.name, axis.space]).to(tensor.device))
+                    at = torch.tensor(entries(axis, of_node[row.name, axis.space]), device=tensor.device)
+                    tensor = tensor.index_select(dim, at)
             out[f"{row.name}.{key}"] = tensor.clone()
-    return out
-
-
-def _positions(axis: kinds.Axis, kept: list[int]) -> Tensor:
-    """The entries of the axis that belong to the kept channels, in order."""
-    parts = torch.arange(axis.length).split([axis.size * entries for entries in axis.parts])
-    return torch.cat([part.view(axis.size, -1)[torch.tensor(kept)].flatten() for part in parts])
+    return {**out, **decision.state}
 
 
 def _round(group: Group, width: float, round_to: int | None) -> int:

@@ -1,0 +1,49 @@
+"""Which layers read the channels of a group: what they lose with a channel is what the channel is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoo import kinds
+from zoo.passes.groups import Group
+from zoo.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer that multiplies the channels of a group by weights; each channel has `entries` columns of them."""
+
+    row: str
+    layer: kinds.Layer
+    eps: float
+    entries: int
+
+    @property
+    def prefix(self) -> str:
+        """What its keys in the state dict begin with."""
+        return f"{self.row}.{self.layer.path}"
+
+    @property
+    def path(self) -> str:
+        """The place of the layer in its row."""
+        return self.layer.path.removesuffix(".")
+
+
+def readers(spec: ModelSpec, group: Group) -> list[Reader]:
+    """The layers that read the group. The two layers of a squeeze-and-excite count in the group between them alone."""
+    found = []
+    for row_name, space in group.members:
+        if row_name == "input":
+            continue
+        row = spec[row_name]
+        args = kinds.arguments(row)
+        layers = [
+            layer
+            for layer in kinds.KINDS[row.kind].layers(args)
+            if layer.source == space and not layer.depthwise and not layer.table
+        ]
+        direct = [layer for layer in layers if not layer.pooled]
+        for layer in direct or layers:
+            entries = sum(layer.source_parts) * (1 if layer.linear else layer.kernel**2)
+            found.append(Reader(row_name, layer, args.get("eps", 0.0), entries))
+    return found
