@@ -135,7 +135,7 @@ def test_the_teacher_is_read_from_how_it_was_made(tmp_path: Path, made: dict[str
             r"Make it: zoo.compress\(zoo.create\(\"mobilenet\"\), \"sparse-int8\", calibration=...\)",
         ),
         ("mobilenet-distilled-int8", r"zoo.create\(\"mobilenet-distilled\"\), \"int8\""),
-        ("mobilenet-pruned-sparse", r"\"pruned-sparse\"\)"),
+        ("mobilenet-pruned-sparse", r"\"pruned-sparse\", calibration=\.\.\.\)"),
         ("mobilenetv2_cifar.cifar100", f"Did you mean '{DENSE}'"),
         ("mobilenetv2_035-int8", "No weights ship for mobilenetv2_035"),
         ("mobilenetv2_100.ra", "Did you mean 'mobilenetv2_100.ra_in1k'"),

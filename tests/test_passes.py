@@ -169,13 +169,17 @@ def test_a_pass_that_cannot_be_is_refused(fault: dict, said: str) -> None:
     ("passes", "given", "said"),
     [
         ("sparse", {"sparsty": 0.5}, r"sparsty= is no option of a pass\. Did you mean sparsity=\? sparse takes"),
-        ("pruned", {"amount": 0.5}, "pruned takes data, drop_blocks, importance, keep_at_least, macs"),
+        ("pruned", {"amount": 0.5}, "pruned takes calibration, data, drop_blocks, importance, keep_at_least, macs"),
         (
             "sparse-int8",
             {"observer": "mse", "macs": 0.5},
             "macs= is an option of the pass 'pruned'; you asked for 'sparse-int8' only",
         ),
-        ("pruned", {"importance": "l3"}, r"importance= takes one of 'l1', 'l2', 'bn_scale', 'taylor', not 'l3'"),
+        (
+            "pruned",
+            {"importance": "l3"},
+            r"importance= takes one of 'auto', 'calibrated', 'l1', 'l2', 'bn_scale', 'taylor', not 'l3'",
+        ),
         ("pruned", {"round_to": True}, "round_to= takes a whole number, 1 or more, not True"),
         ("pruned", {"keep_at_least": 1}, "keep_at_least= takes a number from 0 to below 1, not 1"),
         ("int8", {"calibration": X, "smooth": 1}, "smooth= takes True or False, not 1"),
