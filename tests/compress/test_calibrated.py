@@ -53,7 +53,7 @@ def test_it_loses_less_than_by_the_size_of_weights(name: str) -> None:
     assert 0.6 * dense < kinds.cost(by_answers.spec).macs <= 0.8 * dense
     assert loss(model, by_answers) < 0.8 * loss(model, by_size)
     record = by_answers.made["passes"][-1]
-    assert record["importance"] == "calibrated" and record["inputs"] == 24
+    assert record["importance"] == "calibrated" and record["examples"] == 24
     assert "agreement" in record or record["cosine"] > 0.5
 
 

@@ -79,7 +79,7 @@ def _calibrated(
         solve(plain, small, kept, groups, parts)
     alike = likeness(small, plain, parts)
     recipe = {"importance": "calibrated", target: share, "round_to": options.round_to or "8, 4 below 64"}
-    recipe |= {**alike, **({"dropped": gone} if gone else {})}
+    recipe |= {"examples": alike.pop("inputs"), **alike, **({"drop_blocks": gone} if gone else {})}
     return Decision("pruned", choices, recipe, small.state_dict())
 
 
