@@ -19,6 +19,7 @@ POSITIONS = 20_480  # of all inputs together that a layer is judged by: more cha
 FEW = 8  # times fewer positions for a depthwise layer, which has few weights for each channel
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # shares of the mean square of the inputs, tried one after another
 _ROWS = 4096  # summed in float32 before they go to float64
+_NARROW = 64  # inputs with which sums in float64 cost little; a kernel's window may be all but constant
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Gram:
     def add(self, x: Tensor, y: Tensor | None = None) -> None:
         """`x` (..., N, C) and `y` (..., N, O): N more positions. Without `y`, `xx` alone grows."""
         x = F.pad(x, (0, 1), value=1.0)
+        if x.shape[-1] <= _NARROW:
+            x, y = x.double(), None if y is None else y.double()
         self.count += x.shape[-2]
         for start in range(0, x.shape[-2], _ROWS):
             part = x[..., start : start + _ROWS, :]

@@ -1,13 +1,14 @@
 """`sparse` in one shot: which weights go, and what the others become, found on calibration inputs without training.
 
-Layers go in their order. Each sees what the sparse network really gives it, and is solved to give what the dense one
-gives (`quadratic.py`); the last layer before a residual sum makes up for its shortcut too.
+Layers go in their order. Each sees what the sparse network really gives it, and is solved to make of that what its
+dense weights make of it (`quadratic.py`). To aim at what the dense network gives there, with errors of earlier layers
+mended, fits a few hundred calibration inputs too well: other inputs lose by it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +19,8 @@ from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes import Sparse
 from zoo.passes.data import BATCH, Batch, count
-from zoo.passes.gram import Gram, as_columns
-from zoo.passes.places import Place, Reader, places, shortcut
-from zoo.passes.quadratic import Keep, Quadratic, but_zeros, smallest_go, two_of_four
+from zoo.passes.places import Place, own_system, places
+from zoo.passes.quadratic import Keep, but_zeros, smallest_go, two_of_four
 from zoo.passes.stream import Stream
 from zoo.passes.zeros import allotted, losses
 from zoo.tasks.metrics import choices, percent_equal
@@ -77,37 +77,18 @@ def solve(
     """
     there, here = Stream(dense, batches), Stream(small, batches)
     before = dense.state_dict()
-    while there.row is not None:
-        for place in places(dense.spec[there.row]):
+    while here.row is not None:
+        for place in places(dense.spec[here.row]):
             if place.key in keeps:
-                _solve(there, here, before, place, keeps[place.key], Reader(place, here))
+                _solve(here, before, place, keeps[place.key])
         there.step()
         here.step()
     return there.inputs, here.inputs
 
 
-def _solve(there: Stream, here: Stream, before: Mapping[str, Tensor], place: Place, keep: Keep, reader: Reader) -> None:
-    assert there.row is not None
-    weight, bias = place.folded(before)
-    columns = as_columns(place.layer, weight, bias)
-    gram = Gram()
-    sources = zip(there.taken(place.path), here.taken(place.path), _lacking(there, here, place), strict=True)
-    for part, (x, sparse, lacks) in enumerate(sources):
-        y = F.pad(reader.taken(part, x), (0, 1), value=1.0) @ columns.float()
-        if lacks is not None:
-            y = y + reader.given(part, lacks)
-        gram.add(reader.taken(part, sparse), y)
-    system = Quadratic.of(gram, place.start(before), biased=place.biased)
+def _solve(stream: Stream, before: Mapping[str, Tensor], place: Place, keep: Keep) -> None:
+    assert stream.row is not None
+    system = own_system(stream, before, place)
     mask, _ = system.search(keep)
     solved = system.refit(mask)
-    place.set(here.model.get_submodule(there.row), here.model.state_dict(), solved, system.bias(solved), mask)
-
-
-def _lacking(there: Stream, here: Stream, place: Place) -> Iterator[Tensor | None]:
-    """What the shortcut beside the layer lacks in the sparse network; the layer makes up for it."""
-    source = shortcut(place)
-    if source is None:
-        yield from [None] * len(there.inputs)
-        return
-    for dense, sparse in zip(source(there), source(here), strict=True):
-        yield dense - sparse
+    place.set(stream.model.get_submodule(stream.row), before, solved, system.bias(solved), mask)

@@ -1,8 +1,8 @@
-"""The layers of a network that multiply by weights, and what each takes and gives on calibration inputs."""
+"""The layers of a network that multiply by weights, and what their weights cost on calibration inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch.nn as nn
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.passes.folding import folded, unfolded
-from zoo.passes.gram import Columns
+from zoo.passes.gram import Columns, Gram, as_columns
+from zoo.passes.quadratic import Quadratic
 from zoo.passes.stream import Stream
 from zoo.spec import Block
 
@@ -61,35 +62,17 @@ class Place:
 
 
 def places(row: Block) -> list[Place]:
-    """The row's layers as they run, those beside the others first: the sum makes up for them."""
-    found = sorted(kinds.KINDS[row.kind].layers(kinds.arguments(row)), key=lambda layer: not layer.from_row_input)
-    return [Place(row, layer) for layer in found if not layer.table]
+    """The row's layers that multiply."""
+    return [Place(row, layer) for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row)) if not layer.table]
 
 
-class Reader:
-    """Lays out what a layer takes, and what stands beside its output, as columns of a `Gram`; padding left out."""
-
-    def __init__(self, place: Place, stream: Stream) -> None:
-        self.place, self.masks = place, stream.masks
-        self.columns = Columns(place.layer, sum(map(len, stream.inputs)))
-
-    def taken(self, part: int, x: Tensor) -> Tensor:
-        if "patch" in kinds.arguments(self.place.row):  # the kernel steps by its own size
-            return self.columns.taken(F.pixel_unshuffle(x, self.place.layer.kernel).flatten(2).mT)
-        return self.columns.taken(x, self.masks[part])
-
-    def given(self, part: int, y: Tensor) -> Tensor:
-        """At the places of `taken`."""
-        return self.columns.given(y, self.masks[part])
-
-
-def shortcut(place: Place) -> Callable[[Stream], Iterable[Tensor]] | None:
-    """A function of a stream that gives what is added to the layer's output; None where nothing is."""
-    args, total = kinds.arguments(place.row), kinds.residual(place.row)
-    if "norm_first" in args:  # tokens: attention and MLP have a sum each
-        behind = "norm2" if args["norm_first"] else "mlp"
-        sums = {"attn.proj": lambda stream: stream.inputs, "mlp.fc2": lambda stream: stream.taken(behind)}
-        return sums.get(place.path)
-    if total is None or place.path != total.part or place.layer.activation != "none":
-        return None
-    return lambda stream: stream.inputs if total.shortcut == "in" else stream.given(total.shortcut)
+def own_system(stream: Stream, state: Mapping[str, Tensor], place: Place) -> Quadratic:
+    """What weights cost where those of `state` are the best, on what the layer takes; padding left out."""
+    gram, columns = Gram(), Columns(place.layer, sum(map(len, stream.inputs)))
+    for x, mask in zip(stream.taken(place.path), stream.masks, strict=True):
+        if "patch" in kinds.arguments(place.row):  # the kernel steps by its own size
+            gram.add(columns.taken(F.pixel_unshuffle(x, place.layer.kernel).flatten(2).mT))
+        else:
+            gram.add(columns.taken(x, mask))
+    gram.xy = gram.xx @ as_columns(place.layer, *place.folded(state))
+    return Quadratic.of(gram, place.start(state), biased=place.biased)

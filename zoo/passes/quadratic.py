@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.passes.gram import Gram, cholesky_solve
 
 STEPS = 24  # of the alternating directions; zeros grow in the first two thirds
-LEAST_RIDGE = 0.01  # a share of the mean variance of an input
+LEAST_RIDGE = 0.1  # a share of the mean variance of an input: less fits the calibration inputs alone
 
 Keep = Callable[[Tensor, float], Tensor]  # (scores (G, O, C), how far the zeros have grown, 0 to 1) -> what stays
 
@@ -50,7 +50,7 @@ class Quadratic:
         products = xy[..., :-1, :] - taken.mT @ given[..., None, :]
         squares = hessian.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(0.0)
         ridge = max(LEAST_RIDGE, hessian.shape[-1] / gram.count)
-        rounding = 1e-5 * xx.diagonal(dim1=-2, dim2=-1)[..., :-1].mean(-1)[..., None, None]
+        rounding = 4e-6 * xx.diagonal(dim1=-2, dim2=-1)[..., :-1].sum(-1)[..., None, None]  # of sums in float32
         penalty = ridge * squares + rounding + 1e-6 * squares.mean() + 1e-12  # constant inputs have no curvature
         hessian = hessian + penalty * torch.eye(hessian.shape[-1], dtype=hessian.dtype, device=hessian.device)
         best = cholesky_solve(products + penalty * start.mT, hessian).mT

@@ -19,8 +19,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count, split
-from zoo.passes.gram import Gram, as_columns
-from zoo.passes.places import Place, Reader, places
+from zoo.passes.places import own_system, places
 from zoo.passes.quadratic import Quadratic, but_zeros, smallest_go
 from zoo.passes.stream import Stream
 
@@ -52,7 +51,7 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     held = sum(state[place.key].numel() for row in model.spec for place in places(row))
     while stream.row is not None:
         for place in places(model.spec[stream.row]):
-            system, start = dense_system(stream, state, place), place.start(state)
+            system, start = own_system(stream, state, place), place.start(state)
             most = max(MOST, (1 + share) / 2)
             zeros, errors = _curve(system, start, most)
             measured = []
@@ -67,15 +66,6 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
         stream.step()
         trial.step()
     return found
-
-
-def dense_system(stream: Stream, state: Mapping[str, Tensor], place: Place) -> Quadratic:
-    """The costs of a layer's weights where the network before it is dense: those it has are the best."""
-    gram, reader = Gram(), Reader(place, stream)
-    for part, x in enumerate(stream.taken(place.path)):
-        gram.add(reader.taken(part, x))
-    gram.xy = gram.xx @ as_columns(place.layer, *place.folded(state))
-    return Quadratic.of(gram, place.start(state), biased=place.biased)
 
 
 def _curve(system: Quadratic, start: Tensor, most: float) -> tuple[list[int], list[float]]:
