@@ -67,7 +67,9 @@ def rescaled(model: Model, edges: Mapping[str, Sequence[Sequence[float]]]) -> di
     `model` is in quantization-aware training, with these edges. Rows are left out whose shortcut and sum have scales of
     their own, and those that no calibration saw. Raises ValueError for what is no range.
     """
-    told = next((one.get("sums", {}) for one in reversed(noted(model.made, "passes")) if one.get("pass") == "qat"), {})
+    told: Any = next(
+        (one.get("sums", {}) for one in reversed(noted(model.made, "passes")) if one.get("pass") == "qat"), {}
+    )
     found = {}
     for row in model.spec.rows:
         added = kinds.residual(row)

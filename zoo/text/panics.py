@@ -36,7 +36,8 @@ def may_panic(tokenizer: Any) -> bool:
 def _check_template(part: dict[str, Any]) -> None:
     known = part.get("special_tokens")
     for name, takes in (("single", ("A",)), ("pair", ("A", "B"))):
-        for piece in part.get(name) if isinstance(part.get(name), list) else ():
+        pieces = part.get(name)
+        for piece in pieces if isinstance(pieces, list) else ():
             mark, text = (piece.get(key) if isinstance(piece, dict) else None for key in ("SpecialToken", "Sequence"))
             if isinstance(text, dict) and text.get("id") not in takes:
                 raise ValueError(f"its template for a {name} text names the text {printable(repr(text.get('id')), 40)}")
