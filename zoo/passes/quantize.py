@@ -91,7 +91,7 @@ def carry(
         out[f"{row.name}.edges"] = torch.tensor(edges[row.name], dtype=torch.float32, device=device)
         if precision == "qat" and len(edges[row.name]) > 1:
             out[f"{row.name}.log_scale"] = torch.zeros(len(edges[row.name]) - 1, device=device)
-    fresh = [row.name for row in spec if row.name in edges and row.precision == "float32"]
+    fresh = [row.name for row in spec if row.name in edges and row.precision != "int8"]
     if precision == "int8":
         return with_whole_biases(respec(spec, edges, precision, apart=apart), out, fresh)
     if precision == "qat" and fresh:
