@@ -1,7 +1,7 @@
 """Give the residual streams of a trained int8 network one scale each: its weights and its other edges stay.
 
-Quantization-aware training learned each scale by itself when that network was made. What `zoo.compress` chooses for float networks is chosen here
-for the float network of the trained weights.
+Quantization-aware training learned each scale by itself when that network was made. What `zoo.compress` chooses for
+float networks is chosen here for the float network of the trained weights.
 """
 
 from __future__ import annotations
