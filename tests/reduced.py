@@ -23,6 +23,8 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
     if isinstance(spec.input, TextInput):
         return spec.replace(rows=tuple(map(_shorter, rows)), input=TextInput(VOCABULARY, TOKENS))
+    if not hasattr(spec.input, "size"):  # an input of one size, such as named columns
+        return spec.replace(rows=rows)
     grids = tuple(_on_grid(row, shape) if row.kind == "patch_embedding" else row for row in rows)
     return spec.replace(rows=grids, input=replace(spec.input, size=shape))
 

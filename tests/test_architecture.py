@@ -62,7 +62,7 @@ ALLOWED = {
     "files": {"filelock", "huggingface_hub", "zoo.printable"},
     "data/preprocess": {"numpy", "PIL", "torch", "zoo.data", "zoo.spec"},
     "data/labelled_data": {"zoo.checks", "zoo.data", "zoo.tasks"},
-    "data": {"numpy", "PIL", "pyarrow", "datasets", "zoo.data", "zoo.naming", "zoo.files"},
+    "data": {"numpy", "PIL", "pyarrow", "datasets", "torch", "zoo.data", "zoo.naming", "zoo.files", "zoo.spec"},
 }
 # package -> what it may never import
 FORBIDDEN = {

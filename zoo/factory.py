@@ -239,6 +239,8 @@ def _check_options(
     if out_indices is not None and not features_only:
         raise ValueError(f"out_indices={out_indices!r} chooses among features; it needs features_only=True.")
     if device is not None:
+        from zoo.model.defaults import check_device
+
         check_device(device)
 
 
@@ -257,16 +259,3 @@ def _check_runtime(runtime: str, features_only: bool, device: str | None) -> Non
         raise ValueError(f'runtime={runtime!r} gives no features; features_only needs runtime="torch".')
     if device not in (None, "cpu"):
         raise ValueError(f"runtime={runtime!r} runs on the CPU, not on {device!r}.")
-
-
-def check_device(device: str) -> None:
-    """Raise ValueError where no tensor can be put there."""
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        known = not reason.startswith("Expected one of")  # what follows there is all that torch could be built for
-        why = f" ({reason})" if known else ""
-        raise ValueError(f"Device {device!r} cannot be used here{why}; choose cpu, cuda or mps.") from None

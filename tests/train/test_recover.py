@@ -46,11 +46,12 @@ def distance(model: Model, teacher: Model, x: Any) -> float:
 def test_answers_come_nearer_on_inputs_not_seen_and_the_variant_stays(
     dense: Model, pictures: Tensor, unseen: Tensor, passes: str
 ) -> None:
-    options = {"macs": 0.8} if "pruned" in passes else {"sparsity": 0.7}
+    options = {"macs": 0.8, "importance": "l2"} if "pruned" in passes else {"sparsity": 0.7}
     calibration = {"calibration": pictures} if "int8" in passes else {}
-    small = zoo.compress(dense, passes, **options, **calibration)
+    small = zoo.compress(dense, passes.removesuffix("-int8"), **options)
+    small = zoo.compress(small, "int8", **calibration) if calibration else small
     before = {key: tensor.clone() for key, tensor in small.state_dict().items()}
-    better = zoo.recover(small, teacher=dense, data=pictures, steps=24, batch_size=16, quiet=True)
+    better = zoo.recover(small, teacher=dense, data=pictures, steps=24, batch_size=16, learning_rate=3e-4, quiet=True)
     assert better.spec == small.spec
     assert distance(better, dense, unseen) < 0.8 * distance(small, dense, unseen)
     if "sparse" in passes and "int8" not in passes:
@@ -132,8 +133,16 @@ def test_what_cannot_be_is_refused_before_anything_is_written(dense: Model, pict
 
     refused("minutes= takes a number above 0", minutes=0.0, steps=None)
     refused("minutes= takes a number above 0", minutes=float("nan"), steps=None)
+    refused("at most 100,000", minutes=1e300, steps=None)
+    refused("save_seconds= takes a number", save_seconds=-1)
+    refused("Device 'foo.*cannot be used here", device="foo\x1b[31m")
+    refused("teacher is smaller", model=dense, teacher=zoo.compress(dense, "pruned", macs=0.5))
+    refused("teacher has more zeros", model=dense, teacher=small)
+    refused("itself", model=dense)
+    refused("normalised floats", data=(pictures * 20).byte())
+    refused("normalised floats", data=pictures[0])
     refused("steps= takes a whole number above 0", steps=0)
-    refused("give one of them", minutes=3.0)
+    refused("give one of them", minutes=5.0)
     refused("batch_size= is from 1 to", batch_size=0)
     refused("learning_rate= is above 0", learning_rate=-1.0)
     refused("not finite", data=torch.full_like(pictures, float("nan")))
@@ -141,6 +150,22 @@ def test_what_cannot_be_is_refused_before_anything_is_written(dense: Model, pict
     refused("other classes", teacher=zoo.create("resnet20", weights=None, num_classes=7))
     refused("takes other inputs", teacher=zoo.build(registry.spec("efficientnet_lite0")))
     refused("inputs without labels", data="pictures")
+
+
+def test_harm_is_told(dense: Model, pictures: Tensor) -> None:
+    small = zoo.compress(dense, "sparse", sparsity=0.3)
+    with pytest.warns(UserWarning, match="further from its teacher than before: agreement"):
+        worse = zoo.recover(small, teacher=dense, data=pictures, learning_rate=0.5, **QUIET)
+    assert worse.made["trained"]["agreement"] < worse.made["trained"]["agreement_before"]
+
+
+def test_labels_beside_the_inputs_are_left_out_and_modes_stay(dense: Model, pictures: Tensor) -> None:
+    small, teacher = zoo.compress(dense, "sparse", sparsity=0.7), zoo.create("resnet20").train()
+    before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
+    labelled = (pictures[:16], torch.zeros(16, dtype=torch.int64))
+    made = zoo.recover(small, teacher=teacher, data=labelled, **QUIET)
+    assert made.made["trained"]["inputs"] == 16
+    assert teacher.training and all(torch.equal(before[key], one) for key, one in teacher.state_dict().items())
 
 
 def test_rows_whose_outputs_have_one_shape_are_shared(dense: Model) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch.nn as nn
 from torch import Tensor
 
 from zoo.engine.arithmetic import QParams, Size
@@ -77,7 +78,8 @@ class Row(EngineModule):
         for path, shape in layout.leaves.items():
             group, _, name = path.rpartition(".")
             if group and group not in self._modules:
-                self.add_module(group, self.squeeze_excite(layout.args["se_gate"]))
+                part = self.squeeze_excite(layout.args["se_gate"]) if group == "se" else nn.Module()
+                self.add_module(group, part)
             self.get_submodule(group).add_module(name, self.layer(**shape._asdict()))
         for name in self.optional:
             if name not in self._modules:

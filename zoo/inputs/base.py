@@ -41,6 +41,7 @@ class Input:
     header: ClassVar[str] = ""  # (model, classes) -> the model under a head, where it has none to change
     samples: ClassVar[str] = ""  # raw examples that ship, to calibrate with
     batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
+    augment: ClassVar[str] = ""  # (batch) -> the batch changed at random, for training without labels; empty: none
     loader: ClassVar[str] = ""  # opens data for the training loop; empty: the loop does not train such networks
 
     # ------------------------------------------------------------------------------------------------ files

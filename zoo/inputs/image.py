@@ -50,6 +50,7 @@ class ImageInput(Input):
     reader: ClassVar[str] = "zoo.data.readers:PictureReader"
     samples: ClassVar[str] = "zoo.data.samples:calibration_pictures"
     batches: ClassVar[str] = "zoo.train.batches:PictureBatches"
+    augment: ClassVar[str] = "zoo.train.unlabelled:cut_at_random"
     loader: ClassVar[str] = "zoo.train.data:open_pictures"
     most_channels: ClassVar[int] = MAX_SIDE
 

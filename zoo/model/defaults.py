@@ -24,3 +24,14 @@ def usual_defaults(device: str | torch.device | None = "cpu") -> Iterator[None]:
     finally:
         if dtype != torch.float32:
             torch.set_default_dtype(dtype)
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Raise ValueError where no tensor can be put there."""
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        known = not reason.startswith("Expected one of")  # what follows there is all that torch could be built for
+        why = f" ({reason})" if known else ""
+        raise ValueError(f"Device {device!r} cannot be used here{why}; choose cpu, cuda or mps.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,7 +37,7 @@ def rebuildable(model: Model, what: str, *, float32: bool = False) -> Model:
     Every row is compared with what the spec builds: classes, settings, keys and shapes; and every value is finite.
     Masks of `torch.nn.utils.prune`, parametrizations and weight norms count as the weights that they give in eval mode.
     A hook, or a method of an instance, is an edit where it changes the answer to a random input; one that only looks is
-    left out of what is made. With `float32`, half precision is widened.
+    left out of what is made. With `float32`, half precision is widened, and the result is in eval mode.
 
     Raises EditedModel, a ValueError, that names the row which differs; ValueError for what is no zoo model.
     """
@@ -54,6 +55,8 @@ def rebuildable(model: Model, what: str, *, float32: bool = False) -> Model:
         raise EditedModel(f"{key} of {model.spec.name!r} is on the meta device and has no values for {what}.")
     check_values(state, model.spec.name)
     _check_steady(model, {key: value for key, value in state.items() if key not in raw})
+    if float32 and any(part.training for part in model.modules()):
+        model = copy.deepcopy(model).eval()  # calls in train mode would change the statistics of what was given
     hooked = _hooked(model)
     other = state.keys() != raw.keys() or (float32 and any(map(_is_moved, state.values())))
     if not (hooked or other):

@@ -26,6 +26,8 @@ def as_batches(data: Any, why: str, spec: ModelSpec) -> list[Any]:
 
     Raises ValueError where there is none.
     """
+    if _is_pair(data):
+        data = data[0]
     if isinstance(data, (Tensor, Mapping)):
         batches = split(_inputs(data, spec))
     elif isinstance(data, Iterable):
@@ -34,6 +36,9 @@ def as_batches(data: Any, why: str, spec: ModelSpec) -> list[Any]:
         raise ValueError(f"{why}, as a tensor or an iterable of tensors, not {type(data).__name__}.")
     if not batches or not all(_is_batch(batch) and count(batch) for batch in batches):
         raise ValueError(f"{why}, as a tensor or an iterable of tensors.")
+    for batch in batches:
+        whole = isinstance(batch, Tensor) or "input_ids" not in batch
+        spec.input.check(spec.name, batch if whole else batch["input_ids"])
     _check_finite(batches, "Calibration data")
     return batches
 
@@ -116,6 +121,13 @@ def split(data: Batch, size: int = BATCH) -> list[Any]:
         return list(data.split(size))
     parts = {key: value.split(size) for key, value in data.items()}
     return [dict(zip(parts, batch, strict=True)) for batch in zip(*parts.values(), strict=True)]
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether it is inputs and their labels (N,), rather than two batches."""
+    if not (isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Tensor) and _is_batch(data[0])):
+        return False
+    return data[1].dim() == 1 and not data[1].is_floating_point() and count(data[0]) == len(data[1])
 
 
 def _is_batch(data: Any) -> bool:

@@ -103,11 +103,14 @@ def cholesky_solve(right: Tensor, system: Tensor) -> Tensor:
     """`system` (..., n, n), symmetric and not negative, solved for `right`; a singular one is made regular."""
     scale = system.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(1e-30)
     eye = torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
-    for ridge in (0.0, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2):
+    for ridge in (0.0, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0):
         factor, failed = torch.linalg.cholesky_ex(system + eye * (ridge * scale))
         if not failed.any():
             return torch.cholesky_solve(right, factor)
-    raise ValueError("Calibration gave a linear system that cannot be solved: look for NaN or infinity in the network.")
+    raise ValueError(
+        "The products of what a layer takes on the calibration inputs are too large for float64, or not finite: give "
+        "inputs as zoo.preprocess makes them."
+    )
 
 
 class Columns:

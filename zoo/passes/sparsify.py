@@ -212,16 +212,28 @@ def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None
         raise ValueError(f"{model.spec.name} is {narrow[0]} already; make the float network sparse, then int8.")
     if options.pattern == "2:4" and ({"sparsity", "scope"} & set(options.given)):
         raise ValueError('pattern="2:4" says how many weights go, and where: leave out sparsity= and scope=.')
+    state = model.state_dict()
+    there = _zeros(_prunable({key: state[key] for key in state if key in _layer_weights(model.spec)}))
+    if options.pattern != "2:4" and there >= options.sparsity:
+        raise ValueError(
+            f"{model.spec.name} has {there:.0%} zeros already, and sparsity={options.sparsity:g} asks for no more: "
+            "ask for a larger share."
+        )
     recipe = asdict(options)
     if options.pattern == "2:4":
         recipe = {"pattern": options.pattern}
-        if not any(has_fours(model.state_dict()[key].shape) for key in _layer_weights(model.spec)):
+        if not any(has_fours(state[key].shape) for key in _layer_weights(model.spec)):
             raise ValueError(f'{model.spec.name} has no layer whose inputs are a multiple of 4 for pattern="2:4".')
     if calibration is None:
         return Decision("sparse", asdict(options), {**recipe, "by": "magnitude"})
     batches = as_calibration(calibration, ADVICE, model.spec)
-    state, told = one_shot(model, options, batches)
-    return Decision("sparse", asdict(options), {**recipe, "by": "second_order", **told}, state)
+    solved, told = one_shot(model, options, batches)
+    return Decision("sparse", asdict(options), {**recipe, "by": "second_order", **told}, solved)
+
+
+def _zeros(weights: Mapping[str, Tensor]) -> float:
+    """The share of zeros in all of them together."""
+    return sum(int((one == 0).sum()) for one in weights.values()) / max(1, sum(one.numel() for one in weights.values()))
 
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:

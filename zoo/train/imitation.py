@@ -15,13 +15,12 @@ from zoo.model.build import Model
 from zoo.train.losses import soft_labels
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
-from zoo.train.unlabelled import cut_at_random
 
 
 class Imitation:
     """A student's distance from its teacher on the same input, in answers and in the outputs of shared rows.
 
-    Pictures are cut, mirrored and mixed (mixup: Zhang et al., 2018), texts are not; the teacher sees the same inputs.
+    Pictures are cut and mirrored at random, texts are not; the teacher sees the same inputs.
     Batch norm keeps its statistics: a few hundred inputs say less about them than the training set said.
     """
 
@@ -31,7 +30,7 @@ class Imitation:
         self.bfloat16 = uses_bfloat16(student, recipe)
         self.taps = shared_rows(student, teacher)
         self.classes = kinds.classes(student.spec)
-        self.pictures = not student.spec.input.ids
+        self.augment = student.spec.input.fetch("augment") if student.spec.input.augment else None
 
     def prepare(self, model: Model) -> None:
         model.train()
@@ -39,7 +38,7 @@ class Imitation:
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.eval()
         self.teacher.eval()
-        if self.pictures:
+        if self.augment is not None:
             for network in (model, self.teacher):
                 network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -65,11 +64,9 @@ class Imitation:
         if isinstance(batch, Mapping):
             return {name: tensor.to(self.device) for name, tensor in batch.items()}
         x = batch.to(self.device)
-        x = cut_at_random(x)
-        if self.recipe.mixup:
-            alpha = torch.tensor(self.recipe.mixup)
-            share = float(torch.distributions.Beta(alpha, alpha).sample())
-            x = share * x + (1 - share) * x[torch.randperm(len(x))]
+        if self.augment is None:
+            return x
+        x = self.augment(x)
         return x.contiguous(memory_format=torch.channels_last)
 
 

@@ -61,6 +61,8 @@ def _rates(recipe: Recipe, total: int) -> list[float]:
             if len(rates) <= total:
                 schedule.step()
         return rates
+    if total <= 1:  # nothing rises or falls
+        return [recipe.learning_rate] * (total + 1)
     from timm.scheduler import CosineLRScheduler
 
     rising = round(recipe.warmup * total)

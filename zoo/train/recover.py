@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from zoo import kinds, tasks
 from zoo.checks import check_flag, is_int, is_number, short
 from zoo.files import make_folder, path_to_write, write_whole
 from zoo.model.build import Model
+from zoo.model.defaults import check_device
 from zoo.model.verify import rebuildable
 from zoo.passes.data import answer, as_calibration, split
 from zoo.tasks.metrics import choices, percent_equal
@@ -31,13 +33,16 @@ from zoo.train.recipe import Recipe
 from zoo.train.unlabelled import Unlabelled
 from zoo.weights.file import save
 from zoo.weights.header import source_of
+from zoo.weights.matches_name import share_of_zeros
 from zoo.weights.trial import try_save
 
 MINUTES = 5.0
+MOST_MINUTES = 100_000  # ten weeks
+MOST_STEPS = 10_000_000
 ROUND = 32  # steps, about, between two rows of the record
 TIMED = 3  # steps, before the training
 PART = 16  # inputs that run together to be compared
-RECIPE = Recipe(batch_size=32, learning_rate=3e-4, weight_decay=0.0, temperature=2.0, soft_weight=0.7, mixup=0.2)
+RECIPE = Recipe(batch_size=32, learning_rate=1e-4, weight_decay=0.0, temperature=2.0, soft_weight=0.7)
 ADVICE = "Give recover a few hundred preprocessed inputs without labels, like those that the network will see"
 
 
@@ -46,7 +51,7 @@ def recover(
     teacher: Model,
     data: Any,
     *,
-    minutes: float = MINUTES,
+    minutes: float | None = None,
     steps: int | None = None,
     batch_size: int = RECIPE.batch_size,
     learning_rate: float = RECIPE.learning_rate,
@@ -59,7 +64,7 @@ def recover(
     """Win back accuracy without labels: a compressed network learns the answers of the network that it was made of.
 
     The loop is that of `zoo finetune`: a pruned network keeps its widths, a sparse one its zeros, and an int8 one
-    trains with fake quantization and comes back int8. Pictures are cut, mirrored and mixed anew in every step. The
+    trains with fake quantization and comes back int8. Pictures are cut and mirrored anew in every step. The
     loss is the distance from the teacher's answers and from the outputs of the rows that both networks share
     (Hinton et al., 2015; Romero et al., 2015). The same call with the same `out` goes on after an interruption.
 
@@ -67,11 +72,12 @@ def recover(
         model (Model): the compressed network; it stays as it is.
         teacher (Model): the dense network, with the same input and classes; it stays as it is.
         data (Any): a few hundred preprocessed inputs, as `zoo.compress` takes for calibration. Labels are left out.
-        minutes (float): how long to train, on this machine; a few steps are timed first. Default: 5.0.
+        minutes (float | None): how long to train, on this machine; a few steps are timed first. Default: None, which is
+            5.0 without `steps`.
         steps (int | None): the number of steps, in place of `minutes`: the same on every machine. Above 32 it is
             rounded up to whole rounds. Default: None.
         batch_size (int): inputs in a step, at most as many as there are. Default: 32.
-        learning_rate (float): the highest learning rate of the schedule. Default: 0.0003.
+        learning_rate (float): the highest learning rate of the schedule. Default: 0.0001.
         seed (int): the same inputs, options and seed give the same weights on the same machine. Default: 0.
         out (str | Path | None): a folder for the network, with checkpoints and curves in training/. None: nothing is
             kept on the disk. Default: None.
@@ -80,10 +86,12 @@ def recover(
         quiet (bool): print nothing. Default: False.
 
     Returns:
-        A new `Model` in eval mode. `made["trained"]` says what it learned from, and its agreement with the teacher.
+        A new `Model` in eval mode. `made["trained"]` says what it learned from, and its agreement with the teacher
+        before and after: the percent of `data` with the same class, or the mean cosine. A warning says where it fell.
 
     Raises:
-        ValueError: the networks differ in input or classes, there are no inputs, or an option is out of its bounds.
+        ValueError: the networks differ in input or classes, the teacher is smaller or sparser than the network or the
+            same, there are no inputs, or an option is out of its bounds.
         FileError: `out` cannot be written.
 
     Example:
@@ -96,13 +104,13 @@ def recover(
     """
     model, teacher = (rebuildable(one, "recover", float32=True) for one in (model, teacher))
     check_flag("quiet", quiet)
-    _check(model, teacher, minutes, steps)
+    check_device(device)
+    _check(model, teacher, minutes, steps, save_seconds)
+    minutes = MINUTES if minutes is None else minutes
     batches = as_calibration(data, ADVICE, model.spec)
     inputs = Unlabelled(batches)
     recipe = replace(RECIPE, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    recipe = replace(
-        recipe, batch_size=min(batch_size, len(inputs)), mixup=0.0 if model.spec.input.ids else recipe.mixup
-    )
+    recipe = replace(recipe, batch_size=min(batch_size, len(inputs)))
     told: dict[str, Any] = {"by": "recover", "teacher": str(source_of(teacher.made).get("name", teacher.spec.name))}
     told |= {"inputs": len(inputs), "sha256": inputs.sha256}
     asked: dict[str, Any] = {"start": digest(model), "teacher": digest(teacher), "data": inputs.sha256}
@@ -119,6 +127,7 @@ def recover(
             steps = _planned(folder / "training", asked, minutes, partial(_seconds, student, objective, inputs, recipe))
         rounds = max(1, steps // ROUND)
         inputs.length = -(-steps // rounds) * recipe.batch_size
+        before = agreement(model, teacher, batches)
         fit(
             student,
             inputs,
@@ -131,7 +140,10 @@ def recover(
             log=TrainingLog(folder / "training", quiet=quiet),
         )
         tuned = finished(student.cpu())
-        told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **agreement(tuned, teacher, batches)}
+        after = agreement(tuned, teacher, batches)
+        _warn_of_loss(model, before, after)
+        told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **after}
+        told |= {f"{name}_before": value for name, value in before.items()}
         tuned.labels = model.labels
         tuned.made = {**history(tuned.made), "trained": told}
         if out is not None:
@@ -151,13 +163,27 @@ def agreement(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str,
     return {"cosine": round(float(near.mean()), 4)}
 
 
-def _check(model: Model, teacher: Model, minutes: float, steps: int | None) -> None:
+def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    """Where the training did harm, beyond what other cuts of the same pictures explain."""
+    for name, most in (("agreement", 5.0), ("cosine", 0.05)):
+        if name in after and not after[name] >= before[name] - most:
+            warnings.warn(
+                f"After recover {model.spec.name} is further from its teacher than before: {name} {before[name]:g} "
+                f"before, {after[name]:g} after. Lower learning_rate=, or give more data or time.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+def _check(model: Model, teacher: Model, minutes: float | None, steps: int | None, save_seconds: float) -> None:
     """Raise ValueError for networks that do not fit each other, and for a time or a number that is none."""
-    if not (is_number(minutes) and minutes > 0):
-        raise ValueError(f"minutes= takes a number above 0, not {short(minutes)}.")
-    if steps is not None and not (is_int(steps) and steps > 0):
-        raise ValueError(f"steps= takes a whole number above 0, not {short(steps)}.")
-    if steps is not None and minutes != MINUTES:
+    if minutes is not None and not (is_number(minutes) and 0 < minutes <= MOST_MINUTES):
+        raise ValueError(f"minutes= takes a number above 0 and at most {MOST_MINUTES:,}, not {short(minutes)}.")
+    if not (is_number(save_seconds) and save_seconds >= 0):
+        raise ValueError(f"save_seconds= takes a number that is not negative, not {short(save_seconds)}.")
+    if steps is not None and not (is_int(steps) and 0 < steps <= MOST_STEPS):
+        raise ValueError(f"steps= takes a whole number above 0 and at most {MOST_STEPS:,}, not {short(steps)}.")
+    if steps is not None and minutes is not None:
         raise ValueError("minutes= and steps= say the same thing: give one of them.")
     made_of = f"give the network that {model.spec.name} was made of"
     if teacher.spec.input != model.spec.input:
@@ -165,6 +191,12 @@ def _check(model: Model, teacher: Model, minutes: float, steps: int | None) -> N
     ours, theirs = kinds.classes(model.spec), kinds.classes(teacher.spec)
     if ours != theirs or (model.labels and teacher.labels and tuple(model.labels) != tuple(teacher.labels)):
         raise ValueError(f"The teacher has other classes than {model.spec.name} ({theirs}, {ours}): {made_of}.")
+    if kinds.cost(teacher.spec).macs < kinds.cost(model.spec).macs:
+        raise ValueError(f"The teacher is smaller than {model.spec.name}: {made_of}, as teacher=.")
+    if share_of_zeros(teacher) > share_of_zeros(model) + 0.01:
+        raise ValueError(f"The teacher has more zeros than {model.spec.name}: {made_of}, as teacher=.")
+    if digest(teacher) == digest(model):
+        raise ValueError(f"The teacher is {model.spec.name} itself, which has nothing to learn from it: {made_of}.")
 
 
 @contextmanager
@@ -185,9 +217,9 @@ def _planned(folder: Path, asked: Mapping[str, Any], minutes: float, seconds: Ca
             told = json.loads(plan.read_text())
             if told["asked"] == asked and is_int(told["steps"]) and told["steps"] > 0:
                 return int(told["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             pass  # the loop refuses a folder of another run
-    steps = max(1, int(60 * minutes / seconds()))
+    steps = min(MOST_STEPS, max(1, int(60 * minutes / seconds())))
     make_folder(folder)
     write_whole(plan, (json.dumps({"asked": asked, "steps": steps}).encode(),))
     return steps

@@ -20,9 +20,10 @@ from zoo.cli.options import Command, build, parameters
 from zoo.cli.screen import remark
 from zoo.data.classes import ClassError, match
 from zoo.data.splits import first_of
-from zoo.factory import check_device, with_classes
+from zoo.factory import with_classes
 from zoo.files import local_path, path_to_write
 from zoo.model.build import Model
+from zoo.model.defaults import check_device
 from zoo.passes.options import Options, option
 from zoo.printable import printable
 from zoo.train.data import hold_out, splits

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from zoo import kinds, tables
+from zoo.checks import MAX_THREADS
 from zoo.cli.common import open_model
 from zoo.cli.compress import inputs_of
 from zoo.files import path_to_write
@@ -31,13 +32,13 @@ class Settings(Options):
     data: tuple[str, ...] = option(
         (), "Pictures, folders of pictures, or text files, one text a line. Labels are not read. May be repeated."
     )
-    minutes: float = option(MINUTES, "How long to train.", above=0)
+    minutes: float | None = option(None, f"How long to train. Default: {MINUTES:g}, without --steps.", above=0)
     steps: int | None = option(None, "The number of steps, in place of --minutes.", least=1)
     batch_size: int = option(RECIPE.batch_size, "Inputs in a step.", least=1)
     learning_rate: float = option(RECIPE.learning_rate, "The highest learning rate of the schedule.", above=0)
     seed: int = option(0, "The same inputs, options and seed give the same weights on the same machine.")
     device: str = option("cpu", "The device: cpu, cuda or mps.")
-    threads: int = option(0, least=0, help="Number of CPU threads. 0: torch chooses.")
+    threads: int = option(0, least=0, most=MAX_THREADS, help="Number of CPU threads. 0: torch chooses.")
     save_seconds: float = option(300, least=0, help="Longest time between two checkpoints, in seconds.")
 
 
