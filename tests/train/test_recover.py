@@ -16,6 +16,7 @@ from zoo import kinds, registry
 from zoo.model.build import Model
 from zoo.passes.data import answer
 from zoo.train import recover as module
+from zoo.train.divergence import Diverged
 from zoo.train.imitation import shared_rows
 from zoo.train.unlabelled import Unlabelled, cut_at_random
 
@@ -155,8 +156,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(dense: Model, pict
 def test_harm_is_told(dense: Model, pictures: Tensor) -> None:
     small = zoo.compress(dense, "sparse", sparsity=0.3)
     with pytest.warns(UserWarning, match="further from its teacher than before: agreement"):
-        worse = zoo.recover(small, teacher=dense, data=pictures, learning_rate=0.5, **QUIET)
+        worse = zoo.recover(small, teacher=dense, data=pictures, learning_rate=0.05, **QUIET)
     assert worse.made["trained"]["agreement"] < worse.made["trained"]["agreement_before"]
+
+
+def test_a_loss_that_is_not_finite_is_one_clear_error(dense: Model, pictures: Tensor) -> None:
+    small = zoo.compress(dense, "sparse", sparsity=0.3)
+    with pytest.raises(Diverged, match=r"not finite\. Lower learning_rate=\.$"):
+        zoo.recover(small, teacher=dense, data=pictures, learning_rate=5.0, **QUIET)
 
 
 def test_labels_beside_the_inputs_are_left_out_and_modes_stay(dense: Model, pictures: Tensor) -> None:
@@ -202,4 +209,4 @@ def test_inputs_of_two_sizes_are_refused() -> None:
 
 def test_the_recipe_stays_what_the_docstring_says() -> None:
     assert f"Default: {module.RECIPE.learning_rate}" in (zoo.recover.__doc__ or "")
-    assert f"Default: {module.MINUTES}" in (zoo.recover.__doc__ or "")
+    assert f"{module.MINUTES} without `steps`" in (zoo.recover.__doc__ or "")

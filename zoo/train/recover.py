@@ -25,6 +25,7 @@ from zoo.model.defaults import check_device
 from zoo.model.verify import rebuildable
 from zoo.passes.data import answer, as_calibration, split
 from zoo.tasks.metrics import choices, percent_equal
+from zoo.train.divergence import Diverged
 from zoo.train.finetune import copied, digest, finished, history, trainable
 from zoo.train.imitation import Imitation
 from zoo.train.log import TrainingLog
@@ -128,20 +129,24 @@ def recover(
         rounds = max(1, steps // ROUND)
         inputs.length = -(-steps // rounds) * recipe.batch_size
         before = agreement(model, teacher, batches)
-        fit(
-            student,
-            inputs,
-            replace(recipe, epochs=rounds),
-            folder=folder / "training",
-            objective=objective,
-            after_step=zeros,
-            identity=asked,
-            save_seconds=save_seconds,
-            log=TrainingLog(folder / "training", quiet=quiet),
-        )
+        try:
+            fit(
+                student,
+                inputs,
+                replace(recipe, epochs=rounds),
+                folder=folder / "training",
+                objective=objective,
+                after_step=zeros,
+                identity=asked,
+                save_seconds=save_seconds,
+                log=TrainingLog(folder / "training", quiet=quiet),
+            )
+        except Diverged as error:
+            kept = None if out is None else folder / "training" / "checkpoints"
+            raise Diverged(error.loss, error.step, error.row, kept, "Lower learning_rate=.") from None
         tuned = finished(student.cpu())
         after = agreement(tuned, teacher, batches)
-        _warn_of_loss(model, before, after)
+        _warn_of_loss(model, before, after, told["inputs"])
         told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **after}
         told |= {f"{name}_before": value for name, value in before.items()}
         tuned.labels = model.labels
@@ -163,9 +168,9 @@ def agreement(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str,
     return {"cosine": round(float(near.mean()), 4)}
 
 
-def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str, float], inputs: int) -> None:
     """Where the training did harm, beyond what other cuts of the same pictures explain."""
-    for name, most in (("agreement", 5.0), ("cosine", 0.05)):
+    for name, most in (("agreement", max(5.0, 300 / inputs)), ("cosine", 0.05)):
         if name in after and not after[name] >= before[name] - most:
             warnings.warn(
                 f"After recover {model.spec.name} is further from its teacher than before: {name} {before[name]:g} "
