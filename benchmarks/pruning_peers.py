@@ -24,7 +24,7 @@ def torch_pruning(model: nn.Module, pictures: Tensor, macs: float, importance: s
     """
     import torch_pruning as tp
 
-    model = copy.deepcopy(model).eval()
+    model = copy.deepcopy(model).eval().requires_grad_(True)
     example = pictures[:1]
     judge = {"taylor": tp.importance.GroupTaylorImportance, "hessian": tp.importance.GroupHessianImportance}[
         importance

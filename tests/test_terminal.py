@@ -49,12 +49,14 @@ COMMANDS = {
     "finetune": ["finetune", "{model}", "--data", "{others}", "--out", "{text}"],
     "distill": ["distill", "{model}", "--teacher", "{model}", "--data", "{evil}", "--out", "{new}"],
     "prune": ["prune", "{evil}", "--data", "{data}", "--out", "{new}"],
+    "recover": ["recover", "{model}", "--teacher", "{model}", "--data", "{data}", "--out", "{new}"],
+    "recover of nothing": ["recover", "{evil}", "--teacher", "{evil}", "--out", "{new}"],
     "quantize": ["quantize", "{model}", "--data", "{others}", "--out", "{new}"],
     "no command": ["{evil}"],
     "no option": ["info", "{model}", "--{evil}"],
     "no number": ["bench", "{model}", "--batch", "{evil}"],
 }
-NO_JSON = ("finetune", "distill", "prune", "quantize", "{evil}")
+NO_JSON = ("finetune", "distill", "prune", "recover", "quantize", "{evil}")
 
 
 @pytest.fixture(scope="module", params=HOSTILE)

@@ -140,6 +140,12 @@ def test_pruning_in_rounds_and_quantizing(animals: Path, tmp_path: Path, capsys)
     assert 0.45 < half.macs / dense.macs < 0.52
     assert 0.65 < zoo.info(f"{tmp_path / 'half'}.round1").macs / dense.macs < 0.76
 
+    module.run(
+        module.Settings(model=str(tuned), macs=0.7, importance="auto", pictures=32, out=tmp_path / "judged", **common)
+    )
+    (judged,) = (one for one in zoo.load(tmp_path / "judged").made["passes"] if one["pass"] == "pruned")
+    assert (judged["importance"], judged["examples"]) == ("calibrated", 32)
+
     module = command_of("quantize")
     settings = {"model": str(tmp_path / "half"), "pictures": 32, "data": str(animals)}
     module.run(module.Settings(out=tmp_path / "int8", **settings))

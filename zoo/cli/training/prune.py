@@ -17,21 +17,26 @@ import typer
 import zoo
 from zoo.cli.screen import remark
 from zoo.cli.training.common import Common, check_classes, open_data, open_model, open_teachers, recipe_of, show
+from zoo.model.build import Model
 from zoo.passes import Importance, Pruned
 from zoo.passes.options import option
 from zoo.train.finetune import finetune, labelled_inputs
+from zoo.train.pictures import Pictures
 from zoo.train.recipe import Recipe
 
 PICTURES = 2048
+READING = ("taylor", "calibrated", "auto")  # the importances that look at pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Pruned, Common):
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
-    importance: Importance = option("taylor", "How channels are ranked; taylor uses training pictures.")
+    importance: Importance = option(
+        "taylor", "How channels are judged; taylor, calibrated and auto, which is calibrated, use training pictures."
+    )
     drop_blocks: None = field(default=None, init=False)  # `zoo compress` drops blocks; these rounds narrow channels
     rounds: int = option(1, "Number of rounds of pruning and training.", least=1)
-    pictures: int = option(PICTURES, "Number of training pictures that taylor ranks channels with.", least=1)
+    pictures: int = option(PICTURES, "Number of training pictures that channels are judged by.", least=1)
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes to learn from while training. Repeat it for several."
     )
@@ -46,8 +51,10 @@ def of_a_round(settings: Settings) -> dict[str, Any]:
 
 
 def run(settings: Settings) -> None:
-    if settings.importance != "taylor" and settings.pictures != PICTURES:
-        raise ValueError(f"--pictures is for --importance taylor; {settings.importance} reads no pictures.")
+    if settings.importance not in READING and settings.pictures != PICTURES:
+        raise ValueError(
+            f"--pictures is for --importance {', '.join(READING)}; {settings.importance} reads no pictures."
+        )
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.model)
@@ -55,12 +62,12 @@ def run(settings: Settings) -> None:
     check_classes(settings.model, start, data.train.classes)  # a fresh head would judge channels by chance
     teachers = open_teachers(settings.teacher, data.train.classes)
     dense = model = start
-    judged = labelled_inputs(data.train, model, settings.pictures) if settings.importance == "taylor" else None
+    judged = _judged(data.train, model, settings)
     for number in range(1, settings.rounds + 1):
         out = settings.out if number == settings.rounds else Path(f"{settings.out}.round{number}")
         remark(f"Round {number} of {settings.rounds}: pruning, then training.")
         model = finetune(
-            zoo.compress(model, "pruned", data=judged, **of_a_round(settings)),
+            zoo.compress(model, "pruned", **judged, **of_a_round(settings)),
             data.train,
             settings.recipe,
             out,
@@ -71,3 +78,11 @@ def run(settings: Settings) -> None:
             device=settings.device,
         )
     show(model, data, settings.out, {settings.model: dense})
+
+
+def _judged(train: Pictures, model: Model, settings: Settings) -> dict[str, Any]:
+    """The pictures that channels are judged by, as the pass takes them."""
+    if settings.importance not in READING:
+        return {}
+    inputs, labels = labelled_inputs(train, model, settings.pictures)
+    return {"data": (inputs, labels)} if settings.importance == "taylor" else {"calibration": inputs}
