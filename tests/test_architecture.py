@@ -49,6 +49,7 @@ ALLOWED = {
         "zoo.lazy",
         "zoo.tasks",
         "zoo.blocks.memory",
+        "zoo.blocks.traced",
         "zoo.model.defaults",
         "zoo.model.finite",
         "zoo.model.streams",

@@ -57,6 +57,38 @@ def test_small_tensors_are_checked_at_load(
         zoo.load(tmp_path)
 
 
+@pytest.mark.parametrize(("leaf", "value"), LARGE)
+def test_large_tensors_are_checked_at_the_first_call(
+    networks: dict[str, Model], tmp_path: Path, leaf: str, value: float
+) -> None:
+    model = networks["float"]
+    key, state = damaged(model, leaf, value)
+    zoo.save(model, tmp_path)
+    file = tmp_path / "model.safetensors"
+    with safe_open(file, "pt") as opened:
+        head = opened.metadata()
+    assert zoo.load(tmp_path)(pictures(model)).isfinite().all()
+    write({name: state[name].contiguous() for name in load_file(file)}, file, head)
+    loaded = zoo.load(tmp_path)
+    for _ in range(2):  # a call that is refused does not count as the first one
+        with pytest.raises(ValueError, match=f"Row '{key.split('.')[0]}'"):
+            loaded(pictures(model))
+
+
+def test_large_tensors_of_a_language_model_are_checked_at_the_first_call(tmp_path: Path) -> None:
+    model = small("bert_base_uncased")
+    zoo.save(model, tmp_path)
+    file = tmp_path / "model.safetensors"
+    with safe_open(file, "pt") as opened:
+        head = opened.metadata()
+    stored = load_file(file)
+    key = next(name for name, tensor in stored.items() if tensor.dim() == 2 and name.startswith("h0"))
+    stored[key].view(-1)[0] = NAN
+    write(stored, file, head)
+    with pytest.raises(ValueError, match=f"Row '{key.split('.')[0]}'"):
+        zoo.load(tmp_path)(torch.ones(1, 4, dtype=torch.int64))
+
+
 PASSES: dict[str, Callable[[Model], Any]] = {
     "fuse": zoo.fuse,
     "int8": lambda m: compress(m, "int8", calibration=pictures(m)),

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from zoo import kinds, tasks
 from zoo.blocks.memory import arranged, in_order
+from zoo.blocks.traced import traced
 from zoo.lazy import fetch
 from zoo.model.defaults import usual_defaults
-from zoo.model.finite import check_finite, check_small
+from zoo.model.finite import check_finite, check_small, check_values
 from zoo.model.streams import share_scales
 from zoo.registry import BLOCKS
 from zoo.spec import Block, ModelSpec, SpecError
@@ -51,6 +52,7 @@ class Model(nn.Module):
         self.made: Mapping[str, Any] = {}
         self.tokenizer = ""
         # Of nan, integers and oneDNN's activations make ordinary numbers.
+        self._unread = False  # whether large weights of a file have not been looked at
         self._needs_finite = any(row.precision not in ("float32", "qat") for row in spec)
         self._kept = frozenset(tap for row in spec for tap in row.taps)
         self._runner: Callable[[Sequence[nn.Module], Tensor], Tensor] = in_order
@@ -86,6 +88,8 @@ class Model(nn.Module):
             torch.Size([1, 16, 32, 32])
         """
         self.check_input(x)
+        if self._unread:
+            self.check_weights_once()
         try:
             return self._run(x, tuple(taps))
         except RuntimeError as error:  # looked for afterwards: a good input costs no time
@@ -160,6 +164,14 @@ class Model(nn.Module):
             return value
         row: Any = self.get_submodule(name)
         return row.dequantize(value)
+
+    def check_weights_once(self) -> None:
+        """Raise ValueError, naming the row, for weights of a file that are not finite: at the first call, which reads
+        them from the file anyway. Traces and captures look at no values.
+        """
+        if self._unread and not traced():
+            check_values(self.state_dict(), self.spec.name)
+            self._unread = False
 
     def check_input(self, x: Tensor) -> None:
         """Check the shape and the dtype of an input, and in a network with int8 or fused rows its values.

@@ -79,7 +79,8 @@ def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | 
 def load(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None) -> Model:
     """Open a saved network, in eval mode, on the CPU. No pickle is read.
 
-    Tensors are mapped from the file, not copied, packed ones excepted; writing to them does not change the file.
+    Tensors are mapped from the file, not copied, packed ones excepted; writing to them does not change the file. Small
+    tensors are looked at now, and large ones at the first call: nan or infinity is a ValueError that names the row.
 
     Args:
         source (str | os.PathLike[str]): a folder of `zoo.save`, of timm or of transformers, for architectures that the
@@ -121,6 +122,7 @@ def _load(path: Path) -> Model:
             raise
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise FileError(f"{path}: cannot be loaded: {error}") from error
+    model._unread = True
     model.labels, model.made, model.tokenizer = header.labels, header.made, header.tokenizer
     return model
 
