@@ -51,6 +51,9 @@ def rows_agree(qat: Model, x: torch.Tensor) -> None:
                 inside = len(theirs.edges) > 2  # float sums may turn an inner code, which may turn two of the row's
                 assert off.max() <= 1 + inside and (off > 1).float().mean() < 1e-3, row.name
             elif row.precision == "float32" or row.kind == "classifier":
-                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+                near = 1e-4 * float(expected.abs().max())
+                if row.precision != "float32":  # the int8 row's bias is a whole number of products
+                    near += 0.5 * float(theirs.edges[0, 0] * theirs.fc.scale.max())
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=near)
             else:
                 assert (found - expected).abs().max() <= 1.001 * theirs.edges[-1, 0], row.name

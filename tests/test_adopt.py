@@ -67,7 +67,8 @@ def test_the_preparation_is_that_of_its_configuration() -> None:
 
 def test_every_pass_takes_it(tmp_path) -> None:
     ours = zoo.adopt(trained(timm.create_model("resnet18", num_classes=10)))
-    small = zoo.compress(ours, "pruned-sparse-int8", macs=0.3, calibration=torch.randn(4, 3, 64, 64))
+    narrow = zoo.compress(ours, "pruned-sparse", macs=0.3)
+    small = zoo.compress(narrow, "int8", calibration=torch.randn(4, 3, 64, 64))
     assert kinds.cost(small.spec).macs <= 0.3 * kinds.cost(ours.spec).macs
     zoo.save(small, tmp_path / "small")
     assert zoo.load(tmp_path / "small").made["adopted"] == "timm resnet18"

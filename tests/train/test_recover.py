@@ -12,6 +12,7 @@ from torch import Tensor
 
 import zoo
 from networks import lively
+from reduced import reduced
 from zoo import kinds, registry
 from zoo.model.build import Model
 from zoo.passes.data import answer
@@ -68,12 +69,14 @@ def test_answers_come_nearer_on_inputs_not_seen_and_the_variant_stays(
 
 def test_texts(tmp_path: Path) -> None:
     spec = registry.spec("all_minilm_l6_v2")
-    teacher = lively(spec.replace(rows=tuple(row for row in spec if not row.name.startswith(("3", "4", "5")))))
-    ids = torch.randint(5, 1000, (12, 9), generator=torch.Generator().manual_seed(0))
+    teacher = lively(reduced(spec))
+    ids = torch.randint(5, 90, (12, 9), generator=torch.Generator().manual_seed(0))
     texts = [{"input_ids": ids[:6], "attention_mask": torch.ones(6, 9)}, {"input_ids": ids[6:, :7]}]
     texts[1]["attention_mask"] = torch.ones(6, 7)
     small = zoo.compress(teacher, "sparse", sparsity=0.6)
-    better = zoo.recover(small, teacher=teacher, data=texts, steps=8, batch_size=6, quiet=True, out=tmp_path / "out")
+    better = zoo.recover(
+        small, teacher=teacher, data=texts, steps=8, batch_size=6, learning_rate=3e-4, quiet=True, out=tmp_path / "out"
+    )
     assert sum(distance(better, teacher, one) for one in texts) < sum(distance(small, teacher, one) for one in texts)
     assert 0 < better.made["trained"]["cosine"] <= 1
     assert zoo.load(tmp_path / "out").made["trained"] == better.made["trained"]
