@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.moved import MOVED, new_names
+from zoo.moved import MOVED, RENAMED, new_names
 
 
 @pytest.mark.parametrize("old", MOVED)
@@ -21,6 +21,16 @@ def test_an_old_name_gives_the_new_module_and_says_so(old: str) -> None:
     assert all(part.__spec__.name == part.__name__ for part in parts)  # type: ignore[union-attr]
     for name in (name for part in parts for name in vars(part) if not name.startswith("_")):
         assert hasattr(found, name)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("new", RENAMED)
+def test_what_was_renamed_inside_has_its_old_name_too(new: str) -> None:
+    for old in (old for old in MOVED if new in new_names(old)):
+        sys.modules.pop(old, None)
+        found = importlib.import_module(old)
+        for before, now in RENAMED[new].items():
+            assert getattr(found, before) is getattr(importlib.import_module(new), now)
 
 
 @pytest.mark.parametrize("old", MOVED)

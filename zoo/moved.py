@@ -54,6 +54,14 @@ MOVED = {
 }
 
 
+# module -> old name of what is in it -> new name; whoever comes by the module's old name finds both
+RENAMED = {
+    "zoo.data.labelled_data": {"open_labelled": "open_labelled_data", "Labelled": "LabelledData"},
+    "zoo.train.log": {"Record": "TrainingLog"},
+    "zoo.weights.tensor_source": {"Stored": "TensorSource"},
+}
+
+
 def new_names(old: str) -> list[str]:
     """Where the module of an old name is now, or its parts; empty for a name that has not moved."""
     package, inner = old, ""
@@ -83,6 +91,9 @@ class Loader:
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         modules = [import_module(name) for name in self.new]
+        for module in modules:
+            for old, new in RENAMED.get(module.__name__, {}).items():
+                setattr(module, old, getattr(module, new))
         if len(modules) > 1:
             return _Parts(spec.name, modules)
         self.spec = modules[0].__spec__
