@@ -1,4 +1,4 @@
-"""Functions that all commands use: error lines, JSON output, and opening a network."""
+"""Functions that several commands use: error lines, JSON output, and opening a network and its inputs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.models import OptionInfo
 
-from zoo.cli.screen import complain, warnings_as_remarks
+from zoo.cli.screen import complain, remark, warnings_as_remarks
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
@@ -105,3 +106,20 @@ def open_model(name: str) -> Model:
     from zoo.factory import open_model
 
     return open_model(name)
+
+
+def inputs_of(model: Model, name: str, paths: list[Path], split: str) -> Any:
+    """The given inputs, or else the shipped pictures of the network's data set; None if there are neither."""
+    from zoo.catalog.listing import find, is_path
+    from zoo.data.preprocess import preprocess
+    from zoo.data.samples import available, samples
+
+    if paths:
+        return preprocess(model)(model.spec.input.fetch("reader")(model.spec).at_paths(paths))
+    dataset = "" if is_path(name) else find(name)[0].tag
+    if (dataset, split) not in available():
+        return None
+    pictures = samples(dataset, split)
+    if split == "train":
+        remark(f"Calibrating with {pictures!r}.")
+    return preprocess(model)(pictures.images)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
+from zoo.cli.common import JsonOption, NameArgument, inputs_of, open_model, print_json
 from zoo.cli.options import Command, build, given, parameters
 from zoo.cli.screen import err, out, remark, whole
 from zoo.passes import PASSES, in_order
@@ -94,23 +94,6 @@ def _run(
 
 
 run = Command(_run, _options)
-
-
-def inputs_of(model: Model, name: str, paths: list[Path], split: str) -> Any:
-    """The given inputs, or else the shipped pictures of the network's data set; None if there are neither."""
-    from zoo.catalog.listing import find, is_path
-    from zoo.data.preprocess import preprocess
-    from zoo.data.samples import available, samples
-
-    if paths:
-        return preprocess(model)(model.spec.input.fetch("reader")(model.spec).at_paths(paths))
-    dataset = "" if is_path(name) else find(name)[0].tag
-    if (dataset, split) not in available():
-        return None
-    pictures = samples(dataset, split)
-    if split == "train":
-        remark(f"Calibrating with {pictures!r}.")
-    return preprocess(model)(pictures.images)
 
 
 def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple[float | None, int]:

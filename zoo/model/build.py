@@ -88,8 +88,7 @@ class Model(nn.Module):
             torch.Size([1, 16, 32, 32])
         """
         self.check_input(x)
-        if self._unread:
-            self.check_weights_once()
+        self.check_weights_once()
         try:
             return self._run(x, tuple(taps))
         except RuntimeError as error:  # looked for afterwards: a good input costs no time

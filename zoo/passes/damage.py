@@ -13,9 +13,8 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.model.build import Model
-from zoo.passes.data import Batch
+from zoo.passes.data import Batch, count
 from zoo.passes.elimination import Curve, Reading, eliminated
-from zoo.passes.folding import folded, unfolded
 from zoo.passes.gram import Columns, Gram, as_columns, of_columns
 from zoo.passes.groups import Group
 from zoo.passes.readers import Reader, readers
@@ -26,6 +25,8 @@ MOST_BLOCKS = 8  # that leave
 CLOSEST = 4  # blocks that are tried together with those that have left
 LEAST = 1e-9  # damage that is no damage
 
+Change = Mapping[str, nn.Module | None]  # row -> what stands in its place; None: nothing
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -35,11 +36,12 @@ class Loss:
     lost: list[float]
 
 
-def input_grams(model: Model, found: Iterable[Reader], batches: Sequence[Batch], inputs: int) -> dict[str, Gram]:
+def input_grams(model: Model, found: Iterable[Reader], batches: Sequence[Batch]) -> dict[str, Gram]:
     """Prefix of each reader -> the Gram of what it takes."""
+    inputs = sum(map(count, batches))
     of_row: dict[str, list[Reader]] = {}
     for reader in found:
-        of_row.setdefault(reader.row, []).append(reader)
+        of_row.setdefault(reader.row.name, []).append(reader)
     grams: dict[str, Gram] = {}
     stream = Stream(model, batches)
     while stream.row is not None:
@@ -48,7 +50,7 @@ def input_grams(model: Model, found: Iterable[Reader], batches: Sequence[Batch],
             columns = Columns(reader.layer, inputs)
             for x, mask in zip(stream.taken(reader.path), stream.masks, strict=True):
                 gram.add(columns.taken(x, mask))
-            if not (reader.layer.norm or reader.layer.bias):
+            if not reader.biased:
                 grams[reader.prefix] = gram.through_zero()
         stream.step()
     return grams
@@ -64,26 +66,25 @@ def group_losses(
     """Group -> its loss; groups that nothing reads, or that cannot narrow, are left out."""
     state = model.state_dict()
     of_group = {group.name: readers(model.spec, group) for group in groups}
-    inputs = sum(len(next(iter(b.values())) if isinstance(b, Mapping) else b) for b in batches)
-    grams = input_grams(model, (one for found in of_group.values() for one in found), batches, inputs)
+    grams = input_grams(model, (one for found in of_group.values() for one in found), batches)
     curves: dict[str, Curve] = {}
-    trials: dict[str, list[tuple[str, int, dict[str, nn.Module | None]]]] = {}
-    places = {row.name: place for place, row in enumerate(model.spec)}
+    trials: list[tuple[str, int]] = []  # (group, channels that left)
+    changes: list[Change] = []
     for group in groups:
         found = of_group[group.name]
         most = group.size - floors[group.name]
         if not found or most <= 0:
             continue
         readings = [_reading(state, reader, grams[reader.prefix]) for reader in found]
-        solving = [_reading(state, reader, grams[reader.prefix]) for reader in found]
         curve = curves[group.name] = eliminated(readings, group.size, most, group.step)
-        first = min((reader.row for reader in found), key=places.__getitem__)
         for share in TRIED:
             gone = min(most, round(group.size * share))
             if gone:
-                changed = _without(model, state, found, solving, curve.order[:gone])
-                trials.setdefault(first, []).append((group.name, gone, changed))
-    measured = _measured(model, trial, trials)
+                trials.append((group.name, gone))
+                changes.append(_without(model, state, found, readings, curve.order[:gone]))
+    measured: dict[str, dict[int, float]] = {name: {} for name in curves}
+    for (name, gone), damage in zip(trials, _measured(model, changes, trial), strict=True):
+        measured[name][gone] = damage
     return {name: _scaled(curve, measured[name]) for name, curve in curves.items()}
 
 
@@ -98,7 +99,7 @@ def block_losses(model: Model, blocks: Mapping[str, float], trial: Sequence[Batc
     candidates = list(blocks)
     while candidates and len(found) <= MOST_BLOCKS:
         sets = [[*gone, block] for block in candidates]
-        losses = _without_rows(model, sets, trial)
+        losses = _measured(model, [dict.fromkeys(rows) for rows in sets], trial)
         ranked = sorted(range(len(sets)), key=lambda place: (losses[place] - lost) / blocks[candidates[place]])
         gone, lost = sets[ranked[0]], losses[ranked[0]]
         found.append((gone, lost))
@@ -106,75 +107,57 @@ def block_losses(model: Model, blocks: Mapping[str, float], trial: Sequence[Batc
     return found
 
 
-def _without_rows(model: Model, sets: Sequence[Sequence[str]], trial: Sequence[Batch]) -> list[float]:
-    """What the answers lose without each of these sets of rows."""
+def _measured(model: Model, changes: Sequence[Change], trial: Sequence[Batch]) -> list[float]:
+    """What the answers lose by each of the changes; the rows before a change run once for all."""
     stream = Stream(model, trial)
     last = stream.rows[-1]
     dense = list(stream.ahead(last))
-    losses = [0.0] * len(sets)
+    begins = [min(change, key=stream.rows.index) for change in changes]
+    losses = [0.0] * len(changes)
     while stream.row is not None:
-        for place, rows in enumerate(sets):
-            if stream.row == min(rows, key=stream.rows.index):
-                losses[place] = lost(model, dense, stream.ahead(last, dict.fromkeys(rows)))
+        for place, change in enumerate(changes):
+            if begins[place] == stream.row:
+                losses[place] = lost(model, dense, stream.ahead(last, change))
         stream.step()
     return losses
 
 
 def _reading(state: Mapping[str, Tensor], reader: Reader, gram: Gram) -> Reading:
-    weight, bias = folded(state, reader.prefix, reader.layer, reader.eps)
-    return Reading(gram, as_columns(reader.layer, weight, bias), reader.entries)
+    return Reading(gram, as_columns(reader.layer, *reader.folded(state)), reader.entries)
 
 
 def _without(
     model: Model,
     state: Mapping[str, Tensor],
     found: Sequence[Reader],
-    solving: Sequence[Reading],
+    readings: Sequence[Reading],
     gone: Sequence[int],
-) -> dict[str, nn.Module | None]:
+) -> Change:
     """The rows whose readers are solved again without the channels `gone`."""
     changed: dict[str, nn.Module] = {}
-    for reader, reading in zip(found, solving, strict=True):
-        module = changed.setdefault(reader.row, copy.deepcopy(model.get_submodule(reader.row)))
-        shape = folded(state, reader.prefix, reader.layer, reader.eps)[0].shape
-        weight, bias = of_columns(reader.layer, reading.without(torch.tensor(gone)), shape)
-        fresh = unfolded(state, reader.prefix, reader.layer, reader.eps, weight, bias)
-        module.load_state_dict(
-            {key.removeprefix(f"{reader.row}."): value for key, value in fresh.items()}, strict=False
-        )
-    return dict(changed)
-
-
-def _measured(
-    model: Model,
-    batches: Sequence[Batch],
-    trials: Mapping[str, list[tuple[str, int, dict[str, nn.Module | None]]]],
-) -> dict[str, dict[int, float]]:
-    """Group or block -> channels that left -> what the answers lose. Trials stand under the first row they change."""
-    stream = Stream(model, batches)
-    last = stream.rows[-1]
-    dense = list(stream.ahead(last))
-    measured: dict[str, dict[int, float]] = {}
-    while stream.row is not None:
-        for name, gone, changed in trials.get(stream.row, ()):
-            measured.setdefault(name, {})[gone] = lost(model, dense, stream.ahead(last, changed))
-        stream.step()
-    return measured
+    for reader, reading in zip(found, readings, strict=True):
+        name = reader.row.name
+        if name not in changed:
+            changed[name] = copy.deepcopy(model.get_submodule(name))
+        shape = reader.folded(state)[0].shape
+        solved = of_columns(reader.layer, reading.without(torch.tensor(gone)), shape)
+        reader.load(changed[name], reader.unfolded(state, *solved))
+    return changed
 
 
 def lost(model: Model, dense: Sequence[Tensor], answers: Iterable[Tensor]) -> float:
     """How far answers are from the dense network's: the mean KL divergence of classes, else the relative error."""
-    total, power, count = 0.0, 0.0, 0
+    total, power, rows = 0.0, 0.0, 0
     classes = bool(kinds.outputs(model.spec))
     for wanted, given in zip(dense, answers, strict=True):
         if classes:
             wanted, given = (F.log_softmax(one.flatten(0, -2).double(), -1) for one in (wanted, given))
             total += float((wanted.exp() * (wanted - given)).sum())
-            count += len(wanted)
+            rows += len(wanted)
         else:
             total += float((wanted - given).double().square().sum())
             power += float(wanted.double().square().sum())
-    return max(0.0, total / count if classes else total / max(power, 1e-30))
+    return max(0.0, total / rows if classes else total / max(power, 1e-30))
 
 
 def _scaled(curve: Curve, measured: Mapping[int, float]) -> Loss:

@@ -12,10 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes import Sparse
 from zoo.passes.data import BATCH, Batch, count
@@ -23,7 +21,7 @@ from zoo.passes.places import Place, own_system, places
 from zoo.passes.quadratic import Keep, but_zeros, smallest_go, two_of_four
 from zoo.passes.stream import Stream
 from zoo.passes.zeros import allotted, losses
-from zoo.tasks.metrics import choices, percent_equal
+from zoo.report.agreement import alike
 
 
 @torch.inference_mode()
@@ -52,15 +50,9 @@ def one_shot(model: Model, options: Sparse, batches: Sequence[Batch]) -> tuple[d
     keeps = {key: but_zeros(keep, starts[key]) for key, keep in keeps.items()}
     dense, sparse = solve(model, small, batches, keeps)
     solved = {key: value for key, value in small.state_dict().items() if not torch.equal(value, state[key])}
-    return solved, {"examples": sum(map(count, batches)), **alike(model, dense, sparse)}
-
-
-def alike(model: Model, dense: Sequence[Tensor], sparse: Sequence[Tensor]) -> dict[str, float]:
-    """How the answers compare, for the record: the percentage of classes that agree, or the mean cosine of vectors."""
-    one, other = (torch.cat([answers.flatten(0, -2) for answers in many]) for many in (dense, sparse))
-    if kinds.classes(model.spec):
-        return {"agreement": round(percent_equal(choices(one), choices(other)), 1)}
-    return {"cosine": round(float(F.cosine_similarity(one, other, dim=-1).mean()), 4)}
+    told = alike(model, zip(sparse, dense, strict=True))
+    del told["inputs"]  # answers, of which a text has several
+    return solved, {"examples": sum(map(count, batches)), **told}
 
 
 def has_fours(shape: Sequence[int]) -> bool:

@@ -38,11 +38,25 @@ class Place:
         return self.layer.path.removesuffix(".")
 
     @property
+    def eps(self) -> float:
+        """Of its batch norm."""
+        return float(kinds.arguments(self.row).get("eps", 0.0))
+
+    @property
     def biased(self) -> bool:
         return self.layer.norm or self.layer.bias
 
     def folded(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return folded(state, self.prefix, self.layer, kinds.arguments(self.row).get("eps", 0.0))
+        return folded(state, self.prefix, self.layer, self.eps)
+
+    def unfolded(self, state: Mapping[str, Tensor], weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """The entries of the state with which it computes that folded weight and bias."""
+        return unfolded(state, self.prefix, self.layer, self.eps, weight, bias)
+
+    def load(self, module: nn.Module, entries: Mapping[str, Tensor]) -> None:
+        """Put those entries of a state into the row's `module`."""
+        cut = len(self.row.name) + 1
+        module.load_state_dict({key[cut:]: value for key, value in entries.items()}, strict=False)
 
     def start(self, state: Mapping[str, Tensor]) -> Tensor:
         """Its folded weight as (G, O, C), in float64."""
@@ -53,12 +67,9 @@ class Place:
         """Give the row's `module` that weight (G, O, C) and bias (G, O); exact zeros outside of `mask`."""
         shape = state[self.key].shape
         weight, mask = weight.reshape(shape), mask.reshape(shape)
-        fresh = unfolded(
-            state, self.prefix, self.layer, kinds.arguments(self.row).get("eps", 0.0), weight, bias.flatten()
-        )
+        fresh = self.unfolded(state, weight, bias.flatten())
         fresh[self.key] = fresh[self.key].masked_fill(~mask, 0.0)
-        cut = len(self.row.name) + 1
-        module.load_state_dict({key[cut:]: value for key, value in fresh.items()}, strict=False)
+        self.load(module, fresh)
 
 
 def places(row: Block) -> list[Place]:

@@ -16,7 +16,7 @@ from zoo import kinds
 from zoo.model.build import Model, from_state
 from zoo.passes import Pruned
 from zoo.passes.calibrated import chosen, divided, solve
-from zoo.passes.data import as_calibration
+from zoo.passes.data import as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
 from zoo.passes.groups import Group, channel_groups, entries, narrowed
@@ -79,7 +79,8 @@ def _calibrated(
         solve(plain, small, kept, groups, parts)
     alike = likeness(small, plain, parts)
     recipe = {"importance": "calibrated", target: share, "round_to": options.round_to or "8, 4 below 64"}
-    recipe |= {"examples": alike.pop("inputs"), **alike, **({"drop_blocks": gone} if gone else {})}
+    del alike["inputs"]  # answers, of which a text has several
+    recipe |= {"examples": sum(map(count, parts)), **alike, **({"drop_blocks": gone} if gone else {})}
     return Decision("pruned", choices, recipe, small.state_dict())
 
 

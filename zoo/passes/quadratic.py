@@ -69,16 +69,14 @@ class Quadratic:
         """By what a weight is multiplied for its magnitude to say what it does to the output, (G, 1, C)."""
         return self.hessian.diagonal(dim1=-2, dim2=-1)[..., None, :].sqrt()
 
-    def search(self, keep: Keep, steps: int = STEPS, weigh: Tensor | None = None) -> tuple[Tensor, list[float]]:
+    def search(self, keep: Keep, steps: int = STEPS) -> tuple[Tensor, list[float]]:
         """(which weights stay, the error after each step): those of least error that `keep` lets stay.
 
-        `keep` is asked with scores, and how far the zeros have grown. `weigh` (G, O) says how much an output's error
-        counts.
+        `keep` is asked with scores, and how far the zeros have grown.
         """
         scale = self.scale()
         unit = (self.hessian / scale.mT / scale).float()
-        weights = 1.0 if weigh is None else weigh[..., None].float().clamp_min(0).sqrt()
-        wanted = (self.best * scale).float() * weights
+        wanted = (self.best * scale).float()
         eye = torch.eye(unit.shape[-1], device=unit.device)
         inverse, pull = torch.linalg.inv((unit + eye).double()).float(), wanted @ unit
         free, force, grown = wanted, torch.zeros_like(wanted), max(1, 2 * steps // 3)
@@ -93,11 +91,11 @@ class Quadratic:
             free = (pull + held - force) @ inverse
         return mask, errors
 
-    def refit(self, mask: Tensor, steps: int = 40, start: Tensor | None = None) -> Tensor:
+    def refit(self, mask: Tensor, steps: int = 40) -> Tensor:
         """The weights of least error that are zero outside of `mask`: conjugate gradients, all outputs together."""
         mask = mask.to(self.best.dtype)
         step_of = self.hessian.diagonal(dim1=-2, dim2=-1)[..., None, :]
-        weight = (self.best if start is None else start) * mask
+        weight = self.best * mask
         left = ((self.best - weight) @ self.hessian) * mask
         way = left / step_of
         size = (left * way).sum(-1, keepdim=True)

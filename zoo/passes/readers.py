@@ -6,27 +6,15 @@ from dataclasses import dataclass
 
 from zoo import kinds
 from zoo.passes.groups import Group
+from zoo.passes.places import Place
 from zoo.spec import ModelSpec
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(Place):
     """A layer that multiplies the channels of a group by weights; each channel has `entries` columns of them."""
 
-    row: str
-    layer: kinds.Layer
-    eps: float
     entries: int
-
-    @property
-    def prefix(self) -> str:
-        """What its keys in the state dict begin with."""
-        return f"{self.row}.{self.layer.path}"
-
-    @property
-    def path(self) -> str:
-        """The place of the layer in its row."""
-        return self.layer.path.removesuffix(".")
 
 
 def readers(spec: ModelSpec, group: Group) -> list[Reader]:
@@ -45,5 +33,5 @@ def readers(spec: ModelSpec, group: Group) -> list[Reader]:
         direct = [layer for layer in layers if not layer.pooled]
         for layer in direct or layers:
             entries = sum(layer.source_parts) * (1 if layer.linear else layer.kernel**2)
-            found.append(Reader(row_name, layer, args.get("eps", 0.0), entries))
+            found.append(Reader(row, layer, entries))
     return found

@@ -14,9 +14,9 @@ from torch import Tensor
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch
-from zoo.passes.folding import folded, unfolded
 from zoo.passes.gram import RIDGES, Columns, Gram, as_columns, best_solution, of_columns
 from zoo.passes.groups import entries
+from zoo.passes.places import Place, places
 from zoo.passes.stream import Stream
 from zoo.spec import Block
 
@@ -39,9 +39,8 @@ def reconstruct(
         behind = _left_behind(there.rows, name, here.rows)
         same = same and not behind and not any((name, space) in channels for space in kinds.KINDS[row.kind].widths)
         if not same:
-            for layer in _in_order(row):
-                if not layer.table:
-                    _solve(there, here, row, layer, channels, behind, inputs)
+            for place in _in_order(row):
+                _solve(there, here, place, channels, behind, inputs)
         there.step()
         here.step()
 
@@ -56,61 +55,56 @@ def _left_behind(rows: Sequence[str], name: str, kept: Sequence[str]) -> str | N
     return last
 
 
-def _in_order(row: Block) -> list[kinds.Layer]:
-    """As they run, those beside the others first: the sum makes up for them."""
-    return sorted(kinds.KINDS[row.kind].layers(kinds.arguments(row)), key=lambda layer: not layer.from_row_input)
+def _in_order(row: Block) -> list[Place]:
+    """The row's layers as they run, those beside the others first: the sum makes up for them."""
+    return sorted(places(row), key=lambda place: not place.layer.from_row_input)
 
 
 def _solve(
     there: Stream,
     here: Stream,
-    row: Block,
-    layer: kinds.Layer,
+    place: Place,
     channels: Mapping[tuple[str, str], list[int]],
     behind: str | None,
     inputs: int,
 ) -> None:
-    path = layer.path.removesuffix(".")
-    gives = f"{path}.bn".lstrip(".") if layer.norm else path
-    prefix, eps = f"{row.name}.{layer.path}", kinds.arguments(row).get("eps", 0.0)
+    row, layer = place.row, place.layer
+    gives = f"{place.path}.bn".lstrip(".") if layer.norm else place.path
     columns = Columns(layer, inputs)
     halves = Gram(), Gram()  # a part of the inputs goes to the one, the next to the other
     kept = channels.get((row.name, layer.target))
     axis_of = kinds.Axis(layer.target, kinds.layer_widths(row)[layer.target], layer.target_parts)
     at = torch.tensor(entries(axis_of, kept)) if kept is not None else None
-    more_of = _missing(there, here, row, layer, channels, behind)
-    for place, (x, y, more, mask) in enumerate(
-        zip(here.taken(path), there.given(gives), more_of, here.masks, strict=True)
+    more_of = _missing(there, here, place, channels, behind)
+    for part, (x, y, more, mask) in enumerate(
+        zip(here.taken(place.path), there.given(gives), more_of, here.masks, strict=True)
     ):
         y = y if at is None else y.index_select(1 if y.dim() == 4 else -1, at)
         y = y if more is None else y + more
-        halves[place % 2].add(columns.taken(x, mask), columns.given(y, mask))
+        halves[part % 2].add(columns.taken(x, mask), columns.given(y, mask))
     if not halves[1].count:
         return
-    if not (layer.norm or layer.bias):
+    if not place.biased:
         halves = halves[0].through_zero(), halves[1].through_zero()
     state = here.model.state_dict()
-    weight, bias = folded(state, prefix, layer, eps)
+    weight, bias = place.folded(state)
     solved = best_solution(halves, as_columns(layer, weight, bias), _ridges(halves))
-    fresh = unfolded(state, prefix, layer, eps, *of_columns(layer, solved, weight.shape))
-    here.model.get_submodule(row.name).load_state_dict(
-        {key.removeprefix(f"{row.name}."): value for key, value in fresh.items()}, strict=False
-    )
+    fresh = place.unfolded(state, *of_columns(layer, solved, weight.shape))
+    place.load(here.model.get_submodule(row.name), fresh)
 
 
 def _missing(
     there: Stream,
     here: Stream,
-    row: Block,
-    layer: kinds.Layer,
+    place: Place,
     channels: Mapping[tuple[str, str], list[int]],
     behind: str | None,
 ) -> Iterator[Tensor | None]:
     """What the layer must give beside its own target: what the shortcut lacks, and rows that have left behind it."""
-    path = layer.path.removesuffix(".")
+    row, layer = place.row, place.layer
     total = kinds.residual(row)
-    sums = shortcut(row, path)
-    last = path == _in_order(row)[-1].path.removesuffix(".") or (total is not None and path == total.part)
+    sums = shortcut(row, place.path)
+    last = place == _in_order(row)[-1] or (total is not None and place.path == total.part)
     linear = layer.activation == "none" and not (total and total.after != "none")
     kept = channels.get((row.name, "out"))
     nothing: list[None] = [None] * len(there.inputs)

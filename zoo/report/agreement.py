@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from zoo import tasks
 from zoo.model.build import Model
+from zoo.passes.data import answer, split
 from zoo.tasks.metrics import choices, percent_equal
 
 BATCH = 16
@@ -22,12 +24,7 @@ def agreement(model: Model, other: Model, batches: Iterable[Any]) -> tuple[float
 
     `batches` are preprocessed inputs: tensors of pictures, or dicts of tokens.
     """
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    with torch.inference_mode():
-        for batch in batches:
-            found += [(_classes(model, part), _classes(other, part)) for part in _parts(batch)]
-    ours, theirs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return round(percent_equal(ours, theirs), 1), len(ours)
+    return _equal(_pairs(model, other, batches))
 
 
 def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, Any]:
@@ -36,14 +33,15 @@ def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, An
     "agreement" is the percent of them that get the same class, and "interval" its 95% interval by Wilson (1927).
     Networks without classes have "cosine" instead, the mean cosine of their answers.
     """
-    batches = list(batches)
+    return alike(model, _pairs(model, other, batches))
+
+
+def alike(model: Model, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    """The same of answers that are there already: pairs of those of `model` and of another network."""
     if tasks.of(model.spec).chooses:
-        share, count = agreement(model, other, batches)
+        share, count = _equal(pairs)
         return {"agreement": share, "interval": list(interval(share, count)), "inputs": count}
-    parts = [part for batch in batches for part in _parts(batch)]
-    with torch.inference_mode():
-        found = [F.cosine_similarity(_answer(model, part), _answer(other, part), dim=-1).flatten() for part in parts]
-    every = torch.cat(found)
+    every = torch.cat([F.cosine_similarity(ours, theirs, dim=-1).flatten() for ours, theirs in pairs])
     return {"cosine": round(float(every.mean()), 4), "inputs": len(every)}
 
 
@@ -55,17 +53,17 @@ def interval(percent: float, count: int) -> tuple[float, float]:
     return round(100 * max(0.0, middle - reach), 1), round(100 * min(1.0, middle + reach), 1)
 
 
-def _classes(model: Model, inputs: Any) -> np.ndarray:
-    return choices(_answer(model, inputs)).flatten()
+def _pairs(model: Model, other: Model, batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The answers of both networks, `BATCH` inputs at a time."""
+    for batch in batches:
+        for part in split(batch, BATCH):
+            with torch.inference_mode():
+                pair = answer(model, part), answer(other, part)
+            yield pair
 
 
-def _answer(model: Model, inputs: Any) -> torch.Tensor:
-    y = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
-    return y if isinstance(y, torch.Tensor) else y.answer
-
-
-def _parts(batch: Any) -> Iterable[Any]:
-    if not isinstance(batch, Mapping):
-        return batch.split(BATCH)
-    split = {name: tensor.split(BATCH) for name, tensor in batch.items()}
-    return [dict(zip(split, parts, strict=True)) for parts in zip(*split.values(), strict=True)]
+def _equal(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, int]:
+    """(percent of the answers with equal classes, number of answers)."""
+    found = [(choices(ours).flatten(), choices(theirs).flatten()) for ours, theirs in pairs]
+    ours, theirs = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return round(percent_equal(ours, theirs), 1), len(ours)

@@ -131,8 +131,7 @@ class TextModel(Model):
                 'zoo.export(model, "model.pt2") or "model.onnx" writes the network for use without zoo.'
             )
         self.check_ids(ids, mask, types, before)
-        if self._unread:
-            self.check_weights_once()
+        self.check_weights_once()
 
     def run_rows(self, ids: Tensor, mask: Tensor | None, context: dict[str, Any], taps: Iterable[str]) -> Any:
         """What `forward` gives, for a checked call; each row takes the keywords of `context` that it declares."""

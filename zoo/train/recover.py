@@ -13,18 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
-from zoo import kinds, tasks
+from zoo import kinds
 from zoo.checks import check_flag, is_int, is_number, short
 from zoo.files import make_folder, path_to_write, write_whole
 from zoo.model.build import Model
 from zoo.model.defaults import check_device
 from zoo.model.verify import rebuildable
-from zoo.passes.data import answer, as_calibration, split
-from zoo.tasks.metrics import choices, percent_equal
+from zoo.passes.data import as_calibration
+from zoo.report.agreement import likeness
 from zoo.train.divergence import Diverged
 from zoo.train.finetune import copied, digest, finished, history, trainable
 from zoo.train.imitation import Imitation
@@ -42,7 +40,6 @@ MOST_MINUTES = 100_000  # ten weeks
 MOST_STEPS = 10_000_000
 ROUND = 32  # steps, about, between two rows of the record
 TIMED = 3  # steps, before the training
-PART = 16  # inputs that run together to be compared
 RECIPE = Recipe(batch_size=32, learning_rate=1e-4, weight_decay=0.0, temperature=2.0, soft_weight=0.7)
 ADVICE = "Give recover a few hundred preprocessed inputs without labels, like those that the network will see"
 
@@ -106,7 +103,9 @@ def recover(
     model, teacher = (rebuildable(one, "recover", float32=True) for one in (model, teacher))
     check_flag("quiet", quiet)
     check_device(device)
-    _check(model, teacher, minutes, steps, save_seconds)
+    _check_options(minutes, steps, save_seconds)
+    start, taught = digest(model), digest(teacher)
+    _check_fit(model, teacher, same=start == taught)
     minutes = MINUTES if minutes is None else minutes
     batches = as_calibration(data, ADVICE, model.spec)
     inputs = Unlabelled(batches)
@@ -114,21 +113,22 @@ def recover(
     recipe = replace(recipe, batch_size=min(batch_size, len(inputs)))
     told: dict[str, Any] = {"by": "recover", "teacher": str(source_of(teacher.made).get("name", teacher.spec.name))}
     told |= {"inputs": len(inputs), "sha256": inputs.sha256}
-    asked: dict[str, Any] = {"start": digest(model), "teacher": digest(teacher), "data": inputs.sha256}
+    asked: dict[str, Any] = {"start": start, "teacher": taught, "data": inputs.sha256}
     asked |= {"minutes": minutes} if steps is None else {"steps": steps}
     with _folder(out) as folder:
         if out is not None:
-            start = copied(model)
-            start.made = {**history(model.made), "trained": told}
-            try_save(start, folder)
+            trial = copied(model)
+            trial.made = {**history(model.made), "trained": told}
+            try_save(trial, folder)
         student, zeros = trainable(model, batches)
         student.to(device)
         objective = Imitation(student, copied(teacher).to(device), recipe)
         if steps is None:
             steps = _planned(folder / "training", asked, minutes, partial(_seconds, student, objective, inputs, recipe))
         rounds = max(1, steps // ROUND)
-        inputs.length = -(-steps // rounds) * recipe.batch_size
-        before = agreement(model, teacher, batches)
+        each = -(-steps // rounds)
+        inputs.length = each * recipe.batch_size
+        before = _likeness(model, teacher, batches)
         try:
             fit(
                 student,
@@ -145,9 +145,9 @@ def recover(
             kept = None if out is None else folder / "training" / "checkpoints"
             raise Diverged(error.loss, error.step, error.row, kept, "Lower learning_rate=.") from None
         tuned = finished(student.cpu())
-        after = agreement(tuned, teacher, batches)
+        after = _likeness(tuned, teacher, batches)
         _warn_of_loss(model, before, after, told["inputs"])
-        told |= {"steps": rounds * -(-steps // rounds), "seed": seed, **after}
+        told |= {"steps": rounds * each, "seed": seed, **after}
         told |= {f"{name}_before": value for name, value in before.items()}
         tuned.labels = model.labels
         tuned.made = {**history(tuned.made), "trained": told}
@@ -156,16 +156,10 @@ def recover(
     return tuned
 
 
-def agreement(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str, float]:
-    """How near the answers are: the percent of equal classes, or without classes the mean cosine."""
-    with torch.inference_mode():
-        parts = [part for batch in batches for part in split(batch, PART)]
-        pairs = [(answer(model, part).float(), answer(teacher, part).float()) for part in parts]
-    if kinds.classes(model.spec) and tasks.of(model.spec).has_classes:
-        own, wanted = (np.concatenate([choices(one) for one in answers]) for answers in zip(*pairs, strict=True))
-        return {"agreement": round(percent_equal(own, wanted), 2)}
-    near = torch.cat([F.cosine_similarity(own.flatten(1), wanted.flatten(1)) for own, wanted in pairs])
-    return {"cosine": round(float(near.mean()), 4)}
+def _likeness(model: Model, teacher: Model, batches: Sequence[Any]) -> dict[str, float]:
+    """How near the answers are: {"agreement": percent} of equal classes, or {"cosine": mean} without classes."""
+    found = likeness(model, teacher, batches)
+    return {name: found[name] for name in ("agreement", "cosine") if name in found}
 
 
 def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str, float], inputs: int) -> None:
@@ -180,8 +174,8 @@ def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str,
             )
 
 
-def _check(model: Model, teacher: Model, minutes: float | None, steps: int | None, save_seconds: float) -> None:
-    """Raise ValueError for networks that do not fit each other, and for a time or a number that is none."""
+def _check_options(minutes: float | None, steps: int | None, save_seconds: float) -> None:
+    """Raise ValueError for a time or a number that is none."""
     if minutes is not None and not (is_number(minutes) and 0 < minutes <= MOST_MINUTES):
         raise ValueError(f"minutes= takes a number above 0 and at most {MOST_MINUTES:,}, not {short(minutes)}.")
     if not (is_number(save_seconds) and save_seconds >= 0):
@@ -190,6 +184,10 @@ def _check(model: Model, teacher: Model, minutes: float | None, steps: int | Non
         raise ValueError(f"steps= takes a whole number above 0 and at most {MOST_STEPS:,}, not {short(steps)}.")
     if steps is not None and minutes is not None:
         raise ValueError("minutes= and steps= say the same thing: give one of them.")
+
+
+def _check_fit(model: Model, teacher: Model, *, same: bool) -> None:
+    """Raise ValueError for networks that do not fit each other; `same`: they are one."""
     made_of = f"give the network that {model.spec.name} was made of"
     if teacher.spec.input != model.spec.input:
         raise ValueError(f"The teacher takes other inputs than {model.spec.name}: {made_of}.")
@@ -200,7 +198,7 @@ def _check(model: Model, teacher: Model, minutes: float | None, steps: int | Non
         raise ValueError(f"The teacher is smaller than {model.spec.name}: {made_of}, as teacher=.")
     if share_of_zeros(teacher) > share_of_zeros(model) + 0.01:
         raise ValueError(f"The teacher has more zeros than {model.spec.name}: {made_of}, as teacher=.")
-    if digest(teacher) == digest(model):
+    if same:
         raise ValueError(f"The teacher is {model.spec.name} itself, which has nothing to learn from it: {made_of}.")
 
 

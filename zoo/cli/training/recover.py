@@ -16,12 +16,10 @@ import typer
 
 from zoo import kinds, tables
 from zoo.checks import MAX_THREADS
-from zoo.cli.common import open_model
-from zoo.cli.compress import inputs_of
+from zoo.cli.common import inputs_of, open_model
 from zoo.files import path_to_write
-from zoo.passes.data import as_calibration
 from zoo.passes.options import Options, option
-from zoo.train.recover import ADVICE, MINUTES, RECIPE, agreement, recover
+from zoo.train.recover import MINUTES, RECIPE, recover
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +48,11 @@ def run(settings: Settings) -> None:
         raise ValueError(f"No pictures ship for {settings.teacher}: give --data some that it will see.")
     options = ("minutes", "steps", "batch_size", "learning_rate", "seed", "device", "save_seconds")
     better = recover(small, dense, data, out=out, **{name: getattr(settings, name) for name in options})
+    told = better.made["trained"]
+    what = "agreement" if "agreement" in told else "cosine"
     rows = []
-    batches = as_calibration(data, ADVICE, dense.spec)
-    for title, one in ((settings.model, small), (str(settings.out), better)):
+    for title, one, near in ((settings.model, small, told[f"{what}_before"]), (str(settings.out), better, told[what])):
         cost = kinds.cost(one.spec)
-        near = agreement(one, dense, batches)
-        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), *map(str, near.values())])
-    column = "agreement %" if "agreement" in near else "cosine"
+        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), str(near)])
+    column = {"agreement": "agreement %", "cosine": "cosine"}[what]
     print(tables.text(["network", "parameters", "MACs", f"{column} with {settings.teacher}"], rows))
