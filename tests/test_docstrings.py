@@ -19,7 +19,7 @@ from zoo import passes, tasks
 from zoo.catalog.info import Info
 from zoo.data.preprocess import Preprocess
 from zoo.data.samples import Samples
-from zoo.inputs import ImageInput, TextInput
+from zoo.inputs import Feature, ImageInput, TableInput, TextInput
 from zoo.model.build import Model
 from zoo.model.features import FeatureInfo, Features
 from zoo.report import memory, timing
@@ -36,8 +36,10 @@ ON_THE_HUB = {"push_to_hub"}  # their examples need the Hub, so they are shown w
 RESULTS = (Bench, Comparison, Evaluation, FeatureInfo, Features, Model, Preprocess, Row, Samples, Timing)
 # what docs/ and CONTRIBUTING.md name beside the public names
 NAMED = (
+    Feature,
     ImageInput,
     Info,
+    TableInput,
     Task,
     TextDecoder,
     TextInput,

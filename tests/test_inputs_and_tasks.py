@@ -11,7 +11,7 @@ import zoo
 from reduced import reduced
 from zoo import kinds, registry, tasks
 from zoo.data.labelled_data import open_labelled_data
-from zoo.inputs import INPUTS, ImageInput, Input, TextInput
+from zoo.inputs import INPUTS, Feature, ImageInput, Input, TableInput, TextInput
 from zoo.kinds.kind import ROLES
 from zoo.model.build import build
 from zoo.spec import Block, ModelSpec, SpecError
@@ -19,6 +19,15 @@ from zoo.spec import Block, ModelSpec, SpecError
 INSTANCES: dict[str, Input] = {
     "image": ImageInput(size=(6, 9), channels=1, mean=(0.5,), std=(0.5,)),
     "text": TextInput(50, 20, padding=3, ends=(4, 5)),
+    "table": TableInput(
+        (
+            Feature("user", num_embeddings=9),
+            Feature("genres", "list", num_embeddings=7, hashed=True, max_length=3, pooling="sum"),
+            Feature("age", "bucketed", boundaries=(18.0, 35.5)),
+            Feature("price", "numeric", mean=3.5, std=2.0),
+        ),
+        crosses=(("user", "age", 50),),
+    ),
 }
 PARTS = ("model", "preparer", "reader", "signature", "runner", "header", "samples", "loader")
 
@@ -152,6 +161,6 @@ def test_networks_are_listed_by_task() -> None:
 
 def test_fields_of_inputs_are_plain() -> None:
     """What files hold is bounded: scalars, and tuples of them."""
-    for given in INSTANCES.values():
-        for field in fields(given):  # type: ignore[arg-type]
+    for given in (*INSTANCES.values(), *INSTANCES["table"].features):  # type: ignore[attr-defined]
+        for field in fields(given):
             assert isinstance(getattr(given, field.name), (bool, int, float, str, tuple)), field.name

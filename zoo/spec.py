@@ -9,9 +9,9 @@ from typing import Any
 
 from zoo import inputs
 from zoo.checks import MAX_INT, SpecError, check_keys, is_number, require, short
-from zoo.inputs import ImageInput, Input, TextInput
+from zoo.inputs import ImageInput, Input, TableInput, TextInput
 
-__all__ = ["MAX_INT", "Block", "ImageInput", "Input", "ModelSpec", "SpecError", "TextInput"]
+__all__ = ["MAX_INT", "Block", "ImageInput", "Input", "ModelSpec", "SpecError", "TableInput", "TextInput"]
 
 # int8_dynamic: each token ranged as it comes; qat: trained with the roundings of int8; fused: norms folded in
 PRECISIONS = ("float32", "int8", "int8_dynamic", "qat", "fused")
@@ -193,21 +193,18 @@ class ModelSpec:
 
     @property
     def pictures(self) -> ImageInput:
-        """The input of a network that takes pictures.
-
-        Raises:
-            SpecError: the network takes something else.
-        """
+        """The input of a network that takes pictures; raises SpecError where it takes something else."""
         return inputs.narrowed(self.input, ImageInput, self.name)
 
     @property
     def texts(self) -> TextInput:
-        """The input of a network that takes text.
-
-        Raises:
-            SpecError: the network takes something else.
-        """
+        """The input of a network that takes text; raises SpecError where it takes something else."""
         return inputs.narrowed(self.input, TextInput, self.name)
+
+    @property
+    def table(self) -> TableInput:
+        """The input of a network that takes rows of a table; raises SpecError where it takes something else."""
+        return inputs.narrowed(self.input, TableInput, self.name)
 
     def replace(self, **changes: Any) -> ModelSpec:
         """Copy the spec with some fields changed.
