@@ -115,9 +115,10 @@ class Preprocess:
 
 
 def preprocess(model_or_spec: Model | ModelSpec) -> Any:
-    """Make the function that prepares pictures, or texts, for a network.
+    """Make the function that prepares pictures, texts, or rows of a table, for a network.
 
-    For pictures it is a `Preprocess`, for texts a tokenizer (`zoo.text.tokenizer`). Files are JPEG, PNG, WebP, GIF,
+    For pictures it is a `Preprocess`, for texts a tokenizer (`zoo.text.tokenizer`), for rows a `TableEncoder`
+    (`zoo.tabular.encoder`), which needs the network itself. Files are JPEG, PNG, WebP, GIF,
     BMP, TIFF or PPM. Photographs are turned upright, other modes become RGB.
 
     Args:
@@ -125,7 +126,7 @@ def preprocess(model_or_spec: Model | ModelSpec) -> Any:
 
     Returns:
         A callable from one picture, or a list, to floats (B, 3, H, W) on the CPU; of a language model, from one text,
-        or a list, to a dict of tensors (B, N).
+        or a list, to a dict of tensors (B, N); of a recommender, from rows to row numbers and values (B, columns).
 
     Raises:
         ValueError: the argument is no network, or a network whose inputs are no pictures of 1 or 3 channels.
@@ -143,7 +144,7 @@ def preprocess(model_or_spec: Model | ModelSpec) -> Any:
     spec = getattr(model_or_spec, "spec", model_or_spec)
     if not isinstance(spec, ModelSpec):
         raise ValueError(f"preprocess takes a model or a ModelSpec, not {type(model_or_spec).__name__}.")
-    return spec.input.fetch("preparer")(spec, getattr(model_or_spec, "tokenizer", ""))
+    return spec.input.fetch("preparer")(spec, getattr(model_or_spec, spec.input.learned, ""))
 
 
 def of_pictures(spec: ModelSpec, tokenizer: str = "") -> Preprocess:

@@ -34,7 +34,8 @@ class Input:
     ragged: ClassVar[bool] = False  # examples differ in length, so that one export serves any
 
     model: ClassVar[str] = "zoo.model.build:Model"  # the class of the network's call
-    preparer: ClassVar[str]  # (spec, tokenizer) -> what makes inputs of raw examples
+    preparer: ClassVar[str]  # (spec, what `learned` names) -> what makes inputs of raw examples
+    learned: ClassVar[str] = "tokenizer"  # the attribute of a network that its preparer takes too
     reader: ClassVar[str]  # finds raw examples where they lie: a `zoo.data.readers.Reader`
     signature: ClassVar[str] = "zoo.runtime.signature:plain"  # what goes in and comes out of an export, by name
     runner: ClassVar[str] = "zoo.runtime.compiled:RuntimeModel"  # the call in another runtime

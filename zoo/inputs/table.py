@@ -55,8 +55,8 @@ class TableInput(Input):
     later: ClassVar[frozenset[str]] = frozenset({"crosses"})
     keys: ClassVar[tuple[str, str]] = ("row", "rows")
     batch: ClassVar[int] = 4096
-    model: ClassVar[str] = "zoo.model.build:Model"
-    preparer: ClassVar[str] = ""
+    preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
+    learned: ClassVar[str] = "vocabulary"
     reader: ClassVar[str] = ""
 
     features: tuple[Feature, ...]

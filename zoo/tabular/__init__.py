@@ -1,0 +1,1 @@
+"""Networks of table rows, and what makes their inputs of raw values."""
