@@ -50,6 +50,7 @@ ALLOWED = {
         "zoo.tasks",
         "zoo.blocks.memory",
         "zoo.blocks.traced",
+        "zoo.blocks.wiring",
         "zoo.model.defaults",
         "zoo.model.finite",
         "zoo.model.streams",

@@ -115,7 +115,7 @@ def test_a_model_can_be_copied_and_pickled(spec: ModelSpec) -> None:
             assert torch.equal(again(x), model(x))
 
 
-@pytest.mark.parametrize("name", ["forward", "training", "spec", "labels", "made", "_kept", "type", "_modules"])
+@pytest.mark.parametrize("name", ["forward", "training", "spec", "labels", "made", "_wiring", "type", "_modules"])
 def test_a_row_cannot_take_the_name_of_an_attribute(name: str) -> None:
     with pytest.raises(SpecError, match=f"A row cannot be called '{name}'"):
         build(ModelSpec("bad", (stem(name),)))

@@ -103,6 +103,7 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("inverted_residual", "float32"): "zoo.blocks.mobile:InvertedResidual",
     ("basic_block", "float32"): "zoo.blocks.residual:BasicBlock",
     ("bottleneck", "float32"): "zoo.blocks.residual:Bottleneck",
+    ("branch", "float32"): "zoo.blocks.graph:Branch",
     ("max_pool", "float32"): "zoo.blocks.pool:MaxPool",
     ("global_pool", "float32"): "zoo.blocks.pool:GlobalPool",
     ("hidden", "float32"): "zoo.blocks.head:Hidden",

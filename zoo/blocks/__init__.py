@@ -3,6 +3,7 @@
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
 from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
+from zoo.blocks.graph import Branch
 from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.pool import GlobalPool, MaxPool
@@ -15,6 +16,7 @@ __all__ = [
     "Attention",
     "BasicBlock",
     "Bottleneck",
+    "Branch",
     "Classifier",
     "ConvNormAct",
     "DepthwiseSeparable",

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules import module as torch_module
 
+from zoo.blocks.wiring import CHAIN, Wiring, run
+
 PART = 100_352  # pixels of input a thread in one part of a batch: two pictures of 224 x 224
 _FEW = 256  # places of a batch's output
 _LARGE = 2**19  # values of a weight: reordering them takes longer than computing a few places with them
@@ -36,7 +38,7 @@ def inferring(x: Tensor) -> bool:
     )
 
 
-def in_order(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+def in_order(modules: Sequence[nn.Module], x: Tensor, wiring: Wiring = CHAIN) -> Tensor:
     """`x` through the modules, one after another; in inference a large batch in parts.
 
     Memory for maps of more than 32 MB comes from the system anew at every call, which can cost as much as the network,
@@ -44,12 +46,14 @@ def in_order(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     """
     count = parts(modules, x, PART) if inferring(x) else 1
     if count > 1:
-        return torch.cat([one_by_one(modules, part) for part in x.chunk(count)])
-    return one_by_one(modules, x)
+        return torch.cat([one_by_one(modules, part, wiring) for part in x.chunk(count)])
+    return one_by_one(modules, x, wiring)
 
 
-def one_by_one(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+def one_by_one(modules: Sequence[nn.Module], x: Tensor, wiring: Wiring = CHAIN) -> Tensor:
     """`x` through the modules, whatever its size."""
+    if wiring.kept:
+        return run(modules, modules, x, wiring)
     for module in modules:
         x = module(x)
     return x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from zoo.kinds.kind import Axis, Shape
@@ -49,9 +49,6 @@ def check(spec: ModelSpec) -> ModelSpec:
     if total > MAX_PARAMETERS:
         raise SpecError(f"{spec.name} has {total:,} parameters; more than {MAX_PARAMETERS:,} are refused.")
     for row in spec:
-        wanted = KINDS[row.kind].taps
-        if len(row.taps) != wanted:
-            raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(row.taps)}.")
         if row.precision not in KINDS[row.kind].precisions:
             raise SpecError(f"Row {row.name!r}: there is no {row.kind} in {row.precision}.")
         floats = row.precision not in ("int8", "qat") or KINDS[row.kind].float_io
@@ -91,22 +88,29 @@ def _check_text(spec: ModelSpec) -> None:
 def _run(spec: ModelSpec, size: tuple[int, ...] | None) -> Iterator[tuple[int, Shape]]:
     """Multiply-accumulates of every row, and the shape behind it."""
     shape: Shape = spec.input.shape(size)
+    shapes = {"input": shape}
     for row in spec:
-        macs, shape = _row_macs(row, shape)
+        macs, shape = _row_macs(row, shape, [shapes[tap] for tap in row.taps])
+        shapes[row.name] = shape
         yield macs, shape
 
 
-def _row_macs(row: Block, shape: Shape) -> tuple[int, Shape]:
+def _row_macs(row: Block, shape: Shape, tapped: Sequence[Shape]) -> tuple[int, Shape]:
     args, widths, kind = arguments(row), layer_widths(row), KINDS[row.kind]
+    if len(tapped) != (wanted := kind.taps(args)):
+        raise SpecError(f"Row {row.name!r}: {row.kind} takes {wanted} taps, not {len(tapped)}.")
+    for tap, (name, found) in enumerate(zip(row.taps, tapped, strict=True)):
+        if widths.get(f"tap{tap}", found[0]) != found[0]:
+            raise SpecError(f"Row {row.name!r} takes {widths[f'tap{tap}']} channels of {name!r}, which has {found[0]}.")
     if "in" in widths and widths["in"] != shape[0]:
         raise SpecError(f"Row {row.name!r} takes {widths['in']} channels, but {shape[0]} come in.")
     if kind.ties(args) and (args.get("stride", 1) != 1 or widths["in"] != widths["out"]):
         raise SpecError(f"Row {row.name!r}: a skip needs stride 1 and equal widths.")
     macs, entry = 0, shape
-    if len(shape) != kind.rank:
+    if kind.rank and len(shape) != kind.rank:
         raise SpecError(f"Row {row.name!r}: {row.kind} cannot take an input of shape {shape}.")
     if kind.macs_and_shape:
-        return kind.macs_and_shape(args, shape)
+        return kind.macs_and_shape(args, shape, *tapped)
     for layer in kind.layers(args):
         if not layer.linear and not layer.pooled:
             shape = entry if layer.from_row_input else shape

@@ -134,6 +134,10 @@ class Kind:
       says it; "" is the row itself.
     - `droppable`: a network without the row is whole, because the row adds to a stream that keeps its shape.
     - `grid`: the row has a position for each patch, "rows" times "columns" of them, so that pictures have one size.
+    - `taps`: how many earlier rows' outputs it takes beside the previous row's. The channels of the first are the space
+      "tap0", of the second "tap1"; one that `widths` does not name keeps its channels. Such a kind has
+      `macs_and_shape`, which takes the shapes of the taps too, behind that of the input.
+    - `branches`: the row gives what it taps, and the previous row's output goes no further.
     - `output`: what an answer of several named parts calls the row's output; "logits" of every head.
     """
 
@@ -145,7 +149,7 @@ class Kind:
     passes_channels: bool = False  # what comes in goes out, narrowed or not
     edges: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda args: ("in", "out")
     shape: Callable[[Mapping[str, Any], Shape], Shape] | None = None
-    rank: int = 3  # of the Shape that it takes
+    rank: int = 3  # of the Shape that it takes; 0: any
     extras: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]] = lambda args: {}
     fixed: tuple[str, ...] = ()
     scales_with: Mapping[str, str] = field(default_factory=dict)
@@ -153,18 +157,18 @@ class Kind:
     takes_ids: bool = False
     sums: Callable[[Mapping[str, Any]], Sum | None] = lambda args: None
     conflict: Callable[[Mapping[str, Any]], str] = lambda args: ""
-    macs_and_shape: Callable[[Mapping[str, Any], Shape], tuple[int, Shape]] | None = None
+    macs_and_shape: Callable[..., tuple[int, Shape]] | None = None  # (args, shape, *shapes of taps)
     role: str = "trunk"
     head_replacement: Block | None = None
     norm_readers: Callable[[Mapping[str, Any]], NormReaders] = lambda args: ()
     added_to: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda args: {}
     droppable: bool = False
     grid: bool = False
+    taps: Callable[[Mapping[str, Any]], int] = lambda args: 0
+    branches: bool = False
     output: str = "last_hidden_state"
 
     @property
     def float_io(self) -> bool:
         """Whether its rows take and give floats in every precision: kinds of rank 2 and those that take token ids."""
         return self.rank == 2 or self.takes_ids
-
-    taps: int = 0  # how many earlier rows' outputs it takes

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.kinds.convolutional import CONVOLUTIONAL
+from zoo.kinds.graph import GRAPH
 from zoo.kinds.kind import Axis, Kind, Sum
 from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
 EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER, *GRAPH)}
 
 
 def arguments(block: Block) -> dict[str, Any]:

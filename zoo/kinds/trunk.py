@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zoo.kinds.costs import row_shapes
-from zoo.kinds.rows import arguments
+from zoo.kinds.rows import KINDS, arguments
 from zoo.spec import ModelSpec
 
 HEAD = "head"  # the row that widens the last map for the classifier; no level, in timm neither
@@ -27,9 +27,12 @@ def levels(spec: ModelSpec) -> tuple[Level, ...]:
     """
     found: dict[int, Level] = {}
     reduction = 1
+    reductions = {"input": 1}
     for row, shape in zip(spec, row_shapes(spec), strict=True):
         if row.name == HEAD or len(shape) != 3:
             break
+        reduction = reductions[row.taps[0]] if KINDS[row.kind].branches else reduction
         reduction *= arguments(row).get("stride", 1)
+        reductions[row.name] = reduction
         found[reduction] = Level(row.name, shape[0], reduction)
     return tuple(found.values())

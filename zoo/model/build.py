@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo import kinds, tasks
 from zoo.blocks.memory import arranged, in_order
 from zoo.blocks.traced import traced
+from zoo.blocks.wiring import INPUT, Wiring, run
 from zoo.lazy import fetch
 from zoo.model.defaults import usual_defaults
 from zoo.model.finite import check_finite, check_small, check_values
@@ -54,8 +55,9 @@ class Model(nn.Module):
         # Of nan, integers and oneDNN's activations make ordinary numbers.
         self._unread = False  # whether large weights of a file have not been looked at
         self._needs_finite = any(row.precision not in ("float32", "qat") for row in spec)
-        self._kept = frozenset(tap for row in spec for tap in row.taps)
-        self._runner: Callable[[Sequence[nn.Module], Tensor], Tensor] = in_order
+        self._tapped = frozenset(tap for row in spec for tap in row.taps)
+        self._wiring = Wiring.of([row.name for row in spec], [row.taps for row in spec])
+        self._runner: Callable[..., Tensor] = in_order
         reads = "float32"
         for row in spec:
             if hasattr(self, row.name):
@@ -97,19 +99,16 @@ class Model(nn.Module):
             raise
 
     def _run(self, x: Tensor, taps: tuple[str, ...]) -> Any:
-        wanted = self._kept.union(taps)
-        if not wanted:
+        modules: Any = tuple(self._modules.values())
+        if not taps:
             x = x if self.training else arranged(x)
-            return self._runner(tuple(self._modules.values()), x)  # type: ignore[arg-type]
-        unknown = wanted - {"input", *self._modules}
-        if unknown:
+            return self._runner(modules, x, self._wiring)
+        if unknown := set(taps) - {"input", *self._modules}:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
-        kept: dict[str, Tensor] = {"input": x} if "input" in wanted else {}
-        for row, module in zip(self.spec.rows, self._modules.values(), strict=True):
-            x = module(x, *(kept[tap] for tap in row.taps))  # type: ignore[misc]
-            if row.name in wanted:
-                kept[row.name] = x
-        return (x, {name: self._readable(name, kept[name]) for name in taps}) if taps else x
+        places = {name: place for place, name in enumerate(self._modules)} | {"input": INPUT}
+        kept: dict[int, Tensor] = {}
+        x = run(modules, modules, x, self._wiring.keeping(places[name] for name in taps), kept)
+        return x, {name: kept[places[name]] for name in taps}
 
     def _misfit(self, x: Tensor) -> str:
         """Why the first row cannot compute with `x`; empty where dtype and device are its own."""
@@ -156,13 +155,6 @@ class Model(nn.Module):
             272474
         """
         return kinds.cost(self.spec).parameters
-
-    def _readable(self, name: str, value: Tensor) -> Tensor:
-        """A tapped uint8 output as the floats it stands for."""
-        if value.dtype != torch.uint8:
-            return value
-        row: Any = self.get_submodule(name)
-        return row.dequantize(value)
 
     def check_weights_once(self) -> None:
         """Raise ValueError, naming the row, for weights of a file that are not finite: at the first call, which reads

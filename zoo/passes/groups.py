@@ -41,6 +41,7 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
     before: Node = ("input", "out")
     parent[before], size[before] = before, spec.input.width
     frozen = [before]
+    gives = {"input": before}  # row -> the channels of its output
     for row in spec:
         kind = kinds.KINDS[row.kind]
         for space, width in kinds.layer_widths(row).items():
@@ -49,11 +50,24 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
             frozen += [node] if space in kind.fixed else []
         for a, b in kind.ties(kinds.arguments(row)):
             join((row.name, a), (row.name, b))
-        if kind.passes_channels:
-            continue
-        join(before, (row.name, "vocabulary" if kind.takes_ids else "in"))
-        before = (row.name, "out")
-        frozen += [(tap, "out") for tap in row.taps if (tap, "out") in parent]
+        for tap, name in enumerate(row.taps):
+            if kind.branches:
+                before = gives[name]
+            elif (row.name, f"tap{tap}") in parent:
+                join(gives[name], (row.name, f"tap{tap}"))
+            else:
+                frozen.append(gives[name])
+        if not (kind.passes_channels or kind.branches):
+            read, made = (row.name, "vocabulary" if kind.takes_ids else "in"), (row.name, "out")
+            if read in parent:
+                join(before, read)
+            else:
+                frozen.append(before)
+            if made not in parent:  # a width that no argument holds
+                parent[made], size[made] = made, 0
+                frozen.append(made)
+            before = made
+        gives[row.name] = before
     frozen.append(before)
     frozen_roots = {find(node) for node in frozen}
 

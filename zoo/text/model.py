@@ -141,13 +141,14 @@ class TextModel(Model):
         if mask is not None and not _traced(mask) and bool(mask.all()):
             mask = None  # attention without a mask is quicker
         context = {"mask": mask, **context}
-        kept: dict[str, Tensor] = {"input": ids}
+        wanted, kept = self._tapped.union(taps), {"input": ids}
         out = TextOutput(ids)
         x: Tensor = ids
         for row, module in zip(self.spec.rows, self._modules.values(), strict=True):
-            x = module(x, **self._wanted(row, module, context))  # type: ignore[misc]
+            tapped = (kept[name] for name in row.taps)
+            x = module(x, *tapped, **self._wanted(row, module, context))  # type: ignore[misc]
             _file(out, row, x)
-            if row.name in taps:
+            if row.name in wanted:
                 kept[row.name] = x
         return (out, {name: kept[name] for name in taps}) if taps else out
 

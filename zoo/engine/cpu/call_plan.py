@@ -17,10 +17,11 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.blocks.memory import one_by_one, parts, watched
+from zoo.blocks.wiring import CHAIN, Wiring, run
 from zoo.engine.execution import forced
 from zoo.engine.module import VERSION, changes, versioned
 
-Step = Callable[[Tensor], Tensor]
+Step = Callable[..., Tensor]  # of what the row before gives, and of what it taps
 
 MAX_SIZES = 8  # lists kept ready
 PART = 200_704  # pixels of input a thread in one part: four pictures of 224 x 224
@@ -34,20 +35,22 @@ class CallPlan:
     def __init__(self) -> None:
         self._lists: dict[Any, _List] = {}
 
-    def __call__(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    def __call__(self, modules: Sequence[nn.Module], x: Tensor, wiring: Wiring = CHAIN) -> Tensor:
         """`x` through the modules, in order. Hooks are kept: a module that has some is called as a module."""
         if watched(_NOBODY) or forced() or x.requires_grad or not x.numel():
-            return one_by_one(modules, x)
+            return one_by_one(modules, x, wiring)
         count = parts(modules, x, PART)
         if count > 1:
-            return torch.cat([self._in_one(modules, part) for part in x.chunk(count)])
-        return self._in_one(modules, x)
+            return torch.cat([self._in_one(modules, part, wiring) for part in x.chunk(count)])
+        return self._in_one(modules, x, wiring)
 
-    def _in_one(self, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    def _in_one(self, modules: Sequence[nn.Module], x: Tensor, wiring: Wiring) -> Tensor:
         key = (x.shape[2:], x.dtype, x.device, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
         found = self._lists.get(key)
         if found is None or not found.holds(modules):
-            return self._first(key, modules, x)
+            return self._first(key, modules, x, wiring)
+        if wiring.kept:
+            return run(found.steps, modules, x, wiring)
         for step in found.steps:
             x = step(x)
         return x
@@ -55,12 +58,17 @@ class CallPlan:
     def __reduce__(self) -> tuple[type["CallPlan"], tuple[()]]:
         return CallPlan, ()
 
-    def _first(self, key: Any, modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    def _first(self, key: Any, modules: Sequence[nn.Module], x: Tensor, wiring: Wiring) -> Tensor:
         made = _List(modules)
-        for module in modules:
-            step = step_of(module, x)
-            x = step(x)
-            made.steps.append(step)
+
+        def first_call(module: nn.Module) -> Callable[..., Tensor]:
+            def call(x: Tensor, *tapped: Tensor) -> Tensor:
+                made.steps.append(step_of(module, x))
+                return made.steps[-1](x, *tapped)
+
+            return call
+
+        x = run([first_call(module) for module in modules], modules, x, wiring)
         while len(self._lists) >= MAX_SIZES:
             self._lists.pop(next(iter(self._lists)), None)
         self._lists[key] = made
