@@ -31,6 +31,7 @@ class Input:
     keys: ClassVar[tuple[str, str]] = ("input", "inputs")  # of one example and of all, in `zoo predict --json`
     batch: ClassVar[int] = 250  # how many examples are evaluated together
     ids: ClassVar[bool] = False  # whole numbers that the first row looks up in a table
+    double: ClassVar[bool] = False  # inputs are float64 and stay so, whatever the network computes in
     ragged: ClassVar[bool] = False  # examples differ in length, so that one export serves any
 
     model: ClassVar[str] = "zoo.model.build:Model"  # the class of the network's call

@@ -55,9 +55,10 @@ class TableInput(Input):
     later: ClassVar[frozenset[str]] = frozenset({"crosses"})
     keys: ClassVar[tuple[str, str]] = ("row", "rows")
     batch: ClassVar[int] = 4096
+    double: ClassVar[bool] = True
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
     learned: ClassVar[str] = "vocabulary"
-    reader: ClassVar[str] = ""
+    reader: ClassVar[str] = "zoo.tabular.reader:RowReader"
 
     features: tuple[Feature, ...]
     crosses: tuple[Cross, ...] = ()

@@ -94,7 +94,8 @@ def _inputs(batch: Any, spec: ModelSpec) -> Any:
         batch = batch[0]
     if isinstance(batch, Mapping):
         batch = spec.input.of_dict(spec.name, {key: value for key, value in batch.items() if key not in LABELS})
-    return batch.float() if isinstance(batch, Tensor) and batch.is_floating_point() else batch
+    changes = isinstance(batch, Tensor) and batch.is_floating_point() and not spec.input.double
+    return batch.float() if changes else batch
 
 
 def _labels(batch: Mapping[str, Any], why: str) -> Any:

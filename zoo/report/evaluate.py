@@ -201,7 +201,8 @@ def _outputs(model: Model, prepare: Any, batch: list[Any]) -> torch.Tensor:
     """The network's main output for a batch of prepared inputs, on its device and in its precision."""
     inputs = prepare.normalize(np.stack(batch)) if hasattr(prepare, "cut") else prepare(batch)
     if isinstance(inputs, torch.Tensor):
-        inputs = inputs.to(model.device, model.dtype if inputs.is_floating_point() else inputs.dtype)
+        changes = inputs.is_floating_point() and not model.spec.input.double
+        inputs = inputs.to(model.device, model.dtype if changes else inputs.dtype)
         found = model(inputs)
         check_answer(model, found, inputs)
     else:

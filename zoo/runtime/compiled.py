@@ -66,14 +66,15 @@ class RuntimeModel(nn.Module):
         self.spec.input.check(self.spec.name, x)
         if x.device.type != "cpu" or not x.numel() or not is_finite(x):  # an engine makes numbers of nan
             return model(x)
-        array = x.detach().float().contiguous().numpy()
+        x = x.detach() if self.spec.input.double else x.detach().float()
+        array = x.contiguous().numpy()
 
         def run() -> Tensor:
             return torch.from_numpy(self._engine(array.shape)(array)[0])
 
         if self._is_compared(array.shape):
             return run()
-        return self._compare(array.shape, run, self._answer(x.detach().float()), lambda y: y)
+        return self._compare(array.shape, run, self._answer(x), lambda y: y)
 
     @property
     def device(self) -> torch.device:

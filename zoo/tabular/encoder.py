@@ -16,6 +16,7 @@ from zoo.spec import ModelSpec
 from zoo.tabular import columns, keys
 from zoo.tabular.columns import Keyed
 from zoo.tabular.keys import Unfit
+from zoo.tabular.rows import RowOf, runs
 from zoo.tabular.tables import as_table
 
 LARGEST = 1e30  # of a standardised number: float32 and its square stay finite
@@ -81,6 +82,8 @@ class TableEncoder:
             ValueError: a column is missing or of another type, columns differ in length, there is no row, or a whole
                 number is beyond 64 bits. The message names the column.
         """
+        if isinstance(rows, list) and rows and all(type(row) is RowOf for row in rows):
+            return torch.cat([self._several(part) for part in runs(rows)])
         if isinstance(rows, Mapping):
             return self._one(rows) if self._is_one(rows) else self._several(rows)
         return self._several(as_table(rows, [part.feature.name for part in self._parts], self.name))

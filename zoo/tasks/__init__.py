@@ -165,5 +165,17 @@ register(
         models={"text": "zoo.text.decoder:TextDecoder"},
     )
 )
+register(
+    Task(
+        "tabular-classification",
+        "probability",
+        "sigmoid",
+        metrics=(Metric("AUC"), Metric("log loss", "", higher_is_better=False)),
+        judge="zoo.tasks.binary:BinaryMetrics",
+        targets="zoo.tasks.binary:BinaryTargets",
+        loss="zoo.tasks.objectives:of_binary",
+        shown="zoo.tasks.binary:Score",
+    )
+)
 register(Task("feature-extraction", "features"))
 register(Task("sentence-similarity", "features"))

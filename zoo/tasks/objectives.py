@@ -24,6 +24,14 @@ def of_next_token(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
     return of_tokens(outputs[:, :-1], targets[:, 1:], label_smoothing=label_smoothing)
 
 
+def of_binary(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Binary cross-entropy of one logit (B, 1) or (B,), with the classes 0 and 1 (B,), or shares of class 1."""
+    wanted = targets.to(outputs.dtype)
+    if label_smoothing:
+        wanted = wanted * (1 - label_smoothing) + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(outputs.reshape(wanted.shape), wanted)
+
+
 def of_numbers(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean squared error of scores (B, 1) or (B, K), with numbers (B,) or (B, K)."""
     if label_smoothing:

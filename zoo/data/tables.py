@@ -1,0 +1,174 @@
+"""Read tables of any size from Parquet and CSV files, a batch of rows at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+from typing import Any
+
+from zoo.data.splits import DataNotFound
+from zoo.files import local_path
+
+PARQUET = (".parquet", ".pq")
+CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+ROWS = 65_536  # of a batch
+BLOCK = 8 * 2**20  # bytes of a CSV file that are read at a time
+MOST_VALUES = 2**28  # of one column in a row group: lists of a small file can be long
+
+Seen = Callable[[int, int], None]  # (bytes, or rows, that were read; of how many)
+
+
+class TableFiles:
+    """One table in several files of one format. Raises ValueError for a file that is no table.
+
+    `types` are Arrow's types of columns of CSV files; the type of another column follows from its first values.
+    """
+
+    def __init__(self, files: Sequence[Path], where: str, types: Mapping[str, Any] | None = None) -> None:
+        self.files, self.where, self.types = list(files), where, dict(types or {})
+        self._pa = _pyarrow()
+        self.parquet = _suffix(self.files[0]) in PARQUET
+        for file in self.files:
+            if not file.is_file():  # a pipe would be waited for
+                raise ValueError(f"{file} is no regular file; tables are read from files alone.")
+            if (_suffix(file) in PARQUET) != self.parquet or _suffix(file) not in (*PARQUET, *CSV):
+                raise ValueError(f"{file} is no table that is read: {', '.join((*PARQUET, *CSV))}, all of one format.")
+        self.schema = self._schema(self.files[0])
+        self.columns: list[str] = list(self.schema.names)
+
+    @property
+    def rows(self) -> int | None:
+        """How many there are; None for CSV, which says it at its end only."""
+        if not self.parquet:
+            return None
+        return sum(self._opened(file).metadata.num_rows for file in self.files)
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Raise ValueError, naming the first, where a file lacks one of `columns` or has it twice."""
+        for file in self.files:
+            names = self.columns if file == self.files[0] else list(self._schema(file).names)
+            for name in columns:
+                if (times := names.count(name)) != 1:
+                    shown = ", ".join(map(repr, names[:20])) + (", ..." if len(names) > 20 else "")
+                    have = "no column" if not times else f"{times} columns called"
+                    raise ValueError(f"{file.name} has {have} {name!r}; its columns are {shown}.")
+
+    def batches(self, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any]:
+        """Record batches of `columns`, up to `rows` rows each, in the order of the rows."""
+        self.check(columns)
+        for file in self.files:
+            try:
+                for batch in (self._of_parquet if self.parquet else self._of_csv)(file, list(columns), rows):
+                    if batch.num_rows:
+                        yield batch
+            except (OSError, self._pa.ArrowException) as error:
+                raise ValueError(f"{file} cannot be read: {self._told(error)}.") from None
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file; for several files, of their names and digests."""
+        digests = []
+        for file in self.files:
+            with file.open("rb") as opened:
+                digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
+        if len(digests) == 1:
+            return digests[0]
+        told = "".join(f"{file.name}\0{digest}\0" for file, digest in zip(self.files, digests, strict=True))
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def _schema(self, file: Path) -> Any:
+        if self.parquet:
+            return self._opened(file).schema_arrow
+        try:
+            with self._csv(file, None) as reader:
+                return reader.schema
+        except (OSError, self._pa.ArrowException) as error:
+            raise ValueError(f"{file} cannot be read as CSV: {self._told(error)}.") from None
+
+    def _opened(self, file: Path) -> Any:
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.ParquetFile(file)
+        except (OSError, ValueError, RecursionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{file} cannot be read as Parquet ({reason}).") from None
+
+    def _of_parquet(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:
+        """Texts come with their dictionaries: a small file can have long ones, each for many rows."""
+        import pyarrow.parquet as pq
+
+        metadata = self._opened(file).metadata
+        leaves = [metadata.schema.column(i) for i in range(len(metadata.schema))]
+        texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and _top(one.path) in columns]
+        for group in range(metadata.num_row_groups):
+            held = metadata.row_group(group)
+            for part in map(held.column, range(held.num_columns)):
+                if _top(part.path_in_schema) in columns and part.num_values > MOST_VALUES:
+                    raise ValueError(
+                        f"{file} has {part.num_values:,} values of column {_top(part.path_in_schema)!r} in one row "
+                        f"group; up to {MOST_VALUES:,} are read. Write it in smaller row groups."
+                    )
+        opened = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts)
+        if columns:
+            yield from opened.iter_batches(rows, columns=columns, use_threads=False)
+
+    def _of_csv(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:
+        with self._csv(file, columns) as reader:
+            for block in reader:
+                for start in range(0, block.num_rows, rows):
+                    yield block.slice(start, rows)
+
+    def _csv(self, file: Path, columns: list[str] | None) -> Any:
+        from pyarrow import csv
+
+        delimiter = "\t" if _suffix(file).startswith(".tsv") else ","
+        return csv.open_csv(
+            file,
+            read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(column_types=self.types, include_columns=columns),
+        )
+
+    def _told(self, error: BaseException) -> str:
+        """pyarrow's message, with the column by its name."""
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if (found := re.search(r"In CSV column #(\d+): ", reason)) and int(found[1]) < len(self.columns):
+            return f"column {self.columns[int(found[1])]!r}: {reason[found.end() :]}"
+        return reason
+
+
+def open_tables(data: str | Path, types: Mapping[str, Any] | None = None) -> TableFiles:
+    """The table of a file, of all the files that a glob names, or of the Parquet files right in a folder."""
+    path = local_path(data)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if _suffix(file) in PARQUET and not file.name.startswith("."))
+        if not files:
+            raise ValueError(f"{path} holds no Parquet file.")
+    elif not path.exists() and has_magic(str(path)):
+        files = [Path(name) for name in sorted(glob(str(path), recursive=True))]
+    else:
+        files = [path] if path.exists() else []
+    if not files:
+        raise DataNotFound(f"No such table: {data}. A table is a Parquet or CSV file, or a folder of Parquet files.")
+    return TableFiles(files, path.name, types)
+
+
+def _top(path: str) -> str:
+    """The column that a leaf of Parquet's schema belongs to: "genres" of "genres.list.element"."""
+    return path.split(".")[0]
+
+
+def _suffix(file: Path) -> str:
+    name = file.name.lower()
+    return next((one for one in (*PARQUET, *CSV) if name.endswith(one)), file.suffix.lower())
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise ValueError("Reading tables needs pyarrow: pip install 'zoo-efficient[tables]'.") from None
+    return pa
