@@ -16,6 +16,7 @@ PUBLIC = {
     "samples", "build", "edit", "blocks", "losses", "Sparsifier", "ModelSpec", "Block", "Name", "parse_name",
     "SpecError",
     "UnknownName", "FileError", "adopt", "AdoptionError", "push_to_hub", "HubError",
+    "infer_schema",
     "fuse", "to_runtime", "export", "bench", "recover",
 }  # fmt: skip
 

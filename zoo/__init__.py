@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zoo.spec import Block as Block
     from zoo.spec import ModelSpec as ModelSpec
     from zoo.spec import SpecError as SpecError
+    from zoo.tabular.schema import infer_schema as infer_schema
     from zoo.train import losses as losses
     from zoo.train.recover import recover as recover
     from zoo.weights.adopt import AdoptionError as AdoptionError
@@ -54,6 +55,7 @@ _PUBLIC = {
     "save": "zoo.weights.file:save",
     "load": "zoo.weights.file:load",
     "push_to_hub": "zoo.weights.push:push_to_hub",
+    "infer_schema": "zoo.tabular.schema:infer_schema",
     "evaluate": "zoo.report.evaluate:evaluate",
     "compare": "zoo.report.compare:compare",
     "bench": "zoo.report.bench:bench",

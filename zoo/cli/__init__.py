@@ -22,6 +22,7 @@ from zoo.cli import (
     predict,
     pull,
     push,
+    schema,
     training,
 )
 from zoo.cli.common import guarded, misspelt
@@ -85,6 +86,7 @@ for _name, _run in (
     ("export", export.run),
     ("pull", pull.run),
     ("push", push.run),
+    ("schema", schema.run),
 ):
     app.command(_name, cls=Once)(guarded(_run))
 training.add_to(app)

@@ -102,7 +102,7 @@ class TableFiles:
 
         metadata = self._opened(file).metadata
         leaves = [metadata.schema.column(i) for i in range(len(metadata.schema))]
-        texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and _top(one.path) in columns]
+        texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and one.path in columns]
         for group in range(metadata.num_row_groups):
             held = metadata.row_group(group)
             for part in map(held.column, range(held.num_columns)):
@@ -112,8 +112,8 @@ class TableFiles:
                         f"group; up to {MOST_VALUES:,} are read. Write it in smaller row groups."
                     )
         opened = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts)
-        if columns:
-            yield from opened.iter_batches(rows, columns=columns, use_threads=False)
+        for group in range(metadata.num_row_groups):  # each has dictionaries of its own
+            yield from opened.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
     def _of_csv(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:
         with self._csv(file, columns) as reader:

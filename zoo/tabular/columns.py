@@ -203,7 +203,7 @@ def _keyed_arrow(column: Any) -> Keyed:
         found = column.dictionary_encode()
         own = _keyed_values(found.dictionary.to_pylist())
         return _of_dictionary(own, found.indices, _nulls(found))
-    raise Unfit(f"holds {'lists' if _is_list(kind) else kind} where single numbers or texts belong")
+    raise Unfit(f"holds {'lists' if is_list(kind) else kind} where single numbers or texts belong")
 
 
 def _of_dictionary(own: Keyed, indices: Any, missing: np.ndarray | None) -> Keyed:
@@ -230,7 +230,7 @@ def _numbers_arrow(column: Any) -> np.ndarray:
     if pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         column = pc.cast(column, pa.int8() if pa.types.is_boolean(kind) else pa.float64())
     elif not plain:
-        what = "texts" if _is_text(kind) else "lists" if _is_list(kind) else str(kind)
+        what = "texts" if _is_text(kind) else "lists" if is_list(kind) else str(kind)
         raise Unfit(f"holds {what} where numbers belong")
     found: np.ndarray = column.to_numpy(zero_copy_only=False).astype(np.float64)
     return found
@@ -249,7 +249,7 @@ def _lists_arrow(column: Any) -> Lists:
         column = pc.split_pattern(column, SEPARATOR)
     if pa.types.is_null(column.type):
         return Lists(np.zeros(len(column), np.int64), Keyed(np.zeros(0, np.int64), None, None))
-    if not _is_list(column.type):
+    if not is_list(column.type):
         raise Unfit(f"holds {column.type} where lists belong")
     lengths = _filled(pc.list_value_length(column)).astype(np.int64)
     return _without_missing(lengths, _keyed_arrow(pc.list_flatten(column)))
@@ -282,7 +282,7 @@ def _is_text(kind: Any) -> bool:
     return str(kind) in ("string", "large_string", "string_view")
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
     import pyarrow as pa
 
     known = [getattr(pa.types, name, None) for name in ("is_list", "is_large_list", "is_fixed_size_list")]
