@@ -11,13 +11,15 @@ import torch.nn as nn
 
 from reduced import reduced, structure
 from zoo import registry
+from zoo.blocks.table_rows import Table
 from zoo.model.build import Model, build
-from zoo.spec import Block, ImageInput, ModelSpec, TextInput
+from zoo.spec import Block, ImageInput, ModelSpec, TableInput, TextInput
 
 _TRANSFORMERS = ("zoo.models.vit", "zoo.models.bert", "zoo.models.gpt")
-CONVOLUTIONAL = tuple(name for name, of in registry.MODELS.items() if not of.startswith(_TRANSFORMERS))
 TRANSFORMERS = tuple(name for name, of in registry.MODELS.items() if of.startswith(_TRANSFORMERS))
 PICTURES = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, ImageInput))
+CONVOLUTIONAL = tuple(name for name in PICTURES if name not in TRANSFORMERS)
+RECOMMENDERS = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, TableInput))
 # One of each structure; the others differ in their widths and depths.
 EACH_CONVOLUTIONAL = tuple({structure(registry.spec(name)): name for name in reversed(CONVOLUTIONAL)}.values())
 EACH_TRANSFORMER = (
@@ -62,7 +64,7 @@ def randomize(model: Network) -> Network:
             nn.init.normal_(module.weight, 0.0, 0.05 if transformer else 0.3)
             if transformer and module.bias is not None:
                 nn.init.normal_(module.bias, 0.0, 0.1)
-        elif isinstance(module, nn.Embedding):
+        elif isinstance(module, (nn.Embedding, Table)):
             nn.init.normal_(module.weight, 0.0, 0.5)
     return model.eval()
 
@@ -135,8 +137,10 @@ def tiny() -> Model:
 
 def inputs(model: Model, count: int = 4) -> tuple[torch.Tensor, ...]:
     """Random inputs of the model's own size, as its call takes them: pictures, or tokens and a mask with padding."""
-    if not isinstance(model.spec.input, TextInput):
+    if isinstance(model.spec.input, ImageInput):
         return (pictures(model, count),)
+    if not isinstance(model.spec.input, TextInput):
+        return (model.spec.input.example(count),)
     ids = torch.randint(2, model.spec.input.vocabulary, (count, model.spec.input.length))
     mask = torch.ones_like(ids)
     mask[0, -5:] = 0

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from zoo import kinds
-from zoo.spec import Block, ModelSpec, TextInput
+from zoo.spec import Block, ModelSpec, TableInput, TextInput
 
 KEPT = ("se_channels", "num_classes", "vocabulary", "outputs", "kv_heads")
 VOCABULARY, TOKENS = 96, 24  # of language models
@@ -17,8 +17,10 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
 
     Equal widths stay equal, so rows still fit and skips still add. The input's channels, squeeze-and-excite widths and
     the number of classes stay what they are; heads keep their width, and are fewer. Of rows that repeat the one before,
-    the first and the last remain.
+    the first and the last remain. A recommender stays as it is.
     """
+    if isinstance(spec.input, TableInput):
+        return spec  # its tables and towers are small as they are
     shape = (size, size) if isinstance(size, int) else size
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
     if isinstance(spec.input, TextInput):

@@ -49,8 +49,8 @@ def test_fresh_weights_and_other_classes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in registry.MODELS if name not in PICTURES])
-def test_fresh_language_models_and_other_classes(name: str) -> None:
-    if registry.spec(name).task == "text-generation":
+def test_fresh_networks_of_texts_and_rows_and_other_classes(name: str) -> None:
+    if registry.spec(name).task in ("text-generation", "tabular-classification"):
         with pytest.raises(ValueError, match="takes no num_classes"):
             zoo.create(name, weights=None, num_classes=7, device="meta")
         return
@@ -197,7 +197,7 @@ def documented(name: object, **options: Any) -> None:
 
 @pytest.mark.parametrize("example", re.findall(r"`zoo\.(create\([^`]*\))`", zoo.create.__doc__ or ""))
 def test_the_examples_of_the_docstring_run(example: str) -> None:
-    eval(example, {"create": documented, "torch": torch})
+    eval(example, {"create": documented, "torch": torch, "zoo": zoo})
 
 
 def test_every_argument_is_documented_with_its_default_and_an_example() -> None:

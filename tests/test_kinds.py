@@ -40,6 +40,8 @@ def test_macs_are_those_that_happen(name: str, other: bool) -> None:
     if isinstance(spec.input, TextInput):
         size: tuple[int, ...] | None = (13,) if other else None
         x = torch.zeros(1, *(size or (spec.input.length,)), dtype=torch.long)
+    elif not isinstance(spec.input, ImageInput):
+        size, x = None, spec.input.example(1)
     else:
         size = (33, 47) if other else None
         x = torch.zeros(1, spec.input.channels, *(size or spec.input.size))
@@ -84,7 +86,7 @@ def test_a_layout_is_the_float_blocks(arch: str) -> None:
 def test_an_architecture_fits_at_full_size(arch: str) -> None:
     spec = registry.spec(arch)
     assert kinds.check(spec) is spec
-    if spec.task == "text-generation":
+    if spec.task in ("text-generation", "tabular-classification"):
         with pytest.raises(SpecError, match="takes no num_classes"):
             registry.spec(arch, num_classes=7)
     else:

@@ -133,7 +133,7 @@ def deep(levels: int) -> Any:
         (document(rows=[{**row(), "name": "input"}]), "two rows are called 'input'"),
         (document(rows=[{**row(), "taps": ["later"]}]), "taps"),
         (document(rows=[{**row(), "taps": "input"}]), "taps are a list"),
-        (document(rows=[{**row(), "precision": "int4"}]), "precision"),
+        (document(rows=[{**row(), "precision": "int3"}]), "precision"),
         (document(rows=[{**row(), "emits": []}]), "emits"),
         (document(rows=[{**row(), "weights": "x"}]), "unknown keys"),
         (document(rows=[{"kind": 1, "name": "a"}]), "strings"),

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zoo import catalog, kinds
+from zoo import catalog, kinds, registry
 from zoo.catalog import listing
 from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.checks import check_flag
-from zoo.spec import ModelSpec, SpecError
+from zoo.spec import ModelSpec, SpecError, TableInput
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
@@ -40,6 +40,7 @@ def create(
     features_only: Literal[True],
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
+    schema: TableInput | None = ...,
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
@@ -59,6 +60,7 @@ def create(
     features_only: bool = ...,
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
+    schema: TableInput | None = ...,
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
@@ -77,6 +79,7 @@ def create(
     features_only: bool = False,
     out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
+    schema: TableInput | None = None,
     revision: str | None = None,
     calibration: Any = None,
     allow_untuned: bool = False,
@@ -109,6 +112,9 @@ def create(
             Default: None. `zoo.create("mobilenet", features_only=True, out_indices=[1, -1])`.
         device (str | None): The device of the weights. None is the CPU. Default: None.
             `zoo.create("resnet20", weights=None, device="meta")`.
+        schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh. None is
+            the schema of the weights, or a small example without weights. Default: None.
+            `zoo.create("deepfm", schema=zoo.TableInput((zoo.inputs.Feature("user_id", num_embeddings=1000),)))`.
         revision (str | None): Another branch, tag or commit of the repository on the Hub. None is the one that is
             pinned, or else the main branch. Default: None. `zoo.create("resnet18.a1_in1k", revision="main")`.
         calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for a variant that
@@ -144,6 +150,8 @@ def create(
     _check_runtime(runtime, features_only, device)
     check_flag("allow_untuned", allow_untuned)
     _check_share("min_agreement", min_agreement)
+    if schema is not None:
+        name_or_spec = _with_schema(name_or_spec, schema, weights)
     source = catalog.resolve(
         name_or_spec,
         weights=weights,
@@ -158,6 +166,19 @@ def create(
     model = source.load(file, device)
     model = _with_ends(model, num_classes, in_chans, features_only, out_indices)
     return _running(model, runtime, cache_dir, device)
+
+
+def _with_schema(name: str | ModelSpec, schema: TableInput, weights: Any) -> ModelSpec:
+    """The spec of a recommender for other tables."""
+    wanted = registry.resolve(name) if isinstance(name, str) else None
+    usual = registry.spec(wanted.arch).input if wanted and not wanted.passes else None
+    if wanted is None or usual is None or not usual.embedded:
+        raise ValueError(f"schema= is for recommenders by their name, such as 'deepfm', not for {str(name)[:100]!r}.")
+    if type(schema) is not type(usual):
+        raise ValueError(f"schema= is a {type(usual).__name__}, not {type(schema).__name__}.")
+    if weights not in ("default", None):
+        raise ValueError("schema= is for fresh weights: those of a file have the schema that they were trained with.")
+    return registry.spec(wanted.arch, schema=schema)
 
 
 def _with_ends(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zoo.lazy import fetch
 from zoo.naming import Name, UnknownName, did_you_mean, parse
 from zoo.spec import ModelSpec
@@ -52,6 +54,7 @@ MODELS: dict[str, str] = {
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",
     "llama3_2_1b": "zoo.models.gpt:transformers",
+    **dict.fromkeys(("wide_deep", "deepfm", "dcnv2", "finalmlp"), "zoo.models.recommender:tabular"),
 }
 
 # Repositories of the Hub whose names are not ours with hyphens.
@@ -104,6 +107,13 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("basic_block", "float32"): "zoo.blocks.residual:BasicBlock",
     ("bottleneck", "float32"): "zoo.blocks.residual:Bottleneck",
     ("branch", "float32"): "zoo.blocks.graph:Branch",
+    ("feature_embedding", "float32"): "zoo.blocks.feature_embedding:FeatureEmbedding",
+    ("wide", "float32"): "zoo.blocks.interactions:Wide",
+    ("factorization_machine", "float32"): "zoo.blocks.interactions:FactorizationMachine",
+    ("cross_layer", "float32"): "zoo.blocks.interactions:CrossLayer",
+    ("feature_gate", "float32"): "zoo.blocks.streams:FeatureGate",
+    ("logit_head", "float32"): "zoo.blocks.streams:LogitHead",
+    ("bilinear_head", "float32"): "zoo.blocks.streams:BilinearHead",
     ("max_pool", "float32"): "zoo.blocks.pool:MaxPool",
     ("global_pool", "float32"): "zoo.blocks.pool:GlobalPool",
     ("hidden", "float32"): "zoo.blocks.head:Hidden",
@@ -166,13 +176,16 @@ def resolve(text: str) -> Name:
     return name
 
 
-def spec(arch: str, num_classes: int | None = None) -> ModelSpec:
-    """The dense spec of an architecture, with its own number of classes or another one."""
+def spec(arch: str, num_classes: int | None = None, **options: Any) -> ModelSpec:
+    """The dense spec of an architecture, with its own number of classes or another one.
+
+    `options` are those of its family, such as `schema` of recommenders.
+    """
     target = MODELS.get(arch)
     if target is None:
         raise UnknownName(f"Unknown architecture {arch!r}{did_you_mean(arch, MODELS)}")
     make = fetch(target)
-    return make(arch) if num_classes is None else make(arch, num_classes=num_classes)
+    return make(arch, **options) if num_classes is None else make(arch, num_classes=num_classes, **options)
 
 
 def _respelled(text: object) -> str | None:

@@ -13,8 +13,9 @@ from zoo.inputs import ImageInput, Input, TableInput, TextInput
 
 __all__ = ["MAX_INT", "Block", "ImageInput", "Input", "ModelSpec", "SpecError", "TableInput", "TextInput"]
 
-# int8_dynamic: each token ranged as it comes; qat: trained with the roundings of int8; fused: norms folded in
-PRECISIONS = ("float32", "int8", "int8_dynamic", "qat", "fused")
+# int8_dynamic: each token ranged as it comes; int4: tables of 4-bit values; qat: trained with the roundings of int8;
+# fused: norms folded in
+PRECISIONS = ("float32", "int8", "int8_dynamic", "int4", "qat", "fused")
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096
 MAX_DEPTH = 8
@@ -31,7 +32,8 @@ class Block:
         kind (str): the kind of block, such as "conv_norm_act"; `zoo.kinds` lists them.
         name (str): the row's name, an identifier; it starts the row's keys in the state dict.
         precision (str): how the weights are held: "float32", "int8", "int8_dynamic" (each token has its own range),
-            "qat" (trained with the roundings of int8) or "fused" (norms folded in). Default: "float32".
+            "int4" (tables of 4-bit values), "qat" (trained with the roundings of int8) or "fused" (norms folded in).
+            Default: "float32".
         emits (str): the type of the output: "float32", or "uint8" between int8 rows; between qat rows "uint8" means
             floats that stand on uint8 codes. Default: "float32".
         taps (tuple[str, ...]): earlier rows whose outputs the row takes too; "input" is the network's. Default: none.

@@ -3,26 +3,35 @@
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
 from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
+from zoo.blocks.feature_embedding import FeatureEmbedding
 from zoo.blocks.graph import Branch
 from zoo.blocks.head import Classifier, Hidden
+from zoo.blocks.interactions import CrossLayer, FactorizationMachine, Wide
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
 from zoo.blocks.pool import GlobalPool, MaxPool
 from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
+from zoo.blocks.streams import BilinearHead, FeatureGate, LogitHead
 from zoo.blocks.tokens import PairClassifier, Pooler, TokenHead, TokenNorm, TokenPool
 from zoo.blocks.transformer import Mlp, TransformerBlock
 
 __all__ = [
     "Attention",
     "BasicBlock",
+    "BilinearHead",
     "Bottleneck",
     "Branch",
     "Classifier",
     "ConvNormAct",
+    "CrossLayer",
     "DepthwiseSeparable",
+    "FactorizationMachine",
+    "FeatureEmbedding",
+    "FeatureGate",
     "GlobalPool",
     "Hidden",
     "InvertedResidual",
+    "LogitHead",
     "MaxPool",
     "Mlp",
     "PairClassifier",
@@ -34,4 +43,5 @@ __all__ = [
     "TokenNorm",
     "TokenPool",
     "TransformerBlock",
+    "Wide",
 ]

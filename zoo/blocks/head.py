@@ -13,6 +13,7 @@ class Hidden(nn.Module):
         in_features (int): width of the input.
         out_features (int): width of the output.
         activation (str): as for `ConvNormAct`. Default: "hard_swish".
+        dropout (float): share of the output set to zero in training. Default: 0.0.
 
     Shape:
         (B, in_features) to (B, out_features).
@@ -26,13 +27,17 @@ class Hidden(nn.Module):
         torch.Size([2, 32])
     """
 
-    def __init__(self, *, in_features: int, out_features: int, activation: str = "hard_swish") -> None:
+    def __init__(
+        self, *, in_features: int, out_features: int, activation: str = "hard_swish", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.fc = nn.Linear(in_features, out_features)
         self.act = make_activation(activation)
+        self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.fc(x))
+        y = self.act(self.fc(x))
+        return y if self.dropout is None else self.dropout(y)
 
 
 class Classifier(nn.Module):

@@ -74,6 +74,18 @@ class Input:
         """The shape of one example of `size`, by default the usual one, as the first row takes it."""
         raise NotImplementedError
 
+    @property
+    def embedded(self) -> Mapping[str, tuple[Any, ...]]:
+        """The arguments of the rows that look values of this input up in tables; empty where none do."""
+        return {}
+
+    def probes(self) -> Tensor:
+        """Three inputs that are quick to answer."""
+        import torch
+
+        x = self.probe()
+        return torch.cat([x, x.flip(-1), x])
+
     def axes(self) -> dict[int, tuple[str, int | None]]:
         """Axis of a batch -> its name in exports, and the most entries (None: any), where its length is free."""
         return {0: ("batch", None)}

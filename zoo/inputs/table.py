@@ -56,6 +56,7 @@ class TableInput(Input):
     keys: ClassVar[tuple[str, str]] = ("row", "rows")
     batch: ClassVar[int] = 4096
     double: ClassVar[bool] = True
+    model: ClassVar[str] = "zoo.tabular.model:TableModel"
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
     learned: ClassVar[str] = "vocabulary"
     reader: ClassVar[str] = "zoo.tabular.reader:RowReader"
@@ -120,6 +121,27 @@ class TableInput(Input):
                 break
             start += one.columns
         return slice(start, start + own.columns)
+
+    @property
+    def embedded(self) -> dict[str, tuple[Any, ...]]:
+        reads = {"categorical": "row", "bucketed": "row", "numeric": "number"}
+        return {
+            "rows": tuple(one.rows for one in self.features),
+            "columns": tuple(one.columns for one in self.features),
+            "reads": tuple(reads.get(one.kind, one.pooling) for one in self.features),
+            "keys": tuple(one.keys for one in self.features),
+            "crosses": tuple(int(cross[-1]) for cross in self.crosses),
+        }
+
+    def column_name(self, place: int) -> str:
+        """What a column of the input holds, for messages: `feature 'age'`."""
+        start = 0
+        for one in self.features:
+            start += one.columns
+            if place < start:
+                return f"feature {short(one.name)}"
+        names = self.crosses[place - start][:-1]
+        return f"the cross of {' and '.join(short(name) for name in names)}"
 
     @property
     def cross_columns(self) -> slice:
@@ -197,6 +219,9 @@ class TableInput(Input):
         for cross in self.crosses:
             found.append(torch.randint(1, int(cross[-1]), (batch, 1), generator=generator))
         return torch.cat([part.double() for part in found], 1)
+
+    def probes(self) -> Tensor:
+        return self.example(3)
 
     def check(self, name: str, x: Any) -> None:
         import torch

@@ -232,7 +232,12 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
     Kind("global_pool", {}, lambda args: (), passes_channels=True, shape=lambda args, shape: shape[:1], role="pool"),
     Kind(
         "hidden",
-        {"in_features": WIDTH, "out_features": WIDTH, "activation": Arg(str, "hard_swish", choices=ACTIVATIONS)},
+        {
+            "in_features": WIDTH,
+            "out_features": WIDTH,
+            "activation": Arg(str, "hard_swish", choices=ACTIVATIONS),
+            "dropout": Arg(float, 0.0, low=0.0, high=0.95),
+        },
         lambda args: (Layer("fc.", "in", "out", activation=args["activation"], linear=True, norm=False),),
         widths={"in": "in_features", "out": "out_features"},
         rank=1,

@@ -55,6 +55,7 @@ def check(spec: ModelSpec) -> ModelSpec:
         if row.emits == "uint8" and floats:
             raise SpecError(f"Row {row.name!r} is a {row.kind} in {row.precision}, so it cannot emit uint8.")
     _check_text(spec)
+    _check_table(spec)
     for before, row in zip(spec.rows, spec.rows[1:], strict=False):
         if before.emits == "uint8" and (row.precision != before.precision or KINDS[row.kind].float_io):
             raise SpecError(
@@ -83,6 +84,21 @@ def _check_text(spec: ModelSpec) -> None:
             room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.texts.length
             if args["vocabulary"] != spec.texts.vocabulary or room < spec.texts.length:
                 raise SpecError(f"Row {row.name!r} has another vocabulary than the input, or fewer positions.")
+
+
+def _check_table(spec: ModelSpec) -> None:
+    """Rows that look values up read the columns that the input has, and know as many values."""
+    laid = spec.input.embedded
+    for place, row in enumerate(spec):
+        if not KINDS[row.kind].takes_rows:
+            continue
+        fed = place == 0 or ((before := spec.rows[place - 1]).taps == ("input",) and KINDS[before.kind].branches)
+        if not (laid and fed):
+            raise SpecError(f"Row {row.name!r}: a {row.kind} reads rows of a table, the input of the network.")
+        args = arguments(row)
+        for key, wanted in laid.items():
+            if key in args and (args[key] or key != "crosses") and args[key] != wanted:
+                raise SpecError(f"Row {row.name!r}: {key} is {args[key]}, and the input has {wanted}.")
 
 
 def _run(spec: ModelSpec, size: tuple[int, ...] | None) -> Iterator[tuple[int, Shape]]:
@@ -126,8 +142,8 @@ def _row_macs(row: Block, shape: Shape, tapped: Sequence[Shape]) -> tuple[int, S
 def _row_parameters(row: Block) -> int:
     """Counted on the float form of the row, so that a variant's precision does not change it."""
     total = 0
-    for key, (_, axes) in state(row.replace(precision="float32")).items():
-        if "running_" in key or key.endswith("num_batches_tracked"):
+    for key, (dtype, axes) in state(row.replace(precision="float32")).items():
+        if "running_" in key or dtype != "float32":
             continue
         size = 1
         for axis in axes:

@@ -21,7 +21,10 @@ NormReaders = tuple[tuple[str, tuple[str, ...]], ...]  # prefixes of keys: (norm
 
 @dataclass(frozen=True)
 class Arg:
-    """One argument of a kind: its type, its bounds or choices, and its default (None: it must be given)."""
+    """One argument of a kind: its type, its bounds or choices, and its default (None: it must be given).
+
+    A tuple holds numbers within the bounds, `whole` ones if that is said, or some of the choices.
+    """
 
     type: type
     default: Any = None
@@ -29,21 +32,26 @@ class Arg:
     high: float = 0
     choices: tuple[str, ...] = ()
     odd: bool = False
+    whole: bool = False
 
     def check(self, value: Any, where: str) -> None:
         proper = isinstance(value, self.type) and (self.type is bool or not isinstance(value, bool))
         if self.type is float:
             proper = isinstance(value, (int, float)) and not isinstance(value, bool)
         if self.type is tuple and proper:
-            proper = all(isinstance(one, (int, float)) and self.low <= one <= self.high for one in value)
+            proper = all(one in self.choices if self.choices else self._bounds(one) for one in value)
         if not proper:
             raise SpecError(f"{where} is a {self.type.__name__}, not {value!r}.")
-        if self.choices and value not in self.choices:
+        if self.choices and self.type is not tuple and value not in self.choices:
             raise SpecError(f"{where} is one of {self.choices}, not {value!r}.")
         if self.type in (int, float) and not self.low <= value <= self.high:
             raise SpecError(f"{where} is between {self.low} and {self.high}, not {value!r}.")
         if self.odd and value % 2 == 0:
             raise SpecError(f"{where} is odd, not {value!r}.")
+
+    def _bounds(self, one: Any) -> bool:
+        number = isinstance(one, int if self.whole else (int, float)) and not (self.whole and isinstance(one, bool))
+        return number and self.low <= one <= self.high
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,24 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Vectors that a row looks up: `rows` of `width` values. Integer forms have a scale for each row, or `scales`."""
+
+    path: str
+    rows: int
+    width: int
+    scales: int = 0
+
+    def state(self, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Key -> (dtype, shape). Values of 4 bits lie two in a byte."""
+        if precision not in ("int8", "int4"):
+            return {f"{self.path}weight": ("float32", (self.rows, self.width))}
+        halved = ("uint8", (self.rows, -(-self.width // 2)))
+        weight = halved if precision == "int4" else ("int8", (self.rows, self.width))
+        return {f"{self.path}weight": weight, f"{self.path}scale": ("float16", (self.scales or self.rows,))}
+
+
+@dataclass(frozen=True)
 class Sum:
     """A residual sum: the output of the row's `part` plus its shortcut, which has the row's edge `shortcut`.
 
@@ -134,6 +160,9 @@ class Kind:
       says it; "" is the row itself.
     - `droppable`: a network without the row is whole, because the row adds to a stream that keeps its shape.
     - `grid`: the row has a position for each patch, "rows" times "columns" of them, so that pictures have one size.
+    - `tables`: what the row looks up; no layer holds them. `keys`: how many known values its buffer `vocabulary` names.
+    - `takes_rows`: the row reads the row numbers and the values of a table's row, as `TableInput` lays them out.
+    - `floats`: its rows take and give floats in every precision.
     - `taps`: how many earlier rows' outputs it takes beside the previous row's. The channels of the first are the space
       "tap0", of the second "tap1"; one that `widths` does not name keeps its channels. Such a kind has
       `macs_and_shape`, which takes the shapes of the taps too, behind that of the input.
@@ -166,9 +195,13 @@ class Kind:
     grid: bool = False
     taps: Callable[[Mapping[str, Any]], int] = lambda args: 0
     branches: bool = False
+    tables: Callable[[Mapping[str, Any]], tuple[Table, ...]] = lambda args: ()
+    keys: Callable[[Mapping[str, Any]], int] | None = None
+    takes_rows: bool = False
+    floats: bool = False
     output: str = "last_hidden_state"
 
     @property
     def float_io(self) -> bool:
-        """Whether its rows take and give floats in every precision: kinds of rank 2 and those that take token ids."""
-        return self.rank == 2 or self.takes_ids
+        """Whether its rows take and give floats in every precision."""
+        return self.rank == 2 or self.takes_ids or self.takes_rows or self.floats

@@ -8,11 +8,12 @@ from typing import Any
 from zoo.kinds.convolutional import CONVOLUTIONAL
 from zoo.kinds.graph import GRAPH
 from zoo.kinds.kind import Axis, Kind, Sum
+from zoo.kinds.tabular import TABULAR
 from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
 EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER, *GRAPH)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER, *GRAPH, *TABULAR)}
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def residual(block: Block) -> Sum | None:
 def layer_widths(block: Block) -> dict[str, int]:
     """The size of each of the row's channel spaces."""
     args = arguments(block)
-    return {space: args[name] for space, name in KINDS[block.kind].widths.items() if args[name]}
+    given = {space: args[name] for space, name in KINDS[block.kind].widths.items() if args[name]}
+    return {space: sum(width) if isinstance(width, tuple) else width for space, width in given.items()}
 
 
 def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
@@ -53,6 +55,10 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
     extras = KINDS[block.kind].extras(args)
     out: dict[str, tuple[str, tuple[Axis | int, ...]]] = {}
     out.update({key: ("float32", shape) for key, shape in extras.items() if "." not in key})  # the block's own
+    if count := KINDS[block.kind].keys:
+        out["vocabulary"] = ("int64", (count(args),))
+    for table in KINDS[block.kind].tables(args):
+        out.update(table.state(block.precision))
     for layer in KINDS[block.kind].layers(args):
         target = _axis(layer.target, widths, layer.target_parts)
         source: Axis | int = 1 if layer.depthwise else _axis(layer.source, widths, layer.source_parts)

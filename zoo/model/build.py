@@ -156,6 +156,10 @@ class Model(nn.Module):
         """
         return kinds.cost(self.spec).parameters
 
+    def initialize(self) -> None:
+        """Make fresh weights."""
+        initialize(self)
+
     def check_weights_once(self) -> None:
         """Raise ValueError, naming the row, for weights of a file that are not finite: at the first call, which reads
         them from the file anyway. Traces and captures look at no values.
@@ -214,7 +218,7 @@ def build(spec: ModelSpec, *, device: str | torch.device | None = None) -> Model
     with usual_defaults(device):
         model: Model = tasks.model_class(spec)(spec)
     if device is None or torch.device(device).type != "meta":
-        initialize(model)
+        model.initialize()
     return model.eval()
 
 

@@ -58,7 +58,7 @@ def rebuildable(model: Model, what: str, *, float32: bool = False) -> Model:
     if float32 and any(part.training for part in model.modules()):
         model = copy.deepcopy(model).eval()  # calls in train mode would change the statistics of what was given
     hooked = _hooked(model)
-    other = state.keys() != raw.keys() or (float32 and any(map(_is_moved, state.values())))
+    other = state.keys() != raw.keys() or (float32 and bool(_moved(model, state)))
     if not (hooked or other):
         return model
     twin = _twin(model, state, float32=float32)
@@ -84,7 +84,8 @@ def _twin(model: Model, state: Mapping[str, Tensor], *, float32: bool) -> Model:
     """The network that the spec builds around these tensors, which are shared."""
     values = {key: value.detach() for key, value in state.items()}
     if float32:
-        values = {key: value.float() if _is_moved(value) else value for key, value in values.items()}
+        moved = _moved(model, values)
+        values = {key: value.float() if key in moved else value for key, value in values.items()}
     return copy_metadata(from_state(model.spec, values), model)
 
 
@@ -159,16 +160,23 @@ def _check_steady(model: Model, given: Mapping[str, Tensor]) -> None:
 
 def check_float32(model: Model) -> None:
     """Raise EditedModel, naming the row, for a network that was moved to another precision."""
-    for key, value in model.state_dict().items():
-        if _is_moved(value):
-            raise EditedModel(
-                f"Row {key.partition('.')[0]!r} of {model.spec.name!r} was moved to {str(value.dtype)[6:]}; files hold "
-                "float32 (and int8 where the spec says so): call model.float() first."
-            )
+    state = model.state_dict()
+    for key in _moved(model, state):
+        raise EditedModel(
+            f"Row {key.partition('.')[0]!r} of {model.spec.name!r} was moved to {str(state[key].dtype)[6:]}; files "
+            "hold float32 (and int8 where the spec says so): call model.float() first."
+        )
 
 
-def _is_moved(value: Tensor) -> bool:
-    return value.is_floating_point() and value.dtype != torch.float32
+def _moved(model: Model, state: Mapping[str, Tensor]) -> list[str]:
+    """The keys of floats that have another precision than the spec says."""
+    _, promised = _expected(model.spec)
+    usual = {key: dtype for key, (dtype, _) in promised.items()}
+    return [
+        key
+        for key, value in state.items()
+        if value.is_floating_point() and str(value.dtype)[6:] != usual.get(key, "float32")
+    ]
 
 
 @lru_cache(maxsize=16)
@@ -249,12 +257,14 @@ def _answer_alike(model: Model, plain: Model) -> bool:
     """Whether both answer a random input alike, alone and in a batch, each part in the mode of `plain`, eval."""
     spec = model.spec
     device = next((value.device for value in plain.state_dict().values()), torch.device("cpu"))
-    x = spec.input.probe()
     dtype = next((v.dtype for v in plain.parameters()), torch.float32)
-    x = x.to(device, dtype if x.is_floating_point() else None)
+    x, more = (
+        one.to(device, dtype if one.dtype == torch.float32 else None)
+        for one in (spec.input.probe(), spec.input.probes())
+    )
     found, expected = list[Tensor](), list[Tensor]()
     with torch.no_grad(), evaluating(model):
-        for given in (x, torch.cat([x, x.flip(-1), x])):
+        for given in (x, more):
             found += _tensors(model(given))
             expected += _tensors(plain(given))
     near = _ALIKE["int8" if any(row.precision != "float32" for row in spec) else "float32"]

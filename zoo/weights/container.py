@@ -25,16 +25,15 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 MAX_CONFIG = MAX_BYTES
 MAX_SHARDS = 1000
 MAX_HEADER = 64 * 1024 * 1024  # bytes; 4,096 rows need less than ten million, a tokenizer as much again
-DTYPES = {"F32": "float32", "I8": "int8", "U8": "uint8", "I64": "int64"}
+DTYPES = {"F32": "float32", "I8": "int8", "U8": "uint8", "I64": "int64", "F16": "float16"}
 SIZES = {"float32": 4, "int8": 1, "uint8": 1, "int64": 8, "float16": 2, "bfloat16": 2, "bool": 1, "float64": 8}
 OTHER_FLOATS = ("float16", "bfloat16", "float64")  # read as float32
 READ = {
     **DTYPES,
-    "F16": "float16",
     "BF16": "bfloat16",
     "F64": "float64",
     "BOOL": "bool",
-}  # the last four only in files of other libraries
+}  # the last three only in files of other libraries
 PACKED = ("float32", "int8")  # dtypes that may be stored as bitmask and values
 
 SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")

@@ -1,0 +1,141 @@
+"""How the features of a table's row act together: the wide part, factorization machines, cross layers.
+
+Shapes: B batch, F features, K width of their vectors, D = F * K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.blocks.table_rows import RowReader, Table
+
+
+class Wide(nn.Module):
+    """A linear model of a table's row: one weight for each value, for each cross and for each number.
+
+    It is the wide part of Wide & Deep (Cheng et al., 2016), and the first order of a factorization machine.
+
+    Args:
+        rows (tuple[int, ...]): as for `FeatureEmbedding`.
+        columns (tuple[int, ...]): as for `FeatureEmbedding`.
+        reads (tuple[str, ...]): as for `FeatureEmbedding`.
+        crosses (tuple[int, ...]): the rows of each cross, a row number in one of the last columns. Default: none.
+
+    Shape:
+        float64 (B, sum of columns + crosses) to (B, 1).
+
+    Example:
+        >>> block = zoo.blocks.Wide(rows=(5, 2), columns=(1, 2), reads=("row", "number"))
+        >>> block(torch.tensor([[3.0, 1.0, 0.5]], dtype=torch.float64)).shape
+        torch.Size([1, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: tuple[int, ...],
+        columns: tuple[int, ...],
+        reads: tuple[str, ...],
+        crosses: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        columns, reads = (*columns, *(1 for _ in crosses)), (*reads, *("row" for _ in crosses))
+        firsts = [0, *accumulate(columns)][:-1]
+        self.reads = reads
+        self._reader = RowReader((*rows, *crosses), columns, reads, firsts)
+        self.table = self.make_table(self._reader.rows, (*rows, *crosses))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def make_table(self, rows: int, parts: tuple[int, ...]) -> nn.Module:
+        """The module that maps row numbers (...) to weights (..., 1); `parts` are the rows of each feature."""
+        return Table(rows, 1, std=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, weights, _ = self._reader(x, self.bias.dtype)
+        found = self.table(rows).squeeze(-1)
+        found = found if weights is None else found * weights
+        return found.sum(1, keepdim=True) + self.bias
+
+
+class FactorizationMachine(nn.Module):
+    """The sum of the products of all pairs of vectors (Rendle, 2010), in linear time.
+
+    Where vectors differ in width, the shorter ones count as padded by zeros.
+
+    Args:
+        dims (tuple[int, ...]): the width of each feature's vectors, one behind the other.
+
+    Shape:
+        (B, sum of dims) to (B, 1).
+
+    Example:
+        >>> block = zoo.blocks.FactorizationMachine(dims=(8, 8, 8))
+        >>> block(torch.randn(2, 24)).shape
+        torch.Size([2, 1])
+    """
+
+    def __init__(self, *, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def extra_repr(self) -> str:
+        return f"dims={self.dims}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = max(self.dims)
+        if min(self.dims) == width:
+            vectors = x.view(len(x), -1, width)
+        else:
+            vectors = torch.stack([F.pad(one, (0, width - one.shape[1])) for one in x.split(self.dims, 1)], 1)
+        return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1)).sum(1, keepdim=True)
+
+
+class CrossLayer(nn.Module):
+    """One layer of a cross network, version 2 (DCN V2: Wang et al., 2021): x0 * (W x + b) + x.
+
+    Args:
+        features (int): width D of the vectors.
+        rank (int): the rank of W, which is then two smaller matrices; 0 for a full one. Default: 0.
+
+    Shape:
+        x (B, D) and x0 (B, D) to (B, D).
+
+    Example:
+        >>> block = zoo.blocks.CrossLayer(features=24, rank=4)
+        >>> x = torch.randn(2, 24)
+        >>> block(x, x).shape
+        torch.Size([2, 24])
+    """
+
+    make_linear: Callable[..., nn.Module] = nn.Linear
+
+    def __init__(self, *, features: int, rank: int = 0) -> None:
+        super().__init__()
+        if rank:
+            self.down = self.make_linear(features, rank, bias=False)
+            self.up = self.make_linear(rank, features)
+        else:
+            self.fc = self.make_linear(features, features)
+        self.rank = rank
+
+    def forward(self, x: Tensor, x0: Tensor) -> Tensor:
+        """Cross once more.
+
+        Args:
+            x (Tensor): what the layer before gives, (B, D).
+            x0 (Tensor): what the first layer took, (B, D).
+
+        Returns:
+            (B, D).
+        """
+        return torch.addcmul(x, x0, self.weighted(x))
+
+    def weighted(self, x: Tensor) -> Tensor:
+        """W x + b."""
+        return self.up(self.down(x)) if self.rank else self.fc(x)

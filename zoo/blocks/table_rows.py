@@ -1,0 +1,138 @@
+"""Rows of embedding tables: what a network of table rows looks up, and how the values of one feature are joined.
+
+Shapes: B batch, C columns of the input, S slots (one for each row number in an input), F features, K width of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from zoo.blocks.traced import traced
+
+READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a list's rows; a row times a number
+
+
+class Table(nn.Module):
+    """Vectors (rows, width), started small. With `sparse`, gradients are sparse: of the rows looked up alone."""
+
+    def __init__(self, rows: int, width: int, std: float = 0.01) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+        self._sparse = False
+        nn.init.normal_(self.weight, 0.0, std)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(...) row numbers to vectors (..., width)."""
+        return F.embedding(rows, self.weight, sparse=self._sparse)
+
+    def bags(self, rows: Tensor, weights: Tensor | None, starts: Tensor) -> Tensor:
+        """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed.
+
+        `starts` (F,) are the first slots of the features.
+        """
+        batch, slots = rows.shape
+        first = torch.arange(0, batch * slots, slots, device=rows.device)[:, None] + starts
+        found = F.embedding_bag(
+            rows.reshape(-1),
+            self.weight,
+            first.view(-1),
+            mode="sum",
+            sparse=self._sparse,
+            per_sample_weights=None if weights is None else weights.reshape(-1),
+        )
+        return found.view(batch, len(starts), -1)
+
+
+class Slots(NamedTuple):
+    """What of an input is read, on one device: `columns` (S,) hold row numbers, `values` (S,) numbers of `scaled`."""
+
+    columns: Tensor
+    bases: Tensor  # (S,) where the tables of the slots begin in the one table that holds them
+    starts: Tensor  # (F,) first slots of the features
+    scaled: Tensor  # (N,) slots that are multiplied by a number
+    values: Tensor  # (N,) the columns of these numbers
+
+
+class RowReader:
+    """Which rows of one table some features of an input ask for, and by how much each counts.
+
+    Args:
+        rows (Sequence[int]): the rows of each feature's part of the table.
+        columns (Sequence[int]): how many columns of the input each feature has.
+        reads (Sequence[str]): how each is read, of `READS`.
+        firsts (Sequence[int]): the first column of each feature.
+    """
+
+    def __init__(
+        self, rows: Sequence[int], columns: Sequence[int], reads: Sequence[str], firsts: Sequence[int]
+    ) -> None:
+        self.reads = tuple(reads)
+        self.sizes = tuple(1 if read == "number" else count for read, count in zip(reads, columns, strict=True))
+        bases = [0, *accumulate(rows)]
+        starts = [0, *accumulate(self.sizes)]
+        self.rows = bases[-1]
+        self._places = [first + one for first, size in zip(firsts, self.sizes, strict=True) for one in range(size)]
+        self._bases = [base for base, size in zip(bases, self.sizes, strict=False) for _ in range(size)]
+        self._starts = starts[:-1]
+        numbers = [place for place, read in enumerate(reads) if read == "number"]
+        self._scaled = [starts[place] for place in numbers]
+        self._values = [firsts[place] + 1 for place in numbers]
+        start = self._places[0]
+        ends = (start, start + len(self._places))
+        self._range = ends if self._places == list(range(*ends)) else None  # columns side by side are sliced
+        self.lists = [
+            (starts[place], starts[place + 1], read)
+            for place, read in enumerate(reads)
+            if read in ("mean", "sum") and columns[place] > 0
+        ]
+        self.plain = not self.lists and not numbers  # one row for each feature, and nothing else
+        self._on: dict[torch.device, Slots] = {}
+
+    def slots(self, device: torch.device) -> Slots:
+        """Its constants on `device`."""
+        found = self._on.get(device)
+        if found is None:
+            with torch.inference_mode(False):
+                made = [
+                    torch.tensor(one, dtype=torch.int64, device=device)
+                    for one in (self._places, self._bases, self._starts, self._scaled, self._values)
+                ]
+            found = Slots(*made)
+            if not traced():  # a trace has tensors without values
+                self._on[device] = found
+        return found
+
+    def __call__(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, Slots]:
+        """An input (B, C) to (rows (B, S), how much each counts (B, S) or None for 1, slots)."""
+        slots = self.slots(x.device)
+        numbers = (x[:, slots.columns] if self._range is None else x[:, self._range[0] : self._range[1]]).long()
+        weights = None if self.plain else self._weights(x, numbers, slots, dtype)
+        return numbers + slots.bases, weights, slots
+
+    def _weights(self, x: Tensor, numbers: Tensor, slots: Slots, dtype: torch.dtype) -> Tensor:
+        weights = torch.ones(numbers.shape, dtype=dtype, device=x.device)
+        if self._scaled:
+            present = numbers[:, slots.scaled] != 0  # row 0 stands for a missing number, as it is
+            weights[:, slots.scaled] = torch.where(present, x[:, slots.values].to(dtype), 1.0)
+        for first, last, read in self.lists:
+            there = numbers[:, first:last] != 0
+            count = there.sum(1, keepdim=True)
+            counted = there / count.clamp(min=1) if read == "mean" else there
+            weights[:, first:last] = counted
+            weights[:, first] += count[:, 0] == 0  # a list without values is missing: row 0
+        return weights
+
+    def joined(self, vectors: Tensor, weights: Tensor | None) -> Tensor:
+        """Vectors of all slots (B, S, K) to one for each feature (B, F, K), in plain operators."""
+        if weights is not None:
+            vectors = vectors * weights[..., None]
+        if not self.lists:
+            return vectors
+        return torch.stack([one.sum(1) for one in vectors.split(self.sizes, 1)], 1)

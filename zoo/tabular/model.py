@@ -1,0 +1,146 @@
+"""A network of table rows: it takes prepared tensors, and raw values too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo import kinds
+from zoo.blocks.traced import traced
+from zoo.model.build import Model
+from zoo.spec import ModelSpec
+
+_FAR = 1e300  # a number that float64 holds
+
+
+class TableModel(Model):
+    """A `Model` whose spec has a `TableInput`: it scores rows of a table.
+
+    Args:
+        spec (ModelSpec): the rows of the network, in order, and the features that it reads.
+
+    Example:
+        >>> model = zoo.create("deepfm", weights=None)
+        >>> person = {"user_id": 7, "item_id": "A-12", "genres": ["drama"], "device": None, "age": 31, "price": 9.5}
+        >>> model(person).shape
+        torch.Size([1, 1])
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self._encoder: tuple[Any, Any] = (None, None)  # what it was made of, and the encoder
+        self._bounds: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def forward(self, x: Any, *, taps: Iterable[str] = ()) -> Any:
+        """Score rows.
+
+        Args:
+            x (Any): what `zoo.preprocess(model)` makes, float64 (B, columns); or raw values, which are prepared first:
+                a dict of single values, or of columns, a list of dicts, a table of pandas or pyarrow.
+            taps (Iterable[str]): names of rows of the network whose outputs are returned too. Default: none.
+
+        Returns:
+            Logits (B, 1); a sigmoid makes probabilities of them. With `taps`, a pair: the logits, and
+            {row name: output of that row}.
+
+        Raises:
+            ValueError: a column is missing or of another type, or `x` has a shape, a dtype or values that the network
+                does not take.
+
+        Example:
+            >>> model = zoo.create("deepfm", weights=None)
+            >>> model(model.spec.input.example(2)).shape
+            torch.Size([2, 1])
+        """
+        return super().forward(x if isinstance(x, Tensor) else self.encode(x).to(self.device), taps=taps)
+
+    def encode(self, rows: Any) -> Tensor:
+        """Prepare raw values, as `zoo.preprocess(model)` does.
+
+        Args:
+            rows (Any): as `forward` takes them.
+
+        Returns:
+            A float64 tensor (rows, columns) on the CPU.
+
+        Raises:
+            ValueError: a column is missing or of another type.
+        """
+        vocabulary = self.vocabulary
+        made_of = (id(self.spec), vocabulary.data_ptr(), 0 if vocabulary.is_inference() else vocabulary._version)
+        if self._encoder[0] != made_of:
+            self._encoder = (made_of, self.spec.input.fetch("preparer")(self.spec, vocabulary))
+        return self._encoder[1](rows)  # type: ignore[no-any-return]
+
+    @property
+    def vocabulary(self) -> Tensor:
+        """The keys of the known values, int64, feature by feature, sorted in each (Tensor)."""
+        for row, module in zip(self.spec.rows, self.children(), strict=True):
+            if kinds.KINDS[row.kind].keys is not None:
+                return module.vocabulary  # type: ignore[return-value]
+        return torch.zeros(0, dtype=torch.int64)
+
+    def initialize(self) -> None:
+        """Fresh weights: linear layers by fan-in (He et al., 2015), so that a tower passes its input on."""
+        super().initialize()
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def check_input(self, x: Any) -> None:
+        """Check the shape, the dtype and the values of a prepared input.
+
+        Args:
+            x (Any): what `forward` would be given.
+
+        Raises:
+            ValueError: `x` has another shape or dtype, or a row number that its table does not have.
+        """
+        self.spec.input.check(self.spec.name, x)
+        if traced() or x.is_meta or not x.numel():
+            return
+        low, high, free = self._limits(x.device)
+        if not bool(((x >= low) & (x < high) & ((x == x.trunc()) | free)).all()):
+            self._refuse(x)
+
+    def _limits(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each column: its least value, what it is below, and whether it may be broken."""
+        found = self._bounds.get(device)
+        if found is None:
+            low, high = list[float](), list[float]()
+            laid: Mapping[str, tuple[Any, ...]] = self.spec.input.embedded
+            for rows, columns, read in zip(laid["rows"], laid["columns"], laid["reads"], strict=True):
+                number = read == "number"
+                low += [0.0, -_FAR] if number else [0.0] * columns
+                high += [2.0, _FAR] if number else [float(rows)] * columns
+            low += [0.0] * len(laid["crosses"])
+            high += map(float, laid["crosses"])
+            with torch.inference_mode(False):
+                least, most = (torch.tensor(one, dtype=torch.float64, device=device) for one in (low, high))
+                found = self._bounds[device] = (least, most, least < 0)
+        return found
+
+    def _refuse(self, x: Tensor) -> None:
+        low, high, free = self._limits(x.device)
+        good = (x >= low) & (x < high) & ((x == x.trunc()) | free)
+        row, column = (~good).nonzero()[0].tolist()
+        value, most = float(x[row, column]), int(high[column])
+        name = self.spec.table.column_name(column)
+        if bool(free[column]):
+            raise ValueError(f"{self.spec.name}: {name} is {value:g} in row {row}, which is no finite number.")
+        raise ValueError(
+            f"{self.spec.name}: {name} has the row number {value:.17g} in row {row}, and its table the rows 0 to "
+            f"{most - 1}. zoo.preprocess(model) of this very network makes the numbers."
+        )
+
+    def _misfit(self, x: Tensor) -> str:
+        if self.device == x.device:
+            return ""
+        return f"{self.spec.name} is on {self.device}, and its input on {x.device}: give it x.to(model.device)."
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_encoder": (None, None), "_bounds": {}}
