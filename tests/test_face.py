@@ -71,7 +71,16 @@ def test_the_blocks_are_these() -> None:
     shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
     transformer = {"Attention", "Mlp", "PatchEmbedding", "TokenEmbedding", "TransformerBlock"}
     transformer |= {"PairClassifier", "Pooler", "TokenHead", "TokenNorm", "TokenPool"}
-    assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer
+    tables = {
+        "FeatureEmbedding",
+        "Wide",
+        "FactorizationMachine",
+        "CrossLayer",
+        "FeatureGate",
+        "LogitHead",
+        "BilinearHead",
+    }
+    assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer | tables | {"Branch"}
     assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in zoo.blocks.__all__)
 
 

@@ -114,7 +114,7 @@ def create(
             `zoo.create("resnet20", weights=None, device="meta")`.
         schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh. None is
             the schema of the weights, or a small example without weights. Default: None.
-            `zoo.create("deepfm", schema=zoo.TableInput((zoo.inputs.Feature("user_id", num_embeddings=1000),)))`.
+            `zoo.create("deepfm", schema=zoo.create("dcnv2", weights=None).spec.input)`.
         revision (str | None): Another branch, tag or commit of the repository on the Hub. None is the one that is
             pinned, or else the main branch. Default: None. `zoo.create("resnet18.a1_in1k", revision="main")`.
         calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for a variant that

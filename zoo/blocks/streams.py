@@ -46,8 +46,9 @@ class FeatureGate(nn.Module):
             raise ValueError(f"The features {context} of {dims} are not {context_features} wide together.")
         ends = list(accumulate(dims))
         self.parts = tuple((ends[place] - dims[place], ends[place]) for place in context)
-        start = nn.init.normal_(torch.empty(1, context_features), 0.0, 0.1)  # at 0 the layers behind would not learn
-        self.learned = None if context else nn.Parameter(start)
+        self.learned = nn.Parameter(torch.zeros(1, context_features)) if not context else None
+        if self.learned is not None:
+            nn.init.normal_(self.learned, 0.0, 0.1)  # at 0 the layers behind it would not learn
         self.fc1 = self.make_linear(context_features, hidden)
         self.fc2 = self.make_linear(hidden, sum(dims))
 
