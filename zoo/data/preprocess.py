@@ -144,7 +144,8 @@ def preprocess(model_or_spec: Model | ModelSpec) -> Any:
     spec = getattr(model_or_spec, "spec", model_or_spec)
     if not isinstance(spec, ModelSpec):
         raise ValueError(f"preprocess takes a model or a ModelSpec, not {type(model_or_spec).__name__}.")
-    return spec.input.fetch("preparer")(spec, getattr(model_or_spec, spec.input.learned, ""))
+    learned = spec.input.learned
+    return spec.input.fetch("preparer")(spec, getattr(model_or_spec, learned, "") if learned else "")
 
 
 def of_pictures(spec: ModelSpec, tokenizer: str = "") -> Preprocess:

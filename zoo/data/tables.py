@@ -60,12 +60,29 @@ class TableFiles:
         """Record batches of `columns`, up to `rows` rows each, in the order of the rows."""
         self.check(columns)
         for file in self.files:
-            try:
-                for batch in (self._of_parquet if self.parquet else self._of_csv)(file, list(columns), rows):
-                    if batch.num_rows:
-                        yield batch
-            except (OSError, self._pa.ArrowException) as error:
-                raise ValueError(f"{file} cannot be read: {self._told(error)}.") from None
+            yield from self._read(file, (self._of_parquet if self.parquet else self._of_csv)(file, list(columns), rows))
+
+    def _read(self, file: Path, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches that hold rows; raises ValueError, naming the file, for one that cannot be read."""
+        try:
+            for batch in batches:
+                if batch.num_rows:
+                    yield batch
+        except (OSError, self._pa.ArrowException) as error:
+            raise ValueError(f"{file} cannot be read: {self._told(error)}.") from None
+
+    def row_groups(self) -> list[tuple[Path, int, int]]:
+        """(file, number, rows) of every row group of Parquet files that has rows."""
+        found = []
+        for file in self.files:
+            held = self._opened(file).metadata
+            counts = [held.row_group(number).num_rows for number in range(held.num_row_groups)]
+            found += [(file, number, rows) for number, rows in enumerate(counts) if rows]
+        return found
+
+    def row_group(self, file: Path, number: int, columns: Sequence[str], rows: int = ROWS) -> Iterator[Any]:
+        """Record batches of `columns` of one row group."""
+        return self._read(file, self._of_parquet(file, list(columns), rows, [number]))
 
     def sha256(self) -> str:
         """The SHA-256 of the file; for several files, of their names and digests."""
@@ -96,14 +113,16 @@ class TableFiles:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{file} cannot be read as Parquet ({reason}).") from None
 
-    def _of_parquet(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:
+    def _of_parquet(
+        self, file: Path, columns: list[str], rows: int, groups: Sequence[int] | None = None
+    ) -> Iterator[Any]:
         """Texts come with their dictionaries: a small file can have long ones, each for many rows."""
         import pyarrow.parquet as pq
 
         metadata = self._opened(file).metadata
         leaves = [metadata.schema.column(i) for i in range(len(metadata.schema))]
         texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY" and one.path in columns]
-        for group in range(metadata.num_row_groups):
+        for group in range(metadata.num_row_groups) if groups is None else groups:
             held = metadata.row_group(group)
             for part in map(held.column, range(held.num_columns)):
                 if _top(part.path_in_schema) in columns and part.num_values > MOST_VALUES:
@@ -112,7 +131,7 @@ class TableFiles:
                         f"group; up to {MOST_VALUES:,} are read. Write it in smaller row groups."
                     )
         opened = pq.ParquetFile(file, metadata=metadata, read_dictionary=texts)
-        for group in range(metadata.num_row_groups):  # each has dictionaries of its own
+        for group in range(metadata.num_row_groups) if groups is None else groups:  # each has dictionaries of its own
             yield from opened.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
     def _of_csv(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:

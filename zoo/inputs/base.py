@@ -36,7 +36,7 @@ class Input:
 
     model: ClassVar[str] = "zoo.model.build:Model"  # the class of the network's call
     preparer: ClassVar[str]  # (spec, what `learned` names) -> what makes inputs of raw examples
-    learned: ClassVar[str] = "tokenizer"  # the attribute of a network that its preparer takes too
+    learned: ClassVar[str] = ""  # the attribute of a network that its preparer and its loader take too
     reader: ClassVar[str]  # finds raw examples where they lie: a `zoo.data.readers.Reader`
     signature: ClassVar[str] = "zoo.runtime.signature:plain"  # what goes in and comes out of an export, by name
     runner: ClassVar[str] = "zoo.runtime.compiled:RuntimeModel"  # the call in another runtime
@@ -45,6 +45,7 @@ class Input:
     batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
     augment: ClassVar[str] = ""  # (batch) -> the batch changed at random, for training without labels; empty: none
     loader: ClassVar[str] = ""  # opens data for the training loop; empty: the loop does not train such networks
+    fresh: ClassVar[str] = ""  # (architecture, data, ...) -> a fresh network, where its input depends on the data
 
     # ------------------------------------------------------------------------------------------------ files
 
@@ -98,6 +99,11 @@ class Input:
         raise NotImplementedError
 
     @property
+    def described(self) -> str:
+        """Everything that is read, in words."""
+        return self.brief
+
+    @property
     def takes(self) -> str:
         """In a list of networks: "32x32 pixels", "text"."""
         return self.brief
@@ -128,6 +134,15 @@ class Input:
     def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:
         """The network's input of the dict that a loader gave, without labels; raises ValueError for other keys."""
         raise ValueError(f"{name} takes tensors, not dicts with {sorted(map(str, given))}.")
+
+    def changed_to(self, wanted: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(factor, offset) of each channel, from this input to the one that another network wants of the same example.
+
+        Raises ValueError where no such change is known.
+        """
+        if wanted != self:
+            raise ValueError(f"A teacher takes other {wanted.unit} ({wanted.brief}) than the student ({self.brief}).")
+        return (), ()
 
     def fetch(self, part: str) -> Any:
         """The object that stands under the name `part`: "model", "reader" ..."""

@@ -126,6 +126,19 @@ class ImageInput(Input):
             "zoo.preprocess(model) makes them."
         )
 
+    def changed_to(self, wanted: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if not isinstance(wanted, ImageInput):
+            return super().changed_to(wanted)
+        if self.channels != wanted.channels:
+            raise ValueError(f"A teacher takes {wanted.channels} channels, the student {self.channels}.")
+        if self.size != wanted.size:
+            raise ValueError(f"A teacher takes pictures of {wanted.size} pixels, the student of {self.size}.")
+        ends = list(zip(self.mean, self.std, wanted.mean, wanted.std, strict=True))
+        return (
+            tuple(std / new_std for _, std, _, new_std in ends),
+            tuple((mean - new_mean) / new_std for mean, _, new_mean, new_std in ends),
+        )
+
     def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:
         if len(given) != 1 or not set(given) <= set(KEYS):
             raise ValueError(

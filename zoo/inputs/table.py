@@ -59,6 +59,8 @@ class TableInput(Input):
     model: ClassVar[str] = "zoo.tabular.model:TableModel"
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
     learned: ClassVar[str] = "vocabulary"
+    loader: ClassVar[str] = "zoo.train.rows:open_rows"
+    fresh: ClassVar[str] = "zoo.tabular.fresh:for_data"
     reader: ClassVar[str] = "zoo.tabular.reader:RowReader"
 
     features: tuple[Feature, ...]
@@ -193,6 +195,13 @@ class TableInput(Input):
     def brief(self) -> str:
         count = len(self.features)
         return f"{count:,} feature{'s' if count > 1 else ''}"
+
+    @property
+    def described(self) -> str:
+        """Every feature in a few words: "user_id (943 values), age (number)"."""
+        what = {"categorical": "{:,} values", "list": "lists of {:,} values", "numeric": "number"}
+        told = [what.get(one.kind, "number in {:,} buckets").format(one.rows - KNOWN) for one in self.features]
+        return ", ".join(f"{one.name} ({said})" for one, said in zip(self.features, told, strict=True))
 
     def facts(self) -> dict[str, Any]:
         said = self.to_json()

@@ -44,6 +44,7 @@ class TextInput(Input):
     ids: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
     model: ClassVar[str] = "zoo.text.model:TextModel"
+    learned: ClassVar[str] = "tokenizer"
     preparer: ClassVar[str] = "zoo.text.tokenizer:TextPreprocess"
     reader: ClassVar[str] = "zoo.data.readers:TextReader"
     signature: ClassVar[str] = "zoo.runtime.text:signature"

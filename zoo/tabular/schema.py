@@ -134,8 +134,8 @@ class _Source:
     def __init__(self, data: Any, given: TableInput | None = None) -> None:
         self._files: TableFiles | None = None
         self._table: Any = None
-        if isinstance(data, (str, Path)):
-            self._files = open_tables(data)
+        if isinstance(data, (str, Path, TableFiles)):
+            self._files = data if isinstance(data, TableFiles) else open_tables(data)
             self.names, self.where = self._files.columns, self._files.where
             self._as_text = given is None and not self._files.parquet
             if not self._files.parquet:

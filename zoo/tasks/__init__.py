@@ -43,6 +43,7 @@ class Task:
         shown (str): what shows an answer, (model, output of one example) -> `zoo.tasks.answers.Shown`. Default: empty.
         chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
         continues (bool): whether an answer continues the input. Default: False.
+        binary (bool): whether the output is one logit, of yes against no. Default: False.
         models (Mapping[str, str]): type of input -> model class, where it is not the one that the input names.
             Default: empty.
 
@@ -63,6 +64,7 @@ class Task:
     shown: str = ""
     chooses: bool = False
     continues: bool = False
+    binary: bool = False
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -175,6 +177,7 @@ register(
         targets="zoo.tasks.binary:BinaryTargets",
         loss="zoo.tasks.objectives:of_binary",
         shown="zoo.tasks.binary:Score",
+        binary=True,
     )
 )
 register(Task("feature-extraction", "features"))

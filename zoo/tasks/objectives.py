@@ -32,6 +32,11 @@ def of_binary(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0)
     return F.binary_cross_entropy_with_logits(outputs.reshape(wanted.shape), wanted)
 
 
+def in_pairs(outputs: Tensor) -> Tensor:
+    """Scores of no and of yes (B, 2), whose softmax has the probability that is the sigmoid of one logit (B, 1)."""
+    return F.pad(outputs, (1, 0))
+
+
 def of_numbers(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean squared error of scores (B, 1) or (B, K), with numbers (B,) or (B, K)."""
     if label_smoothing:

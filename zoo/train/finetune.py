@@ -21,7 +21,7 @@ from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
 from zoo.train.log import TrainingLog
 from zoo.train.loop import accuracy, fit, steps_an_epoch
-from zoo.train.pictures import Pictures
+from zoo.train.pictures import Pictures, order_of
 from zoo.train.recipe import Recipe
 from zoo.train.teachers import Ensemble
 from zoo.weights.file import save
@@ -87,7 +87,9 @@ def finetune(
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
-    teacher = Ensemble(teachers, model.spec.pictures) if teachers else None
+    teacher = Ensemble(teachers, model.spec.input) if teachers else None
+    if (learned := model.spec.input.learned) and not all(_same(one, model, learned) for one in teachers):
+        raise ValueError("A teacher knows other values than the student, so they do not read the same rows.")
     start = copied(model)
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
@@ -126,9 +128,13 @@ def _check(model: Model) -> None:
     """Raise ValueError for a network that `finetune` does not train, before anything is written."""
     if not model.spec.input.loader:
         raise ValueError(
-            f"{model.spec.name} takes {model.spec.input.unit}, and finetune trains networks of pictures. Train it in a "
+            f"{model.spec.name} takes {model.spec.input.unit}, which finetune does not train on. Train it in a "
             "loop of your own: it is an nn.Module, and zoo.preprocess(model) makes its inputs."
         )
+
+
+def _same(one: Model, other: Model, attribute: str) -> bool:
+    return torch.equal(getattr(one, attribute), getattr(other, attribute))
 
 
 def _told(model: Model, train: Pictures, recipe: Recipe, teachers: Sequence[Model], sparsity: float) -> dict[str, Any]:
@@ -177,7 +183,7 @@ def is_sparse(model: Model) -> bool:
 
 def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> tuple[Tensor, Tensor]:
     """(inputs, targets): `count` training examples, the same each time, as the network takes them."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # folders are sorted by class
+    order = order_of(train, torch.Generator().manual_seed(0))  # folders are sorted by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
     return model.spec.input.fetch("batches")(model).inputs(images), labels
 

@@ -32,7 +32,7 @@ from zoo.train.log import TrainingLog
 from zoo.train.memory import kept_memory
 from zoo.train.objective import Examples, Objective, Supervised
 from zoo.train.optim import Schedule, make_optimizer
-from zoo.train.pictures import Pictures
+from zoo.train.pictures import Pictures, order_of
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
@@ -209,9 +209,7 @@ class _Run:
         return self.model.eval()
 
     def _batches(self, epoch: int, skipped: int) -> Iterator[Any]:
-        order = torch.randperm(
-            len(self.train), generator=torch.Generator().manual_seed(_mixed(self.recipe.seed, epoch))
-        )
+        order = order_of(self.train, torch.Generator().manual_seed(_mixed(self.recipe.seed, epoch)))
         size, per_step = self.recipe.batch_size, self.recipe.accumulate
         parts = order[: self.steps * per_step * size].split(size)
         return self.train.stream(parts[skipped * per_step :], _mixed(self.recipe.seed, epoch))
@@ -261,7 +259,7 @@ def accuracy(model: Model, data: Pictures) -> float:
     batches = model.spec.input.fetch("batches")(model)
 
     def answered() -> Iterator[tuple[Tensor, list[Any]]]:
-        for images, labels in data.stream(torch.arange(len(data)).split(250), 0):
+        for images, labels in data.stream(torch.arange(len(data)).split(model.spec.input.batch), 0):
             yield model(batches.inputs(images).to(device)), labels.tolist()
 
     with torch.inference_mode():

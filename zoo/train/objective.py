@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo import tasks
 from zoo.model.build import Model
+from zoo.tasks.objectives import in_pairs
 from zoo.train.batches import Batches
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
@@ -50,6 +51,7 @@ class Supervised:
     ) -> None:
         self.recipe, self.teacher = recipe, teacher
         self.task_loss = tasks.of(model.spec).fetch("loss")
+        self.binary = tasks.of(model.spec).binary
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
         self.batches: Batches = model.spec.input.fetch("batches")(model, recipe, shift)
@@ -71,5 +73,7 @@ class Supervised:
         smoothing = recipe.label_smoothing
         if soft is None:
             return self.task_loss(logits, labels, label_smoothing=smoothing), x
+        if self.binary:
+            logits, soft = in_pairs(logits), in_pairs(soft)
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
         return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+import torch
 from torch import Tensor
+
+
+def order_of(examples: Any, generator: torch.Generator) -> Tensor:
+    """The numbers of all examples (N,) in a random order; examples that are quick to read in some orders choose one."""
+    own = getattr(examples, "order", None)
+    return own(generator) if own is not None else torch.randperm(len(examples), generator=generator)
 
 
 class Pictures(Protocol):

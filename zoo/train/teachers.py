@@ -1,4 +1,4 @@
-"""Teachers of a student: one, or the mean of several. Each gets pictures in its own normalisation."""
+"""Teachers of a student: one, or the mean of several. Each gets pictures in its own normalisation, and equal rows."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.model.build import Model
-from zoo.spec import ImageInput
+from zoo.spec import Input
 
 
 class Ensemble(nn.Module):
     """The mean of the members' logits (B, K), for inputs in the normalisation of `input`."""
 
-    def __init__(self, members: Sequence[Model], input: ImageInput) -> None:  # noqa: A002
+    def __init__(self, members: Sequence[Model], input: Input) -> None:  # noqa: A002
         super().__init__()
         classes = {member.spec.name: kinds.classes(member.spec) for member in members}
         if len(set(classes.values())) > 1:
             raise ValueError(f"Teachers must know the same classes, but they have {classes}.")
         self.members = nn.ModuleList(members)
-        self.changes = [_change(input, member.spec.pictures) for member in members]
+        self.changes = [_tensors(input.changed_to(member.spec.input)) for member in members]
 
     def forward(self, x: Tensor) -> Tensor:
         answers = []
@@ -32,14 +32,10 @@ class Ensemble(nn.Module):
         return torch.stack(answers).mean(0)
 
 
-def _change(given: ImageInput, wanted: ImageInput) -> tuple[Tensor, Tensor]:
-    """(factor, offset), each (C, 1, 1), that change one normalisation to another."""
-    if given.channels != wanted.channels:
-        raise ValueError(f"A teacher takes {wanted.channels} channels, the student {given.channels}.")
-    if given.size != wanted.size:
-        raise ValueError(f"A teacher takes pictures of {wanted.size} pixels, the student of {given.size}.")
-    mean, std, new_mean, new_std = (torch.tensor(v) for v in (given.mean, given.std, wanted.mean, wanted.std))
-    return (std / new_std).view(-1, 1, 1), ((mean - new_mean) / new_std).view(-1, 1, 1)
+def _tensors(change: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple[Tensor, Tensor]:
+    """(factor, offset), each (C, 1, 1)."""
+    factor, offset = (torch.tensor(part).view(-1, 1, 1) for part in change)
+    return factor, offset
 
 
 def _is_identity(change: tuple[Tensor, Tensor]) -> bool:

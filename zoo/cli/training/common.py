@@ -73,6 +73,7 @@ def open_data(settings: Common, model: Model) -> Data:
     """
     remark(f"Reading {printable(settings.data)}.")
     found = splits(settings.data)
+    learned = model.spec.input.learned
     opened = partial(
         model.spec.input.fetch("loader"),
         settings.data,
@@ -80,6 +81,7 @@ def open_data(settings: Common, model: Model) -> Data:
         workers=settings.workers,
         image_column=settings.image_column,
         label_column=settings.label_column,
+        **({"learned": getattr(model, learned)} if learned else {}),
     )
     train = opened(split="train")
     if train.classes != model.labels and _are_all_of(train.classes, model.labels, settings.data):
@@ -107,20 +109,33 @@ def _are_all_of(classes: tuple[str, ...], labels: tuple[str, ...], where: str) -
         return False
 
 
-def open_model(name: str, *, fresh: bool = False) -> Model:
-    """The network of a name or a saved folder. With `fresh`: the same rows in float32, with random weights."""
+def open_model(name: str, *, fresh: bool = False, settings: Common | None = None, like: Model | None = None) -> Model:
+    """The network of a name or a saved folder. With `fresh`: the same rows in float32, with random weights.
+
+    A name whose input follows from the data has the schema of `like`, or the one that `settings` name, or the data's.
+    """
     if fresh and name in registry.MODELS:
-        return zoo.create(name, weights=None)
+        given = registry.spec(name).input
+        if not given.fresh or settings is None:
+            return zoo.create(name, weights=None)
+        made: Model = given.fetch("fresh")(
+            name, settings.data, label_column=settings.label_column, schema=getattr(settings, "schema", None), like=like
+        )
+        remark(f"{name} reads {made.spec.input.described}.")
+        return made
     model = zoo.load(name) if local_path(name).exists() else zoo.create(name)
     if not model.spec.input.loader:
         raise ValueError(
             f"{name} is a {model.spec.name}, which takes {model.spec.input.unit}; the commands that train take "
-            "networks of pictures. docs/finetuning.md shows a loop of your own."
+            "networks of pictures and of table rows. docs/finetuning.md shows a loop of your own."
         )
     if not fresh:
         return model
     rows = tuple(row.replace(precision="float32", emits="float32") for row in model.spec)
-    return zoo.build(model.spec.replace(rows=rows))
+    built = zoo.build(model.spec.replace(rows=rows))
+    if model.spec.input.learned == "vocabulary":
+        built.vocabulary.copy_(model.vocabulary)  # type: ignore[operator, arg-type, union-attr]
+    return built
 
 
 def for_classes(model: Model, classes: tuple[str, ...]) -> Model:

@@ -35,7 +35,10 @@ def run(settings: Settings) -> None:
     if not settings.teacher:
         raise ValueError("A student needs a teacher: give --teacher a network with the same classes.")
     torch.manual_seed(settings.recipe.seed)
-    start = open_model(settings.student, fresh=settings.student in registry.MODELS)
+    fresh = settings.student in registry.MODELS
+    of_data = fresh and bool(registry.spec(settings.student).input.fresh)  # it reads what its teacher reads
+    like = open_model(settings.teacher[0]) if of_data else None
+    start = open_model(settings.student, fresh=fresh, settings=settings if of_data else None, like=like)
     data = open_data(settings, start)
     teachers = open_teachers(settings.teacher, data.train.classes)
     student = finetune(

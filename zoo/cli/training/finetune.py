@@ -1,4 +1,4 @@
-"""Fine-tune a network on your own pictures. A pruned, sparse or int8 network stays what it is.
+"""Fine-tune a network on your own pictures or table rows. A pruned, sparse or int8 network stays what it is.
 
     zoo finetune mobilenet --data digits --out runs/digits
     zoo finetune mobilenet-int8 --data digits --out runs/digits-int8
@@ -9,6 +9,7 @@ train/ and validation/ above the class folders. To continue a stopped run, give 
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -24,6 +25,9 @@ from zoo.train.recipe import Recipe
 class Settings(Common):
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
     fresh: bool = option(False, "Start from random weights.")
+    schema: Path | None = option(
+        None, "What a fresh recommender reads, as `zoo schema` prints it. Default: inferred from the data."
+    )
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes to learn from. Repeat it for several: the mean of their answers counts."
     )
@@ -36,7 +40,9 @@ class Settings(Common):
 def run(settings: Settings) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
-    start = open_model(settings.model, fresh=settings.fresh)
+    start = open_model(settings.model, fresh=settings.fresh, settings=settings)
+    if settings.schema and not (settings.fresh and start.spec.input.fresh):
+        raise ValueError("schema= is for a recommender that starts from random weights, with --fresh.")
     data = open_data(settings, start)
     tuned = finetune(
         for_classes(start, data.train.classes),

@@ -1,0 +1,65 @@
+"""A recommender with random weights for a table: its schema and the values that it knows follow from the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo import registry
+from zoo.checks import SpecError
+from zoo.data.splits import parts_of, which
+from zoo.data.tables import TableFiles
+from zoo.files import local_path
+from zoo.inputs import TableInput
+from zoo.model.build import Model, build
+from zoo.tabular.schema import fit_vocabulary, infer_schema
+
+MOST_BYTES = 2**26  # of a schema's file
+
+
+def for_data(
+    arch: str,
+    data: str | Path,
+    *,
+    label_column: str | None = None,
+    schema: Path | None = None,
+    like: Model | None = None,
+) -> Any:
+    """The recommender called `arch` for the training part of `data`.
+
+    Its schema is that of the file `schema`, else that of `like`, whose vocabulary it takes too, else the data's own.
+    """
+    if like is not None and schema is None:
+        return fresh(arch, like.spec.table, like.vocabulary)  # type: ignore[arg-type]
+    parts = parts_of(data)
+    name = which("train", parts, data)
+    if not isinstance(parts[name], list):
+        raise ValueError(f"{data} ({name}) is no Parquet file, and networks of table rows train on Parquet.")
+    files = TableFiles(parts[name], f"{data} ({name})")
+    given = infer_schema(files, label_column) if schema is None else read_schema(schema)
+    return fresh(arch, given, fit_vocabulary(given, files))
+
+
+def fresh(arch: str, given: TableInput, vocabulary: torch.Tensor) -> Model:
+    """A recommender with random weights that knows these values."""
+    model = build(registry.spec(arch, schema=given))
+    model.vocabulary.copy_(vocabulary)  # type: ignore[operator, union-attr]
+    return model
+
+
+def read_schema(path: str | Path) -> TableInput:
+    """The schema in a JSON file, as `zoo schema` prints it; raises ValueError for another file."""
+    file = local_path(path)
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise ValueError(f"{file} is larger than {MOST_BYTES:,} bytes, which no schema is.")
+        return TableInput.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except SpecError as error:
+        raise ValueError(f"{file} is no schema: {str(error).removeprefix('Not a model spec: ')}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} cannot be read as a schema ({(str(error).splitlines() or ['too deep'])[0]})."
+        ) from None
