@@ -13,6 +13,7 @@ from networks import (
     CONVOLUTIONAL,
     EACH_CONVOLUTIONAL,
     EACH_TRANSFORMER,
+    RECOMMENDERS,
     answer,
     calibration_of,
     gated,
@@ -42,8 +43,17 @@ VARIANTS = (
 # All passes together say most of what pairs of them do, and one network of each family what the others of it do.
 PAIRS = ("pruned-sparse", "pruned-int8", "sparse-int8")
 ALL_PASSES = "pruned-sparse-int8"
-FAMILIES = ("mobilenetv1_100", "mobilenetv2_035", "resnet20", "resnet50", "gated", "vit_tiny_patch16_224", "gpt2")
-SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER)
+FAMILIES = (
+    "mobilenetv1_100",
+    "mobilenetv2_035",
+    "resnet20",
+    "resnet50",
+    "gated",
+    "vit_tiny_patch16_224",
+    "gpt2",
+    "deepfm",
+)
+SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER, *RECOMMENDERS)
 CALIBRATED = ("gated", "resnet20", "gpt2")  # whose passes before int8 are by calibration too, which takes seconds
 CONVOLUTIONAL_ALONE = ("qat", "fused")
 
@@ -57,7 +67,7 @@ MADE = [
         pytest.param(subject, variant, marks=pytest.mark.nightly if rare(subject, variant) else ())
         for subject in SUBJECTS
         for variant in VARIANTS
-        if subject not in EACH_TRANSFORMER or variant not in CONVOLUTIONAL_ALONE
+        if subject not in (*EACH_TRANSFORMER, *RECOMMENDERS) or variant not in CONVOLUTIONAL_ALONE
     ),
     *(
         pytest.param(name, ALL_PASSES, marks=pytest.mark.nightly)
@@ -76,7 +86,7 @@ def make(subject: str, variant: str) -> Model:
     if variant == "fused":
         return zoo.fuse(model)
     calibration = calibration_of(model) if "int8" in variant else None
-    share = 0.85 if subject in EACH_TRANSFORMER else 0.6
+    share = 0.85 if subject in (*EACH_TRANSFORMER, *RECOMMENDERS) else 0.6
     macs = share if "pruned" in variant else None
     if calibration is None or variant == "int8" or subject in CALIBRATED:
         return compress(model, variant, calibration=calibration, macs=macs)
@@ -106,7 +116,7 @@ def test_a_variant_is_what_its_spec_says(subject: str, variant: str, tmp_path) -
         # Mapped weights lie at other addresses, which float kernels may round by.
         y = answer(model, x)
         torch.testing.assert_close(answer(again, x), y, rtol=0, atol=tolerance(subject, variant) * float(y.abs().max()))
-    if x[0].is_floating_point() and ("int8" in variant or variant == "fused"):
+    if x[0].dim() == 4 and ("int8" in variant or variant == "fused"):
         x[0][1, 0, 3, 3] = torch.nan
         with pytest.raises(ValueError, match="this batch of 3 pictures has nan or infinity at index 1"):
             again(x[0])
@@ -114,7 +124,7 @@ def test_a_variant_is_what_its_spec_says(subject: str, variant: str, tmp_path) -
 
 def tolerance(subject: str, variant: str) -> float:
     """Between a Transformer's products stand floats, whose last bits may turn a code."""
-    return 2e-2 if subject in EACH_TRANSFORMER and "int8" in variant else 1e-5
+    return 2e-2 if subject in (*EACH_TRANSFORMER, *RECOMMENDERS) and "int8" in variant else 1e-5
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks.linear import Multiplying
 from zoo.blocks.table_rows import RowReader, Table
 
 
@@ -48,8 +49,8 @@ class Wide(nn.Module):
         columns, reads = (*columns, *(1 for _ in crosses)), (*reads, *("row" for _ in crosses))
         firsts = [0, *accumulate(columns)][:-1]
         self.reads = reads
-        self._reader = RowReader((*rows, *crosses), columns, reads, firsts)
-        self.table = self.make_table(self._reader.rows, (*rows, *crosses))
+        self.reader = RowReader((*rows, *crosses), columns, reads, firsts)
+        self.table = self.make_table(self.reader.rows, (*rows, *crosses))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def make_table(self, rows: int, parts: tuple[int, ...]) -> nn.Module:
@@ -57,7 +58,7 @@ class Wide(nn.Module):
         return Table(rows, 1, std=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, weights, _ = self._reader(x, self.bias.dtype)
+        rows, weights, _ = self.reader(x, self.bias.dtype)
         found = self.table(rows).squeeze(-1)
         found = found if weights is None else found * weights
         return found.sum(1, keepdim=True) + self.bias
@@ -96,7 +97,7 @@ class FactorizationMachine(nn.Module):
         return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1)).sum(1, keepdim=True)
 
 
-class CrossLayer(nn.Module):
+class CrossLayer(Multiplying):
     """One layer of a cross network, version 2 (DCN V2: Wang et al., 2021): x0 * (W x + b) + x.
 
     Args:
@@ -123,6 +124,7 @@ class CrossLayer(nn.Module):
         else:
             self.fc = self.make_linear(features, features)
         self.rank = rank
+        self.finish()
 
     def forward(self, x: Tensor, x0: Tensor) -> Tensor:
         """Cross once more.
@@ -138,4 +140,6 @@ class CrossLayer(nn.Module):
 
     def weighted(self, x: Tensor) -> Tensor:
         """W x + b."""
-        return self.up(self.down(x)) if self.rank else self.fc(x)
+        if not self.rank:
+            return self.product(self.fc, x, 0)
+        return self.product(self.up, self.product(self.down, x, 0), 1)

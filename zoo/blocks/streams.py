@@ -13,8 +13,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks.linear import Multiplying
 
-class FeatureGate(nn.Module):
+
+class FeatureGate(Multiplying):
     """Weigh the entries of all vectors for one stream: x * 2 sigmoid(MLP(context)) (FinalMLP: Mao et al., 2023).
 
     Args:
@@ -51,16 +53,18 @@ class FeatureGate(nn.Module):
             nn.init.normal_(self.learned, 0.0, 0.1)  # at 0 the layers behind it would not learn
         self.fc1 = self.make_linear(context_features, hidden)
         self.fc2 = self.make_linear(hidden, sum(dims))
+        self.finish()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.learned is not None:
-            seen = self.learned
+            seen: Tensor = self.learned
         else:
             seen = torch.cat([x[:, first:last] for first, last in self.parts], 1)
-        return x * (2.0 * torch.sigmoid(self.fc2(F.relu(self.fc1(seen)))))
+        hidden = F.relu(self.product(self.fc1, seen, 0))
+        return x * (2.0 * torch.sigmoid(self.product(self.fc2, hidden, 1)))
 
 
-class LogitHead(nn.Module):
+class LogitHead(Multiplying):
     """The logits of several parts of a network, added up: of linear layers, and as they come.
 
     Args:
@@ -96,6 +100,7 @@ class LogitHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc = self.make_linear(in_features, num_classes)
         self.side = self.make_linear(side_features, num_classes, bias=False) if side_features else None
+        self.finish()
 
     def forward(self, x: Tensor, *tapped: Tensor) -> Tensor:
         """Add up the logits.
@@ -115,12 +120,8 @@ class LogitHead(nn.Module):
             y = y + one
         return y
 
-    def product(self, layer: nn.Module, x: Tensor, place: int) -> Tensor:
-        """What the layer gives; it is the first (0) or the second (1)."""
-        return layer(x)
 
-
-class BilinearHead(nn.Module):
+class BilinearHead(Multiplying):
     """One logit of two streams: of each by itself, and of their products, head by head (Mao et al., 2023).
 
     Args:
@@ -152,6 +153,7 @@ class BilinearHead(nn.Module):
         self.fc = self.make_linear(in_features, num_classes)
         self.side = self.make_linear(side_features, num_classes, bias=False)
         nn.init.normal_(self.weight, 0.0, 0.02)
+        self.finish()
 
     def forward(self, x: Tensor, tapped: Tensor) -> Tensor:
         """Join the streams.
@@ -167,7 +169,3 @@ class BilinearHead(nn.Module):
         for weight, one, other in zip(self.weight, x.chunk(self.heads, 1), tapped.chunk(self.heads, 1), strict=True):
             y = y + (F.linear(one, weight.mT) * other).sum(1, keepdim=True)
         return y
-
-    def product(self, layer: nn.Module, x: Tensor, place: int) -> Tensor:
-        """What the layer gives; it is the first (0) or the second (1)."""
-        return layer(x)

@@ -78,6 +78,7 @@ class RowReader:
         bases = [0, *accumulate(rows)]
         starts = [0, *accumulate(self.sizes)]
         self.rows = bases[-1]
+        self.features = [place for place, size in enumerate(self.sizes) for _ in range(size)]  # of each slot
         self._places = [first + one for first, size in zip(firsts, self.sizes, strict=True) for one in range(size)]
         self._bases = [base for base, size in zip(bases, self.sizes, strict=False) for _ in range(size)]
         self._starts = starts[:-1]

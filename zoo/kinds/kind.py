@@ -107,12 +107,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Table:
-    """Vectors that a row looks up: `rows` of `width` values. Integer forms have a scale for each row, or `scales`."""
+    """Vectors that a row looks up: `rows` of `width` values.
+
+    Integer forms have a scale for each row, or one for each of `parts`, the rows of each feature.
+    """
 
     path: str
     rows: int
     width: int
-    scales: int = 0
+    parts: tuple[int, ...] = ()
 
     def state(self, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Key -> (dtype, shape). Values of 4 bits lie two in a byte."""
@@ -120,7 +123,7 @@ class Table:
             return {f"{self.path}weight": ("float32", (self.rows, self.width))}
         halved = ("uint8", (self.rows, -(-self.width // 2)))
         weight = halved if precision == "int4" else ("int8", (self.rows, self.width))
-        return {f"{self.path}weight": weight, f"{self.path}scale": ("float16", (self.scales or self.rows,))}
+        return {f"{self.path}weight": weight, f"{self.path}scale": ("float16", (len(self.parts) or self.rows,))}
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _embedding_tables(args: Mapping[str, Any]) -> tuple[Table, ...]:
 
 def _wide_tables(args: Mapping[str, Any]) -> tuple[Table, ...]:
     parts = (*args["rows"], *args["crosses"])
-    return (Table("table.", sum(parts), 1, scales=len(parts)),)
+    return (Table("table.", sum(parts), 1, parts=parts),)
 
 
 def _cross_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:

@@ -19,6 +19,7 @@ Importance = Literal["auto", "calibrated", "l1", "l2", "bn_scale", "taylor"]
 Scope = Literal["global", "layer"]
 Pattern = Literal["unstructured", "2:4"]
 Observer = Literal["minmax", "percentile", "mse"]
+Tables = Literal["int8", "int4"]
 
 CRITERIA: tuple[str, ...] = get_args(Importance)[2:]  # that give each channel a score
 OBSERVERS: tuple[str, ...] = get_args(Observer)
@@ -174,6 +175,12 @@ class Int8(Options):
         True,
         "Move the scale of outlier channels into the weights that read them.",
         example='zoo.compress(model, "int8", calibration=images, smooth=False)',
+    )
+
+    tables: Tables = option(
+        "int8",
+        "How a recommender's embedding tables are held: in 8 bits, or in 4.",
+        example='zoo.compress(recommender, "int8", calibration=rows, tables="int4")',
     )
 
 

@@ -41,6 +41,8 @@ def compress(
     >>> import zoo
     >>> model = zoo.create("resnet20", weights=None)
     >>> vit = zoo.create("vit_tiny_patch16_224", weights=None)
+    >>> recommender = zoo.create("deepfm", weights=None)
+    >>> rows = recommender.spec.input.example(8)
     >>> images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
 
     model (Model): The network to start from. `zoo.adopt` makes one of a network of timm or torchvision.

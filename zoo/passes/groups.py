@@ -47,7 +47,8 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
         for space, width in kinds.layer_widths(row).items():
             node = (row.name, space)
             parent[node], size[node] = node, width
-            frozen += [node] if space in kind.fixed else []
+            held = kinds.arguments(row)[kind.widths[space]]
+            frozen += [node] if space in kind.fixed or isinstance(held, tuple) else []
         for a, b in kind.ties(kinds.arguments(row)):
             join((row.name, a), (row.name, b))
         for tap, name in enumerate(row.taps):

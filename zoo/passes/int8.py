@@ -57,6 +57,8 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
     if options.reduce_range:
         told["reduce_range"] = True
     told |= _told(smoothing)
+    if options.tables != Int8.tables:
+        told["tables"] = options.tables
     names = [name for name in names if name not in kept]
     edges = quantize.shared(model.spec, observed.edges(names))
     recipe: dict[str, Any] = {
@@ -72,7 +74,7 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
     if any(row.precision == "qat" for row in spec):  # who reads codes was settled before the training
         return spec.replace(rows=tuple(r.replace(precision="int8") if r.precision == "qat" else r for r in spec))
-    return quantize.respec(spec, decision.choices["edges"], _precision(decision))
+    return quantize.respec(spec, decision.choices["edges"], _precision(decision), tables=_of_tables(decision))
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
@@ -80,7 +82,13 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
     widest = REDUCED if decision.recipe.get("reduce_range") else 127
     choices = decision.choices
     state = smoothed(state, spec, choices.get("smoothing", {}))
-    return quantize.carry(state, spec, choices["edges"], _precision(decision), choices["means"], widest)
+    return quantize.carry(
+        state, spec, choices["edges"], _precision(decision), choices["means"], widest, tables=_of_tables(decision)
+    )
+
+
+def _of_tables(decision: Decision) -> str:
+    return str(decision.recipe.get("tables", Int8.tables))
 
 
 def _precision(decision: Decision) -> str:
@@ -135,6 +143,8 @@ def _check(model: Model, options: Int8, labelled: Any) -> None:
             raise ValueError("keep_float as a number and max_drop both say how many rows stay float32: give one.")
     elif unknown := set(keep_float) - {row.name for row in spec}:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
+    if options.tables != Int8.tables and not any(options.tables in kinds.KINDS[row.kind].precisions for row in spec):
+        raise ValueError(f'tables="{options.tables}" is for recommenders; {spec.name} has no tables of features.')
     if narrow := sorted({row.precision for row in spec} - {"float32"}):
         raise ValueError(f"{spec.name} is {narrow[0]} already: give the float network.")
     if (max_drop is None) != (labelled is None):

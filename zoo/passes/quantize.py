@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.engine.arithmetic import QParams, quantize_weight
 from zoo.engine.int8.layer import Int8Layer
+from zoo.engine.int8.tables import quantized_parts, quantized_rows
 from zoo.kinds.streams import hand_over_codes
 from zoo.model.build import from_state
 from zoo.model.layers import visit_layers
@@ -33,11 +34,16 @@ def shared(spec: ModelSpec, edges: Edges) -> Edges:
     return out
 
 
-def respec(spec: ModelSpec, edges: Edges, precision: str, *, apart: bool = False) -> ModelSpec:
+def respec(spec: ModelSpec, edges: Edges, precision: str, *, apart: bool = False, tables: str = "int8") -> ModelSpec:
     """The spec with the rows that have edges in that precision, and codes between neighbours among them.
 
-    With `apart`, every row gives floats: each computes as if it alone were in that precision.
+    With `apart`, every row gives floats: each computes as if it alone were in that precision. `tables` is the precision
+    of tables, where they have it.
     """
+    if precision == "int8" and tables != "int8":
+        spec = respec(spec, edges, precision, apart=apart)
+        changed = {row.name for row in spec if row.name in edges and tables in kinds.KINDS[row.kind].precisions}
+        return spec.replace(rows=tuple(row.replace(precision=tables) if row.name in changed else row for row in spec))
     if apart:
         alone = {"precision": precision, "emits": "float32"}
         return spec.replace(rows=tuple(row.replace(**alone) if row.name in edges else row for row in spec))
@@ -65,10 +71,11 @@ def carry(
     widest: int = 127,
     *,
     apart: bool = False,
+    tables: str = "int8",
 ) -> dict[str, Tensor]:
     """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected.
 
-    int8 weights are codes in -widest..widest. `apart` is that of `respec`.
+    int8 weights are codes in -widest..widest. `apart` and `tables` are those of `respec`.
     """
     out = {}
     for row in spec:
@@ -84,6 +91,7 @@ def carry(
             if not layer.table:
                 out[f"{prefix}bias"] = bias
         extras = kinds.KINDS[row.kind].extras(kinds.arguments(row))
+        out.update(_tables(state, row, precision, tables))
         out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in extras})
         device = next(iter(state.values())).device
         if precision in ("fused", "int8_dynamic") or not edges[row.name]:
@@ -93,10 +101,28 @@ def carry(
             out[f"{row.name}.log_scale"] = torch.zeros(len(edges[row.name]) - 1, device=device)
     fresh = [row.name for row in spec if row.name in edges and row.precision != "int8"]
     if precision == "int8":
-        return with_whole_biases(respec(spec, edges, precision, apart=apart), out, fresh)
+        return with_whole_biases(respec(spec, edges, precision, apart=apart, tables=tables), out, fresh)
     if precision == "qat" and fresh:
         whole = carry(state, spec, edges, "int8", means, widest)
         out |= {key: whole[key] for key in out if key.endswith("bias") and key.partition(".")[0] in fresh}
+    return out
+
+
+def _tables(state: Mapping[str, Tensor], row: Block, precision: str, tables: str) -> dict[str, Tensor]:
+    """What the row looks up, in that precision, and the keys of its known values."""
+    kind, args, out = kinds.KINDS[row.kind], kinds.arguments(row), dict[str, Tensor]()
+    if kind.keys is not None:
+        out[f"{row.name}.vocabulary"] = state[f"{row.name}.vocabulary"].clone()
+    for table in kind.tables(args):
+        prefix = f"{row.name}.{table.path}"
+        weight = state[f"{prefix}weight"]
+        if precision != "int8" or row.precision != "float32":
+            out |= {key: state[key].clone() for key in (f"{prefix}weight", f"{prefix}scale") if key in state}
+        elif table.parts:
+            out[f"{prefix}weight"], out[f"{prefix}scale"] = quantized_parts(weight, table.parts)
+        else:
+            bits = 4 if tables == "int4" else 8
+            out[f"{prefix}weight"], out[f"{prefix}scale"] = quantized_rows(weight, bits)
     return out
 
 

@@ -259,8 +259,11 @@ def four_mask(weight: Tensor) -> Tensor:
 
 
 def _layer_weights(spec: ModelSpec) -> set[str]:
-    """The keys of weights that multiply: of no table of words or positions, which are looked up."""
-    return {
+    """The keys of weights that multiply, and of a recommender's tables: of no table of words or positions."""
+    tables = {
+        f"{row.name}.{table.path}weight" for row in spec for table in kinds.KINDS[row.kind].tables(kinds.arguments(row))
+    }
+    return tables | {
         f"{row.name}.{layer.path}{'conv.' if layer.norm else ''}weight"
         for row in spec
         for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row))

@@ -1,0 +1,168 @@
+"""Tables that are held and looked up in integers: what is looked up alone becomes floats.
+
+Values are codes on a scale for each row (int8: -127..127; int4: -7..7, two in a byte), as in the row-wise tables of
+torchrec and FBGEMM. Shapes: B batch, S slots, K width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from zoo.blocks.feature_embedding import FeatureEmbedding
+from zoo.blocks.interactions import Wide
+from zoo.blocks.traced import traced
+from zoo.engine.module import EngineModule
+
+LEAST_SCALE = 2.0**-24  # of float16
+MOST_SCALE = 65504.0
+BATCH = 1 << 18  # rows that are quantized together
+SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of a row's largest value: what 4 bits reach to
+
+
+class Int8Table(EngineModule):
+    """Codes (rows, width) with a scale (rows,) for each row: row numbers (...) to floats (..., width)."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("weight", torch.zeros(self.held(rows), dtype=self.codes))
+        self.register_buffer("scale", torch.ones(rows, dtype=torch.float16))
+
+    weight: Tensor
+    scale: Tensor
+    codes = torch.int8
+
+    def held(self, rows: int) -> tuple[int, int]:
+        """The shape of the codes."""
+        return rows, self.width
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, {self.width}"
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.values(self.weight[rows]) * self.scale[rows].float()[..., None]
+
+    def values(self, codes: Tensor) -> Tensor:
+        """Whole numbers, as floats, of what is held."""
+        return codes.float()
+
+
+class Int4Table(Int8Table):
+    """The same in 4 bits: a byte holds two neighbours, the first in its lower half, as 1 to 15 for -7..7."""
+
+    codes = torch.uint8
+
+    def held(self, rows: int) -> tuple[int, int]:
+        return rows, -(-self.width // 2)
+
+    def values(self, codes: Tensor) -> Tensor:
+        both = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
+        return both[..., : self.width].float() - 8.0
+
+
+class Int8Weights(EngineModule):
+    """One code for each row, and a scale for each part of the rows: row numbers (B, S) to weights (B, S, 1).
+
+    `parts` are the rows of each part, and `of_slots` says in which part each slot's rows are.
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, parts: Sequence[int], of_slots: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(sum(parts), 1, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(len(parts), dtype=torch.float16))
+        self.of_slots = tuple(of_slots)
+        self._spread: Tensor | None = None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        self.refresh()
+        scale = self._spread
+        if scale is None:
+            with torch.inference_mode(False), torch.no_grad():
+                scale = self.scale[list(self.of_slots)].float()[:, None]
+            self._spread = None if traced() else scale
+        return self.weight[rows].float() * scale
+
+    def invalidate(self) -> None:
+        super().invalidate()
+        self.__dict__["_spread"] = None
+
+    def _underived(self) -> dict[str, object]:
+        return {**super()._underived(), "_spread": None}
+
+
+class Int8FeatureEmbedding(EngineModule, FeatureEmbedding):
+    """`FeatureEmbedding` whose tables are held in 8 bits."""
+
+    def make_table(self, rows: int, width: int) -> nn.Module:
+        return Int8Table(rows, width)
+
+
+class Int4FeatureEmbedding(EngineModule, FeatureEmbedding):
+    """`FeatureEmbedding` whose tables are held in 4 bits."""
+
+    def make_table(self, rows: int, width: int) -> nn.Module:
+        return Int4Table(rows, width)
+
+
+class Int8Wide(EngineModule, Wide):
+    """`Wide` whose weights are held in 8 bits."""
+
+    def make_table(self, rows: int, parts: tuple[int, ...]) -> nn.Module:
+        return Int8Weights(parts, self.reader.features)
+
+
+def quantized_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """A float table (rows, width) as (codes, scale (rows,)): int8, or for 4 bits uint8 (rows, half of the width).
+
+    8 bits reach to the largest value of each row, 4 bits to where the squared error is least. Raises ValueError for
+    values that no scale reaches.
+    """
+    most = 127 if bits == 8 else 7
+    parts = [_quantized(part, most) for part in weight.float().split(BATCH)]
+    codes = torch.cat([part for part, _ in parts]).to(torch.int8)
+    scale = torch.cat([one for _, one in parts])
+    return (codes, scale) if bits == 8 else (_two_in_a_byte(codes), scale)
+
+
+def quantized_parts(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Single weights (rows, 1), with `parts` rows for each feature, as (int8 codes, scale for each feature)."""
+    found = [_quantized(part.T, 127) for part in weight.float().split(list(parts))]
+    return torch.cat([codes.T for codes, _ in found]).to(torch.int8), torch.cat([scale for _, scale in found])
+
+
+def _quantized(weight: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """(whole numbers in -most..most as floats, scale in float16) of each row."""
+    largest = weight.abs().amax(1)
+    if bool((largest > MOST_SCALE * most).any()):
+        raise ValueError(f"A table has the value {float(largest.max()):g}, which no scale in float16 reaches.")
+    best, error = torch.ones_like(largest), torch.full_like(largest, torch.inf)
+    for share in SHRUNK if most < 127 else (1.0,):
+        scale = _rounded_up(largest * (share / most)).float()
+        lost = (_codes(weight, scale, most) * scale[:, None] - weight).square().sum(1)
+        best, error = torch.where(lost < error, scale, best), torch.minimum(lost, error)
+    return _codes(weight, best, most), best.half()
+
+
+def _codes(weight: Tensor, scale: Tensor, most: int) -> Tensor:
+    return torch.round(weight / scale[:, None]).clamp_(-most, most)
+
+
+def _rounded_up(scale: Tensor) -> Tensor:
+    """To float16, upwards: the largest value of a row has a code."""
+    found = scale.clamp(min=LEAST_SCALE).half()
+    low = found.float() < scale
+    return torch.where(low, (found.view(torch.int16) + 1).view(torch.float16), found)
+
+
+def _two_in_a_byte(codes: Tensor) -> Tensor:
+    shifted = (codes + 8).to(torch.uint8)
+    if shifted.shape[1] % 2:
+        shifted = torch.cat([shifted, shifted.new_full((len(shifted), 1), 8)], 1)
+    return shifted[:, 0::2] | (shifted[:, 1::2] << 4)
