@@ -28,6 +28,9 @@ COMMANDS = {
     "info of no network": ["info", "{text}"],
     "predict": ["predict", "{model}", "{picture}"],
     "predict of no picture": ["predict", "{model}", "{picture}", "{text}", "{data}/{evil}"],
+    "predict of rows": ["predict", "{model}", "--rows", "{evil}"],
+    "schema": ["schema", "{data}", "--label", "{evil}"],
+    "schema of no table": ["schema", "{text}"],
     "generate": ["generate", "{model}", "--prompt", "{evil}"],
     "eval": ["eval", "{model}", "--data", "{data}"],
     "eval of other classes": ["eval", "{model}", "--data", "{others}"],
@@ -56,7 +59,7 @@ COMMANDS = {
     "no option": ["info", "{model}", "--{evil}"],
     "no number": ["bench", "{model}", "--batch", "{evil}"],
 }
-NO_JSON = ("finetune", "distill", "prune", "recover", "quantize", "{evil}")
+NO_JSON = ("schema", "finetune", "distill", "prune", "recover", "quantize", "{evil}")
 
 
 @pytest.fixture(scope="module", params=HOSTILE)

@@ -219,8 +219,12 @@ def test_its_own_metric_says_what_int8_may_lose(folder: Path) -> None:
         assert told["keep_float"] == rows and told["chosen_by"]["drop"] <= budget
     worse = zoo.evaluate(made, (ROWS, targets.tolist())).value
     assert told["chosen_by"]["drop"] == pytest.approx(worse, abs=1e-4) and worse > 1e-3
-    with pytest.raises(ValueError, match="toy_sum has no top-1 accuracy"):
-        zoo.compare([str(folder)], data=(ROWS, TARGETS))
+
+
+def test_it_is_compared_by_its_own_metric(folder: Path) -> None:
+    table = zoo.compare([str(folder)], data=(ROWS, TARGETS))
+    assert (table.metric, table.images, table.rows[0].accuracy) == ("mean absolute error", 4, 0.375)
+    assert "mean absolute error" in str(table) and "same" not in str(table).split("time")[0]
 
 
 def test_it_is_fine_tuned(tmp_path: Path) -> None:

@@ -8,34 +8,46 @@ import typer
 from rich.text import Text
 
 from zoo.cli.common import BAD, JsonOption, NameArgument, open_model, print_json
-from zoo.cli.screen import complain, out, track, whole
+from zoo.cli.screen import complain, counting, out, remark, track, whole
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
     from zoo.tasks import Task
     from zoo.tasks.answers import Shown
 
+TOGETHER = "rows= takes a table, and INPUT is for single inputs: give one of the two."
+
 
 def run(
     name: NameArgument,
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="Picture files, folders of pictures, or - for a pipe; or texts, for a language model.",
+            help="Picture files, folders of pictures, or - for a pipe; texts, for a language model; rows as JSON "
+            "objects, for a recommender.",
         ),
-    ],
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A Parquet or CSV file whose rows a recommender scores, in order."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Classify pictures or texts: show the five likeliest classes and their probabilities.
+    """Classify pictures or texts: show the five likeliest classes and their probabilities. Or score rows of a table.
 
     A network that gives several labels at once shows one independent probability for each label. A network that gives
-    scores shows scores.
+    scores shows scores. A recommender gives the probability of a yes; other columns, such as the label's, are ignored.
     """
     from zoo import kinds, tasks
     from zoo.catalog.info import info
 
+    if bool(images) == (rows is not None):
+        raise ValueError("Give the inputs behind the name, or rows= with a table." if rows is None else TOGETHER)
     known, model = info(name), open_model(name)
+    if rows is not None or images is None:
+        _scores(model, f"{whole(known.name)}: {known.purpose}", str(rows), json)
+        return
     console = out()
     inputs = model.spec.input.fetch("reader")(model.spec).of_arguments(images)
     task = tasks.of(model.spec)
@@ -52,7 +64,8 @@ def run(
         one, several = model.spec.input.keys
         told = [{one: given, **answer} for given, answer in zip(inputs, said, strict=True)]
         # For one release texts are told under "images" too, their key until there were other inputs.
-        print_json({"name": known.name, "purpose": known.purpose, **dict.fromkeys((several, "images"), told)})
+        places = (several, "images") if several == "inputs" else (several,)
+        print_json({"name": known.name, "purpose": known.purpose, **dict.fromkeys(places, told)})
     for image, answer in zip(inputs, answers, strict=True):
         if isinstance(answer, dict):
             complain(answer["error"])
@@ -63,6 +76,36 @@ def run(
     bad = sum(isinstance(answer, dict) for answer in answers)
     if bad:
         raise typer.Exit(BAD if bad == len(answers) else 1)
+
+
+def _scores(model: Model, title: str, path: str, json: bool) -> None:
+    """Print the score of every row of a table, in its order, one a line."""
+    import torch
+
+    from zoo.data.preprocess import preprocess
+    from zoo.model.finite import check_answer
+    from zoo.tasks.answers import answers
+
+    total, batches = model.spec.input.fetch("reader")(model.spec).batches(path)
+    prepare, scores, count = preprocess(model), list[float](), 0
+    if not json:
+        remark(title)
+    with counting("Scoring", total) as advance, torch.inference_mode():
+        for batch in batches:
+            inputs = prepare(batch).to(model.device)
+            found = model(inputs)
+            check_answer(model, found, inputs)
+            scored = answers(model.spec.task, found.double())[1].flatten().tolist()
+            if json:
+                scores += scored
+            else:
+                typer.echo("\n".join(f"{score:.6f}" for score in scored))
+            advance(len(scored))
+            count += len(scored)
+    if not count:
+        raise ValueError(f"{path} has no rows.")
+    if json:
+        print_json({"scores": scores})
 
 
 def _answer(model: Model, task: Task, image: Any) -> Shown | dict[str, str]:

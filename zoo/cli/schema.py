@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from typing import Annotated, Any
 
 import typer
 
-from zoo.cli.screen import err, remark
+from zoo.cli.screen import counting, remark
 
 
 def run(
@@ -25,19 +24,10 @@ def run(
     from zoo.data.tables import open_tables
     from zoo.tabular.schema import infer_schema
 
-    total = open_tables(data).rows
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        if sys.stderr.isatty():
-            from rich.progress import Progress
-
-            with Progress(console=err(), transient=True) as bar:
-                task = bar.add_task("Reading", total=total)
-                found = infer_schema(
-                    data, label, min_count=min_count, progress=lambda rows: bar.update(task, completed=rows)
-                )
-        else:
-            found = infer_schema(data, label, min_count=min_count)
+        with counting("Reading", open_tables(data).rows) as advance:
+            found = infer_schema(data, label, min_count=min_count, progress=advance)
     for one in told:
         remark(str(one.message))
     typer.echo(_lines(found.to_json()))

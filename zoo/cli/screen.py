@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
@@ -58,6 +58,17 @@ def track(steps: Sequence[T], what: str) -> Iterable[T]:
     if len(steps) < MANY or not sys.stderr.isatty():
         return steps
     return progress.track(steps, description=what, console=err(), transient=True)
+
+
+@contextmanager
+def counting(what: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """Count up to `total`, if it is known, with a progress bar on stderr if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with progress.Progress(console=err(), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 @contextmanager

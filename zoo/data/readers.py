@@ -56,6 +56,10 @@ class Reader:
         """The examples in files and folders, without labels."""
         raise ValueError(f"{self.spec.input.unit} are not read from files without labels.")
 
+    def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
+        """(how many rows there are, if that is known; the rows of a table at `path`, many at a time)."""
+        raise ValueError(f"{self.spec.name} takes {self.spec.input.unit}, and rows= is for networks of table rows.")
+
     def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
         """The examples that a command line names."""
         return list(arguments)
@@ -134,6 +138,10 @@ class PictureReader(Reader):
     def at_paths(self, paths: Sequence[Path]) -> list[Any]:
         """The files themselves, and every picture inside of the folders."""
         return list(pictures_in(paths))
+
+    def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
+        """(how many rows there are, if that is known; the rows of a table at `path`, many at a time)."""
+        raise ValueError(f"{self.spec.name} takes {self.spec.input.unit}, and rows= is for networks of table rows.")
 
     def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
         """The files, and all pictures below the folders; "-" is standard input."""

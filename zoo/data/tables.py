@@ -36,8 +36,9 @@ class TableFiles:
                 raise ValueError(f"{file} is no regular file; tables are read from files alone.")
             if (_suffix(file) in PARQUET) != self.parquet or _suffix(file) not in (*PARQUET, *CSV):
                 raise ValueError(f"{file} is no table that is read: {', '.join((*PARQUET, *CSV))}, all of one format.")
+        self.columns: list[str] = []
         self.schema = self._schema(self.files[0])
-        self.columns: list[str] = list(self.schema.names)
+        self.columns = list(self.schema.names)
 
     @property
     def rows(self) -> int | None:
@@ -99,7 +100,7 @@ class TableFiles:
         if self.parquet:
             return self._opened(file).schema_arrow
         try:
-            with self._csv(file, None) as reader:
+            with self._csv(file, None, {}) as reader:
                 return reader.schema
         except (OSError, self._pa.ArrowException) as error:
             raise ValueError(f"{file} cannot be read as CSV: {self._told(error)}.") from None
@@ -135,12 +136,12 @@ class TableFiles:
             yield from opened.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
 
     def _of_csv(self, file: Path, columns: list[str], rows: int) -> Iterator[Any]:
-        with self._csv(file, columns) as reader:
+        with self._csv(file, columns, self.types) as reader:
             for block in reader:
                 for start in range(0, block.num_rows, rows):
                     yield block.slice(start, rows)
 
-    def _csv(self, file: Path, columns: list[str] | None) -> Any:
+    def _csv(self, file: Path, columns: list[str] | None, types: Mapping[str, Any]) -> Any:
         from pyarrow import csv
 
         delimiter = "\t" if _suffix(file).startswith(".tsv") else ","
@@ -148,7 +149,7 @@ class TableFiles:
             file,
             read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(column_types=self.types, include_columns=columns),
+            convert_options=csv.ConvertOptions(column_types=types, include_columns=columns),
         )
 
     def _told(self, error: BaseException) -> str:

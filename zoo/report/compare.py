@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from zoo import catalog, kinds, tables, tasks
+from zoo import catalog, kinds, tasks
 from zoo.catalog import hub_index, listing, manifest
 from zoo.catalog.info import info
 from zoo.catalog.manifest import Entry
@@ -23,142 +22,12 @@ from zoo.engine.cpu.integers import fits
 from zoo.factory import open_model
 from zoo.naming import parse
 from zoo.report import memory, timing
-from zoo.report.evaluate import labelled_answers
+from zoo.report.comparison import Comparison, Row
+from zoo.report.evaluate import evaluate, labelled_answers
 from zoo.tasks.metrics import choices, percent_equal
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
-
-
-@dataclass(frozen=True)
-class Row:
-    """One network of a `Comparison`; None stands for what is not known or cannot be compared.
-
-    Attributes:
-        name (str): the network's full name, or its path.
-        variant (str): its passes, such as "pruned-int8", or "dense".
-        parameters (int): learned values.
-        nonzero (int | None): learned values that are not zero; None for a network that does not ship.
-        macs (int): multiply-accumulates for one input.
-        bytes (int): the size of the file.
-        peak_memory (int | None): bytes that a fresh process takes above torch itself, at batch 32; None outside Linux.
-        accuracy (float | None): percent of the examples answered rightly; None where the network has other labels.
-        agreement (float | None): percent of the examples answered as the first network answers them.
-        full_accuracy (float | None): percent on the whole test set, from the manifest of what ships.
-        time_batch_1 (float): time for one input at batch 1, relative to the first network.
-        time_batch_32 (float): time for one input at batch 32, relative to the first network.
-    """
-
-    name: str
-    variant: str
-    parameters: int
-    nonzero: int | None
-    macs: int
-    bytes: int
-    peak_memory: int | None
-    accuracy: float | None
-    agreement: float | None
-    full_accuracy: float | None
-    time_batch_1: float
-    time_batch_32: float
-
-
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """What `zoo.compare` measured; `str()` is a table, and a notebook shows it as one.
-
-    Attributes:
-        rows (tuple[Row, ...]): the networks, in the order given.
-        purpose (str): what the first network is for.
-        images (int): how many examples were answered.
-        full_test (str): the data of `Row.full_accuracy`.
-        rounds (tuple[int, int]): rounds of timing at batch 1 and at batch 32.
-        threads (int): threads of torch.
-        cpu (str): the name of the processor.
-        torch (str): the version of torch.
-        source (str): where your own examples are from. Default: "", the shipped pictures.
-        reference (bool): whether int8 rows ran their float reference, because the processor's integer operators
-            saturate. Default: False.
-    """
-
-    rows: tuple[Row, ...]
-    purpose: str
-    images: int
-    full_test: str
-    rounds: tuple[int, int]
-    threads: int
-    cpu: str
-    torch: str
-    source: str = ""  # the source of your own examples
-    reference: bool = False  # int8 rows ran in the float reference: this host has no trusted integer operators
-
-    def to_json(self) -> dict[str, Any]:
-        """The attributes as a dict of JSON values."""
-        return asdict(self)
-
-    def headers(self) -> list[str]:
-        """The headings of the table's columns."""
-        return [heading for heading, _ in self._columns()]
-
-    def cells(self) -> list[list[str]]:
-        """The text of the table's cells, by rows."""
-        return [[shown(row) for _, shown in self._columns()] for row in self.rows]
-
-    def _columns(self) -> list[tuple[str, Callable[[Row], str]]]:
-        """(heading, what shows a row's figure); those of examples, and of the full test, only where there are some."""
-        here: list[tuple[str, Callable[[Row], str]]] = [
-            (f"top-1 %\nof {self.images}", lambda row: _or_dash(row.accuracy, "{:.1f}".format)),
-            ("same\n%", lambda row: _or_dash(row.agreement, "{:.1f}".format)),
-        ]
-        full: tuple[str, Callable[[Row], str]] = (
-            "top-1 %\nall",
-            lambda row: _or_dash(row.full_accuracy, "{:.2f}".format),
-        )
-        return [
-            ("variant", lambda row: row.variant),
-            ("params", lambda row: tables.count(row.parameters)),
-            ("not\nzero", lambda row: _or_dash(row.nonzero, tables.count)),
-            ("MACs", lambda row: tables.count(row.macs)),
-            ("file", lambda row: tables.size(row.bytes)),
-            ("peak\nmemory", lambda row: _or_dash(row.peak_memory, tables.size)),
-            *(here if self.images else ()),
-            *((full,) if self.full_test else ()),
-            ("time\nx1", lambda row: f"{row.time_batch_1:.2f}"),
-            ("time\nx32", lambda row: f"{row.time_batch_32:.2f}"),
-        ]
-
-    def title(self) -> str:
-        """The heading of the table."""
-        return f"{self.rows[0].name}: {self.purpose}"
-
-    def notes(self) -> list[str]:
-        """Lines below the table: what the columns mean, and how they were measured."""
-        judged = f"examples of {self.source}" if self.source else "shipped test pictures"
-        first, full = self.rows[0].variant, f"; all: {self.full_test}" if self.full_test else ""
-        rounds = f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved"
-        others = [row.variant for row in self.rows if self.images and row.accuracy is None]
-        here = [
-            f"top-1 %: of {self.images} {judged}, here and now{full}.",
-            f"same %: {'examples' if self.source else 'pictures'} answered as {first} answers them.",
-        ]
-        notes = [f"no top-1 % of {', '.join(others)}: labels other than the pictures'."] if others else []
-        return [
-            *(here if self.images else [f"top-1 % all: {self.full_test}."] * bool(self.full_test)),
-            f"time: per picture at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
-            "peak memory: what a fresh process takes above torch itself, at batch 32.",
-            *notes,
-            *(["int8: its float reference, for this processor's integer operators saturate."] * self.reference),
-            f"{self.cpu}, {self.threads} thread{'s' if self.threads != 1 else ''}, torch {self.torch}.",
-        ]
-
-    def __str__(self) -> str:
-        table = tables.text(self.headers(), self.cells(), gap=" ")
-        return "\n".join([self.title(), "", table, "", *self.notes()])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return tables.html(self.headers(), self.cells(), caption=self.title(), notes=self.notes())
 
 
 def compare(
@@ -203,11 +72,16 @@ def compare(
         progress(f"opening {name}")
         models.append(open_model(name))
     answers: list[np.ndarray] = []
-    source = ""
-    if data is not None:
+    source, figures, count = "", None, len(labels)
+    task = tasks.of(models[0].spec)
+    if data is not None and not task.has_classes:
+        progress("answering your data")
+        figures, count, source = _figures(models, data)
+    elif data is not None:
         classes = models[0].labels
         progress("answering your data")
         labels, answers, source = _on_data(models, data)
+        count = len(labels)
     else:
         for name, model in zip(names, models, strict=True):
             progress(f"{name} looks at {len(labels)} pictures")
@@ -228,8 +102,8 @@ def compare(
             macs=kinds.cost(model.spec).macs,
             bytes=entry.bytes if entry else _bytes(name),
             peak_memory=peaks[i],
-            accuracy=percent_equal(answers[i], labels) if len(labels) and model.labels == classes else None,
-            agreement=percent_equal(answers[i], answers[0]) if len(labels) and _same_task(model, models[0]) else None,
+            accuracy=figures[i] if figures else _accuracy(answers, i, labels) if model.labels == classes else None,
+            agreement=percent_equal(answers[i], answers[0]) if answers and _same_task(model, models[0]) else None,
             full_accuracy=entry.metric.value if entry else None,
             time_batch_1=one[i] / one[0],
             time_batch_32=many[i] / many[0],
@@ -240,9 +114,11 @@ def compare(
     return Comparison(
         rows=tuple(rows),
         purpose=known.purpose if known else listing.purpose(models[0].spec),
-        images=len(labels),
+        images=count,
         source=source,
-        full_test=f"{known.metric.dataset} {known.metric.split}, {known.metric.examples:,} pictures" if known else "",
+        metric=task.metrics[0].name if task.metrics else "top-1 accuracy",
+        one=models[0].spec.input.one,
+        full_test=_full_test(known, models[0]) if known else "",
         rounds=(rounds_1, rounds_32),
         threads=torch.get_num_threads(),
         cpu=timing.cpu_name(),
@@ -315,12 +191,29 @@ def _pictures(entries: Sequence[Entry | None], images: int) -> tuple[list[np.nda
     return list(found.images[:images]), found.labels[:images], found.classes
 
 
+def _full_test(entry: Entry, model: Model) -> str:
+    return f"{entry.metric.dataset} {entry.metric.split}, {entry.metric.examples:,} {model.spec.input.unit}"
+
+
+def _accuracy(answers: Sequence[np.ndarray], place: int, labels: np.ndarray) -> float | None:
+    return percent_equal(answers[place], labels) if len(labels) else None
+
+
+def _figures(models: Sequence[Model], data: Any) -> tuple[list[float], int, str]:
+    """(the main figure of each model, how many examples there are, their source), of models of one task."""
+    names = {tasks.of(model.spec).name for model in models}
+    if len(names) > 1:
+        raise ValueError(f"These networks have several tasks ({', '.join(sorted(names))}); compare those of one.")
+    found = [evaluate(model, data) for model in models]
+    return [one.value for one in found], found[0].examples, found[0].source
+
+
 def _on_data(models: Sequence[Model], data: Any) -> tuple[np.ndarray, list[np.ndarray], str]:
     """(labels, the answers of each model, the source of the examples)."""
     answers = []
     for model in models:
         if not (task := tasks.of(model.spec)).has_classes:
-            raise ValueError(f"{model.spec.name} has no top-1 accuracy; zoo.evaluate measures its task ({task.name}).")
+            raise ValueError(f"{model.spec.name} has no classes; zoo.evaluate measures its task ({task.name}).")
         labelled = open_labelled_data(data, model)
         labels, found, _ = labelled_answers(model, labelled, batch_size=32)
         answers.append(found)
@@ -340,7 +233,3 @@ def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
 
 def _same_task(model: Model, other: Model) -> bool:
     return model.labels == other.labels and kinds.classes(model.spec) == kinds.classes(other.spec)
-
-
-def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:
-    return "-" if value is None else shown(value)

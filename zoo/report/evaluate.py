@@ -65,6 +65,9 @@ class Evaluation:
             f"{self.value:.2f}{self.unit} {self.metric} on {self.examples:,} {self.what} of {printable(self.source)} "
             f"(sha256 {self.sha256[:12]}...), {self.seconds:.1f} s"
         )
+        others = [f"{name} {value:.4f}" for name, value in self.metrics.items() if name != self.metric]
+        if others:
+            text += f"\n{', '.join(others)}"
         if self.skipped:
             shown = ", ".join(map(printable, self.skipped[:5])) + (", ..." if len(self.skipped) > 5 else "")
             text += f"\n{len(self.skipped)} could not be read and were left out: {shown}"

@@ -61,6 +61,11 @@ class RowReader(Reader):
             found.append(row)
         return found
 
+    def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
+        files = self.files(path)
+        files.check(self.names)
+        return files.rows, files.batches(self.names, self.spec.input.batch)
+
     def files(self, path: str | Path) -> TableFiles:
         """The table at `path`, of CSV with the types of the features."""
         return open_tables(path, csv_types(self.spec.table))

@@ -34,7 +34,7 @@ _IDS = re.compile(
     r"(.*[^a-z])?(ids?|key|code|zip|hash|user|item|movie|product|customer|query|session|device|category)", re.IGNORECASE
 )
 
-Report = Callable[[int], None]  # told how many rows have been read
+Report = Callable[[int], object]  # told of how many more rows have been read
 
 
 def infer_schema(
@@ -55,7 +55,7 @@ def infer_schema(
             "clicked" or "target".
         min_count (int): how often a value must occur to be known; rarer ones teach the network what to make of unknown
             ones. Default: 2.
-        progress (Report): called with the number of rows that have been read. Default: does nothing.
+        progress (Report): called with the number of rows of each batch that was read. Default: does nothing.
 
     Returns:
         A `TableInput`; its `to_json()` can be edited, and `TableInput.from_json` reads it again.
@@ -86,7 +86,7 @@ def infer_schema(
         for name, column in found.items():
             column.add(table[name])
         rows += len(table[names[0]])
-        progress(rows)
+        progress(len(table[names[0]]))
     if not rows:
         raise ValueError(f"{source.where} has no rows.")
     features = [feature for column in found.values() if (feature := column.feature(rows, min_count)) is not None]
@@ -104,7 +104,7 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
     Args:
         given (TableInput): the schema, inferred or edited.
         data (Any): the table to train on, as `infer_schema` takes it.
-        progress (Report): called with the number of rows that have been read. Default: does nothing.
+        progress (Report): called with the number of rows of each batch that was read. Default: does nothing.
 
     Returns:
         The sorted keys of each feature, int64 (known values,), for `model.vocabulary.copy_(keys)`.
@@ -114,12 +114,10 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
     """
     names = [one.name for one in given.features if one.keys]
     counts = {name: KeyCounts() for name in names}
-    rows = 0
     for table in _Source(data, given).tables(names) if names else ():
         for name in names:
             _count(counts[name], table[name], name, given.feature(name).kind == "list")
-        rows += len(table[names[0]])
-        progress(rows)
+        progress(len(table[names[0]]))
     parts = []
     for name in names:
         size = given.feature(name).keys

@@ -1,0 +1,131 @@
+"""The commands that score rows of tables with a recommender: `zoo predict --rows`, `zoo eval`, `zoo compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import zoo
+from zoo.cli import app
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+ROWS = 50
+TABLE = {
+    "user_id": list(range(ROWS)),
+    "item_id": [f"item {place % 7}" for place in range(ROWS)],
+    "genres": [["drama", "war"][: place % 3] for place in range(ROWS)],
+    "device": [None if place % 5 == 0 else "phone" for place in range(ROWS)],
+    "age": [20.0 + place if place % 4 else None for place in range(ROWS)],
+    "price": [place / 10 for place in range(ROWS)],
+    "extra": ["x"] * ROWS,
+    "label": [place % 2 for place in range(ROWS)],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = zoo.create("deepfm", weights=None)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.3)
+    folder = tmp_path_factory.mktemp("scoring")
+    zoo.save(model, folder / "model")
+    pq.write_table(pa.table(TABLE), folder / "rows.parquet", row_group_size=20)
+    written = {**TABLE, "genres": ["|".join(genres) for genres in TABLE["genres"]]}
+    from pyarrow import csv
+
+    csv.write_csv(pa.table(written), folder / "rows.csv")
+    return folder
+
+
+def told(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_rows_of_a_file_are_scored_in_its_order(folder: Path, name: str) -> None:
+    with torch.inference_mode():
+        expected = zoo.load(folder / "model")(TABLE).double().sigmoid().flatten().tolist()
+    done = told("predict", folder / "model", "--rows", folder / name, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"scores": pytest.approx(expected, abs=1e-6)} and len(set(expected)) > ROWS / 2
+    plain = told("predict", folder / "model", "--rows", folder / name)
+    assert [float(line) for line in plain.stdout.splitlines()] == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_row_is_scored_as_json(folder: Path) -> None:
+    row = {name: values[3] for name, values in TABLE.items()}
+    done = told("predict", folder / "model", json.dumps(row), "--json")
+    found = json.loads(done.stdout)["rows"]
+    assert [one["row"] for one in found] == [row] and set(json.loads(done.stdout)) == {"name", "purpose", "rows"}
+    with torch.inference_mode():
+        assert found[0]["score"] == pytest.approx(zoo.load(folder / "model")(row).sigmoid().item(), abs=1e-6)
+    assert "%" in told("predict", folder / "model", json.dumps(row)).stdout
+
+
+def test_a_table_that_cannot_be_scored_is_one_error(folder: Path, tmp_path: Path) -> None:
+    table = pa.table(TABLE)
+    wrong = {
+        "lacking": (table.drop_columns("age"), "lacking.parquet has no column 'age'; its columns are 'user_id', "),
+        "texts": (table.set_column(4, "age", pa.array(["x"] * ROWS)), "Column 'age' holds texts where numbers belong"),
+        "lists": (table.set_column(5, "price", pa.array([[1.0]] * ROWS)), "Column 'price' holds lists where numbers"),
+        "single": (
+            table.set_column(2, "genres", pa.array([1] * ROWS)),
+            "Column 'genres' holds int64 where lists belong",
+        ),
+        "large": (table.set_column(0, "user_id", pa.array([1e17] * ROWS)), "Column 'user_id' has the float 1e+17"),
+    }
+    for name, (given, said) in wrong.items():
+        pq.write_table(given, tmp_path / f"{name}.parquet")
+        done = told("predict", folder / "model", "--rows", tmp_path / f"{name}.parquet", "--json")
+        assert done.exit_code == 2 and said in done.stderr and not done.stdout and len(done.stderr.splitlines()) == 1
+    (tmp_path / "wrong.csv").write_text((folder / "rows.csv").read_text().replace("0.1", "zero"))
+    done = told("predict", folder / "model", "--rows", tmp_path / "wrong.csv", "--json")
+    assert done.exit_code == 2 and "column 'price'" in done.stderr and "zero" in done.stderr and not done.stdout
+
+
+def test_empty_tables_and_other_files_are_refused(folder: Path, tmp_path: Path) -> None:
+    pq.write_table(pa.table(TABLE).slice(0, 0), tmp_path / "empty.parquet")
+    (tmp_path / "empty.csv").write_text(",".join(TABLE) + "\n")
+    (tmp_path / "text.parquet").write_text("no table")
+    for name, said in (
+        ("empty.parquet", "empty.parquet has no rows"),
+        ("empty.csv", "empty.csv has no rows"),
+        ("text.parquet", "cannot be read as Parquet"),
+        ("nothing.csv", "No such table"),
+    ):
+        done = told("predict", folder / "model", "--rows", tmp_path / name, "--json")
+        assert done.exit_code == 2 and said in done.stderr and not done.stdout, name
+
+
+def test_rows_and_inputs_are_for_networks_that_take_them(folder: Path) -> None:
+    for arguments, said in (
+        (
+            ["resnet20", "--rows", folder / "rows.csv"],
+            "resnet20 takes pictures, and --rows is for networks of table rows",
+        ),
+        ([folder / "model", "a.png"], "'a.png' is no row: give a JSON object"),
+        ([folder / "model"], "Give the inputs behind the name, or --rows with a table"),
+        ([folder / "model", "{}", "--rows", folder / "rows.csv"], "give one of the two"),
+    ):
+        done = told("predict", *arguments)
+        assert done.exit_code == 2 and said in done.stderr, done.output
+
+
+def test_it_is_evaluated_and_compared(folder: Path) -> None:
+    pytest.importorskip("torchmetrics")
+    done = told("eval", folder / "model", "--data", folder / "rows.parquet", "--json")
+    found = json.loads(done.stdout)
+    assert (found["metric"], set(found["metrics"]), found["examples"]) == ("AUC", {"AUC", "log loss"}, ROWS)
+    shown = told("eval", folder / "model", "--data", folder / "rows.parquet").stdout
+    assert f"{found['value']:.2f}% AUC on 50 rows" in shown and f"log loss {found['metrics']['log loss']:.4f}" in shown
+    table = zoo.compare([str(folder / "model")] * 2, data=folder / "rows.parquet")
+    assert [row.accuracy for row in table.rows] == [found["value"]] * 2 and table.images == ROWS
+    assert "AUC: of 50 examples of rows.parquet" in str(table) and "time: per row at batch 1" in str(table)
