@@ -91,7 +91,7 @@ class FactorizationMachine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         width = max(self.dims)
         if min(self.dims) == width:
-            vectors = x.view(len(x), -1, width)
+            vectors = x.unflatten(1, (len(self.dims), width))
         else:
             vectors = torch.stack([F.pad(one, (0, width - one.shape[1])) for one in x.split(self.dims, 1)], 1)
         return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1)).sum(1, keepdim=True)

@@ -51,13 +51,12 @@ class Table(nn.Module):
 
 
 class Slots(NamedTuple):
-    """What of an input is read, on one device: `columns` (S,) hold row numbers, `values` (S,) numbers of `scaled`."""
+    """What of an input is read, on one device: `columns` (S,) hold row numbers, `values` numbers that scale vectors."""
 
     columns: Tensor
     bases: Tensor  # (S,) where the tables of the slots begin in the one table that holds them
     starts: Tensor  # (F,) first slots of the features
-    scaled: Tensor  # (N,) slots that are multiplied by a number
-    values: Tensor  # (N,) the columns of these numbers
+    values: Tensor  # (N,) the columns of numbers
 
 
 class RowReader:
@@ -94,21 +93,22 @@ class RowReader:
             if read in ("mean", "sum") and columns[place] > 0
         ]
         self.plain = not self.lists and not numbers  # one row for each feature, and nothing else
+        self._runs = _runs(self.reads, self.sizes)
         self._on: dict[torch.device, Slots] = {}
 
     def slots(self, device: torch.device) -> Slots:
         """Its constants on `device`."""
+        if traced():  # whose tensors have no values
+            return self._slots(device)
         found = self._on.get(device)
         if found is None:
             with torch.inference_mode(False):
-                made = [
-                    torch.tensor(one, dtype=torch.int64, device=device)
-                    for one in (self._places, self._bases, self._starts, self._scaled, self._values)
-                ]
-            found = Slots(*made)
-            if not traced():  # a trace has tensors without values
-                self._on[device] = found
+                found = self._on[device] = self._slots(device)
         return found
+
+    def _slots(self, device: torch.device) -> Slots:
+        held = (self._places, self._bases, self._starts, self._values)
+        return Slots(*(torch.tensor(one, dtype=torch.int64, device=device) for one in held))
 
     def __call__(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, Slots]:
         """An input (B, C) to (rows (B, S), how much each counts (B, S) or None for 1, slots)."""
@@ -118,17 +118,21 @@ class RowReader:
         return numbers + slots.bases, weights, slots
 
     def _weights(self, x: Tensor, numbers: Tensor, slots: Slots, dtype: torch.dtype) -> Tensor:
-        weights = torch.ones(numbers.shape, dtype=dtype, device=x.device)
-        if self._scaled:
-            present = numbers[:, slots.scaled] != 0  # row 0 stands for a missing number, as it is
-            weights[:, slots.scaled] = torch.where(present, x[:, slots.values].to(dtype), 1.0)
-        for first, last, read in self.lists:
-            there = numbers[:, first:last] != 0
-            count = there.sum(1, keepdim=True)
-            counted = there / count.clamp(min=1) if read == "mean" else there
-            weights[:, first:last] = counted
-            weights[:, first] += count[:, 0] == 0  # a list without values is missing: row 0
-        return weights
+        parts: list[Tensor] = []
+        for read, first, last in self._runs:
+            of_run = numbers[:, first:last]
+            there = of_run != 0
+            if read == "row":
+                parts.append((of_run >= 0).to(dtype))  # ones, which an export makes for any batch
+            elif read == "number":
+                values = x[:, slots.values[self._scaled.index(first) :][: last - first]].to(dtype)
+                parts.append(torch.where(there, values, 1.0))  # row 0 stands for a missing number, as it is
+            else:
+                count = there.sum(1, keepdim=True)
+                counted = there.to(dtype) / count.clamp(min=1) if read == "mean" else there.to(dtype)
+                empty = (count == 0).to(dtype)  # a list without values is missing: row 0, once
+                parts += [counted[:, :1] + empty, counted[:, 1:]]
+        return torch.cat(parts, 1)
 
     def joined(self, vectors: Tensor, weights: Tensor | None) -> Tensor:
         """Vectors of all slots (B, S, K) to one for each feature (B, F, K), in plain operators."""
@@ -137,3 +141,16 @@ class RowReader:
         if not self.lists:
             return vectors
         return torch.stack([one.sum(1) for one in vectors.split(self.sizes, 1)], 1)
+
+
+def _runs(reads: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int, int]]:
+    """(how it is read, first slot, last) of neighbours that are read alike; each list by itself."""
+    found: list[tuple[str, int, int]] = []
+    start = 0
+    for read, size in zip(reads, sizes, strict=True):
+        if found and found[-1][0] == read and read in ("row", "number"):
+            found[-1] = (read, found[-1][1], start + size)
+        else:
+            found.append((read, start, start + size))
+        start += size
+    return found

@@ -60,8 +60,10 @@ class Int4Table(Int8Table):
         return rows, -(-self.width // 2)
 
     def values(self, codes: Tensor) -> Tensor:
-        both = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
-        return both[..., : self.width].float() - 8.0
+        real = codes.float()
+        high = torch.floor(real * (1.0 / 16))  # floats, which every runtime has
+        both = torch.stack([real - 16.0 * high, high], -1).flatten(-2)
+        return both[..., : self.width] - 8.0
 
 
 class Int8Weights(EngineModule):
@@ -81,13 +83,20 @@ class Int8Weights(EngineModule):
         self._spread: Tensor | None = None
 
     def forward(self, rows: Tensor) -> Tensor:
+        if traced():
+            return self.weight[rows].float() * self._by_slot()
         self.refresh()
         scale = self._spread
         if scale is None:
             with torch.inference_mode(False), torch.no_grad():
-                scale = self.scale[list(self.of_slots)].float()[:, None]
-            self._spread = None if traced() else scale
+                scale = self._by_slot()
+            self.__dict__["_spread"] = scale  # no tensor of its own, which would be a change
         return self.weight[rows].float() * scale
+
+    def _by_slot(self) -> Tensor:
+        """The scale of each slot, (S, 1)."""
+        of_slots = torch.tensor(self.of_slots, device=self.scale.device)
+        return self.scale.float().index_select(0, of_slots)[:, None]
 
     def invalidate(self) -> None:
         super().invalidate()

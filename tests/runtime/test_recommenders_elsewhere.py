@@ -1,0 +1,67 @@
+"""Recommenders in other runtimes: one file looks up and multiplies, and holds its tables in integers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import zoo
+from networks import RECOMMENDERS, small
+from zoo.files import FileError
+from zoo.model.build import Model
+from zoo.runtime.alike import check_alike
+
+onnx = pytest.importorskip("onnx")
+
+OFTEN = {("deepfm", "int8", "onnxruntime"), ("deepfm", "int4", "onnxruntime"), ("wide_deep", "int8", "openvino")}
+CASES = [
+    pytest.param(*case, marks=() if case in OFTEN else pytest.mark.nightly)
+    for case in (
+        (name, held, runtime)
+        for name in RECOMMENDERS
+        for held in ("float32", "int8", "int4")
+        for runtime in ("onnxruntime", "openvino")
+    )
+]
+
+
+def made(name: str, held: str) -> Model:
+    model = small(name)
+    if held == "float32":
+        return model
+    return zoo.compress(model, "int8", calibration=model.spec.input.example(64), tables=held)
+
+
+@pytest.mark.parametrize(("name", "held", "runtime"), CASES)
+def test_a_recommender_answers_alike_elsewhere(name: str, held: str, runtime: str, tmp_path) -> None:
+    pytest.importorskip(runtime)
+    model = made(name, held)
+    other = zoo.to_runtime(model, runtime, cache_dir=tmp_path)
+    for batch in (1, 7, 64):
+        x = model.spec.input.example(batch)
+        x[0] = 0.0
+        with torch.inference_mode():
+            expected = model(x)
+            near = 1e-4 if held == "float32" else 0.02
+            torch.testing.assert_close(other(x), expected, rtol=0, atol=near * float(expected.abs().max().clamp_min(1)))
+
+
+def test_an_export_holds_its_tables_in_integers(tmp_path) -> None:
+    model = made("deepfm", "int8")
+    zoo.export(model, tmp_path / "m.onnx")
+    proto = onnx.load(tmp_path / "m.onnx")
+    held = {tuple(one.dims): one.data_type for one in proto.graph.initializer}
+    table, wide = model.embed.tables[0].weight, model.wide.table.weight
+    assert held[tuple(table.shape)] == held[tuple(wide.shape)] == onnx.TensorProto.INT8
+    floats = [one for one in proto.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
+    assert sum(max(1, int(torch.tensor(list(one.dims)).prod())) for one in floats) < 0.02 * table.numel()
+    (given,) = proto.graph.input
+    assert given.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+    assert given.type.tensor_type.shape.dim[0].dim_param  # any batch
+
+
+def test_a_logit_that_differs_is_noticed() -> None:
+    spec = made("deepfm", "int8").spec
+    check_alike(torch.tensor([[1.0], [-3.0]]), torch.tensor([[1.01], [-3.02]]), spec, "x")
+    with pytest.raises(FileError, match="gives other answers"):
+        check_alike(torch.tensor([[1.0], [-3.0]]), torch.tensor([[1.5], [-3.0]]), spec, "x")
