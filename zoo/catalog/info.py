@@ -183,6 +183,10 @@ def _passes_of(made: Mapping[str, Any]) -> str:
 def _measured(metric: Metric) -> str:
     text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
     text += f"{metric.examples:,} examples"
+    if metric.interval:
+        text += f"; 95% interval {metric.interval[0]:.2f} to {metric.interval[1]:.2f}%"
+    if metric.log_loss is not None:
+        text += f"; log loss {metric.log_loss:.4f}"
     if metric.with_teacher and metric.without_teacher:
         text += (
             f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}%, "

@@ -19,7 +19,9 @@ class Metric:
     `dense` is the dense network's figure on the same data. `validation` is this network's figure on the part of train
     that was held out for choosing. A distilled student has its figures `with_teacher`, one for each seed, and the
     figures of the same student and recipe `without_teacher`. `agreement` is the share of answers that equal the answers
-    of a dense network that does not ship. `sha256` is the hash of the data file, `train_sha256` of the training data.
+    of a dense network that does not ship. `interval` and `log_loss_interval` are the ends of 95% intervals, by
+    bootstrap over groups of examples, such as users (`zoo.report.bootstrap`). `sha256` is the hash of the data file,
+    `train_sha256` of the training data.
     """
 
     name: str
@@ -36,6 +38,9 @@ class Metric:
     with_teacher: tuple[float, ...] = ()
     without_teacher: tuple[float, ...] = ()
     agreement: float | None = None
+    interval: tuple[float, ...] = ()
+    log_loss: float | None = None
+    log_loss_interval: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
