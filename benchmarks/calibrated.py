@@ -50,6 +50,10 @@ def sparse(dense: Model, calibration: Tensor, **options: Any) -> Model:
     return zoo.compress(dense, "sparse", calibration=calibration, **options)
 
 
+def int8(dense: Model, calibration: Tensor, **options: Any) -> Model:
+    return zoo.compress(dense, "int8", calibration=calibration, **options)
+
+
 def recovered(dense: Model, calibration: Tensor, *, passes: str, minutes: float, **options: Any) -> Model:
     small = zoo.compress(dense, passes, calibration=calibration, **options)
     return zoo.recover(small, teacher=dense, data=calibration, minutes=minutes, batch_size=16)
@@ -60,6 +64,10 @@ CONTENDERS: dict[str, Make] = {
     "pruned to 0.9 by l2": partial(pruned, macs=0.9, importance="l2"),
     **{f"{share:.0%} zeros": partial(sparse, sparsity=share) for share in (0.5, 0.7, 0.8)},
     "2:4 zeros": partial(sparse, pattern="2:4"),
+    "int8": int8,
+    "int8, GPTQ rounding": partial(int8, rounding="gptq"),
+    "int8 with 7-bit weights": partial(int8, reduce_range=True),
+    "int8 with 7-bit weights, GPTQ rounding": partial(int8, reduce_range=True, rounding="gptq"),
     "pruned to 0.7, recovered": partial(recovered, passes="pruned", macs=0.7, minutes=10.0),
     "80% zeros, recovered": partial(recovered, passes="sparse", sparsity=0.8, minutes=10.0),
     "pruned-int8 to 0.8, recovered": partial(recovered, passes="pruned-int8", macs=0.8, minutes=10.0),

@@ -20,6 +20,7 @@ Scope = Literal["global", "layer"]
 Pattern = Literal["unstructured", "2:4"]
 Observer = Literal["minmax", "percentile", "mse"]
 Tables = Literal["int8", "int4"]
+Rounded = Literal["nearest", "gptq"]
 
 CRITERIA: tuple[str, ...] = get_args(Importance)[2:]  # that give each channel a score
 OBSERVERS: tuple[str, ...] = get_args(Observer)
@@ -155,6 +156,11 @@ class Int8(Options):
         least=0,
         needs="labelled",
         example='zoo.compress(model, "int8", calibration=images, max_drop=20.0, labelled=(images, labels))',
+    )
+    rounding: Rounded = option(
+        "nearest",
+        "How weights become integers: the nearest, or those whose errors cancel on the calibration inputs (GPTQ).",
+        example='zoo.compress(model, "int8", calibration=images, rounding="gptq")',
     )
     correct_bias: bool = option(
         True,

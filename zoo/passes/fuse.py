@@ -45,6 +45,6 @@ def fuse(model: Model) -> Model:
     spec = model.spec.replace(
         rows=tuple(row.replace(precision="fused") if row.name in fused else row for row in model.spec)
     )
-    state = quantize.carry(model.state_dict(), model.spec, {name: [] for name in fused}, "fused", {})
+    state = quantize.carry(model.state_dict(), model.spec, {name: [] for name in fused}, "fused", quantize.Rounding())
     out = from_state(spec, {key: state[key] for key in kinds.model_state(spec)})
     return copy_metadata(out, model)

@@ -101,12 +101,17 @@ def best_solution(halves: Sequence[Gram], start: Tensor, ridges: Sequence[float]
 
 def cholesky_solve(right: Tensor, system: Tensor) -> Tensor:
     """`system` (..., n, n), symmetric and not negative, solved for `right`; a singular one is made regular."""
+    return torch.cholesky_solve(right, cholesky(system))
+
+
+def cholesky(system: Tensor) -> Tensor:
+    """The lower factor of `system` (..., n, n), symmetric and not negative; a singular one is made regular."""
     scale = system.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(1e-30)
     eye = torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
     for ridge in (0.0, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1.0):
         factor, failed = torch.linalg.cholesky_ex(system + eye * (ridge * scale))
         if not failed.any():
-            return torch.cholesky_solve(right, factor)
+            return factor
     raise ValueError(
         "The products of what a layer takes on the calibration inputs are too large for float64, or not finite: give "
         "inputs as zoo.preprocess makes them."

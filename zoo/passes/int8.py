@@ -3,7 +3,8 @@ between layers are ranged over calibration data, or as quantization-aware traini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -13,9 +14,10 @@ from zoo.engine.cpu.onednn import REDUCED
 from zoo.model.build import Model, copy_metadata, from_state, learned_edges
 from zoo.passes import Int8, quantize
 from zoo.passes.bias import input_means
-from zoo.passes.data import as_calibration, count
+from zoo.passes.data import Batch, as_calibration, count
 from zoo.passes.decision import Decision
-from zoo.passes.quantize import ADVICE
+from zoo.passes.gptq import learned_codes
+from zoo.passes.quantize import ADVICE, Rounding
 from zoo.passes.ranges import observe, recorded
 from zoo.passes.sensitivity import row_errors, within_drop
 from zoo.passes.smooth import Smoothing, exponents, smoothed
@@ -41,22 +43,20 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
     batches = as_calibration(calibration, ADVICE, model.spec)
     rows = [row for row in model.spec if row.name not in kept and "int8" in kinds.KINDS[row.kind].precisions]
     smoothing = exponents(model, batches, kept) if options.smooth else {}
-    if smoothing:
-        model = copy_metadata(from_state(model.spec, smoothed(model.state_dict(), model.spec, smoothing)), model)
+    model = _smoothed(model, smoothing)
     observed, names = observe(model, rows, batches, observer), [row.name for row in rows]
     means = input_means(model, rows, batches) if options.correct_bias else {}
+    rounding = _rounding(model, options, names, means, batches)
     told: dict[str, Any] = {}
     if max_drop is not None:
-        ranked = list(row_errors(model, names, observed, means, batches))
-        more, drop = within_drop(model, names, observed, means, ranked, labelled, max_drop)
+        ranked = list(row_errors(model, names, observed, rounding, batches))
+        more, drop = within_drop(model, names, observed, rounding, ranked, labelled, max_drop)
         told = {"chosen_by": {"max_drop": max_drop, "drop": round(drop, 4)}}
         kept += more
     elif isinstance(keep_float, int) and keep_float:
-        kept += list(row_errors(model, names, observed, means, batches))[:keep_float]
+        kept += list(row_errors(model, names, observed, rounding, batches))[:keep_float]
         told = {"chosen_by": {"sensitivity": keep_float}}
-    if options.reduce_range:
-        told["reduce_range"] = True
-    told |= _told(smoothing)
+    told |= _told(options, smoothing)
     if options.tables != Int8.tables:
         told["tables"] = options.tables
     names = [name for name in names if name not in kept]
@@ -68,7 +68,8 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
         "correct_bias": options.correct_bias,
     }
     recipe |= recorded(observed.sums(names))
-    return Decision("int8", {"edges": edges, "means": means, "smoothing": smoothing}, {**recipe, **told})
+    choices = {"edges": edges, "means": means, "smoothing": smoothing}
+    return Decision("int8", choices, {**recipe, **told}, rounding.codes)
 
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
@@ -79,12 +80,10 @@ def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """Weights folded and rounded; zeros stay zeros."""
-    widest = REDUCED if decision.recipe.get("reduce_range") else 127
     choices = decision.choices
     state = smoothed(state, spec, choices.get("smoothing", {}))
-    return quantize.carry(
-        state, spec, choices["edges"], _precision(decision), choices["means"], widest, tables=_of_tables(decision)
-    )
+    rounding = Rounding(choices["means"], _widest(bool(decision.recipe.get("reduce_range"))), decision.state)
+    return quantize.carry(state, spec, choices["edges"], _precision(decision), rounding, tables=_of_tables(decision))
 
 
 def _of_tables(decision: Decision) -> str:
@@ -95,11 +94,27 @@ def _precision(decision: Decision) -> str:
     return "int8_dynamic" if decision.recipe.get("dynamic") else "int8"
 
 
+def _widest(reduce_range: bool) -> int:
+    return REDUCED if reduce_range else 127
+
+
+def _rounding(
+    model: Model, options: Int8, names: Collection[str], means: quantize.Means, batches: Sequence[Batch]
+) -> Rounding:
+    """How the weights of the rows called `names` are rounded."""
+    rounding = Rounding(means, _widest(options.reduce_range))
+    if options.rounding == "nearest":
+        return rounding
+    return replace(rounding, codes=learned_codes(model, names, batches, rounding.widest, corrected=bool(means)))
+
+
 def _dynamic(model: Model, options: Int8, calibration: Any, kept: list[str]) -> Decision:
     if options.observer != Int8.observer or not options.correct_bias:
         raise ValueError("observer= and correct_bias= are for calibrated int8; dynamic int8 ranges every token.")
-    if calibration is not None:
+    if options.rounding == "nearest" and calibration is not None:
         raise ValueError("Dynamic int8 ranges every token as it comes: it takes no calibration=.")
+    if options.rounding != "nearest" and calibration is None:
+        raise ValueError(f'rounding="{options.rounding}" needs calibration=: inputs on which it chooses the weights.')
     edges: quantize.Edges = {
         row.name: []
         for row in model.spec
@@ -109,14 +124,28 @@ def _dynamic(model: Model, options: Int8, calibration: Any, kept: list[str]) -> 
         raise ValueError(f"{model.spec.name} has no rows that range their inputs as they come; {ADVICE}.")
     recipe: dict[str, Any] = {"dynamic": True, "keep_float": [row.name for row in model.spec if row.name in kept]}
     smoothing = exponents(model, None, kept) if options.smooth else {}
-    recipe |= {"reduce_range": True} if options.reduce_range else {}
-    return Decision("int8", {"edges": edges, "means": {}, "smoothing": smoothing}, {**recipe, **_told(smoothing)})
+    codes: Mapping[str, Tensor] = {}
+    if calibration is not None:
+        batches = as_calibration(calibration, ADVICE, model.spec)
+        recipe["examples"] = sum(map(count, batches))
+        codes = _rounding(_smoothed(model, smoothing), options, edges, {}, batches).codes
+    choices = {"edges": edges, "means": {}, "smoothing": smoothing}
+    return Decision("int8", choices, {**recipe, **_told(options, smoothing)}, codes)
 
 
-def _told(smoothing: Smoothing) -> dict[str, Any]:
-    """For the recipe: how many channels were moved."""
+def _smoothed(model: Model, smoothing: Smoothing) -> Model:
+    if not smoothing:
+        return model
+    return copy_metadata(from_state(model.spec, smoothed(model.state_dict(), model.spec, smoothing)), model)
+
+
+def _told(options: Int8, smoothing: Smoothing) -> dict[str, Any]:
+    """For the recipe: how weights are rounded where that is not as usual, and how many channels were moved."""
+    told: dict[str, Any] = {"reduce_range": True} if options.reduce_range else {}
+    if options.rounding != "nearest":
+        told["rounding"] = options.rounding
     channels = sum(exponent != 0 for of_norm in smoothing.values() for exponent in of_norm)
-    return {"smoothed_channels": channels} if channels else {}
+    return {**told, "smoothed_channels": channels} if channels else told
 
 
 def _trained(model: Model, options: Int8, inputs: Mapping[str, Any]) -> Decision:

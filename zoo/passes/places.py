@@ -77,8 +77,11 @@ def places(row: Block) -> list[Place]:
     return [Place(row, layer) for layer in kinds.KINDS[row.kind].layers(kinds.arguments(row)) if not layer.table]
 
 
-def own_system(stream: Stream, state: Mapping[str, Tensor], place: Place) -> Quadratic:
-    """What weights cost where those of `state` are the best, on what the layer takes; padding left out."""
+def own_system(stream: Stream, state: Mapping[str, Tensor], place: Place, *, biased: bool | None = None) -> Quadratic:
+    """What weights cost where those of `state` are the best, on what the layer takes; padding left out.
+
+    `biased`: whether a bias goes with them that makes up for the mean; None: where the layer has one.
+    """
     gram, columns = Gram(), Columns(place.layer, sum(map(len, stream.inputs)))
     for x, mask in zip(stream.taken(place.path), stream.masks, strict=True):
         if "patch" in kinds.arguments(place.row):  # the kernel steps by its own size
@@ -86,4 +89,4 @@ def own_system(stream: Stream, state: Mapping[str, Tensor], place: Place) -> Qua
         else:
             gram.add(columns.taken(x, mask))
     gram.xy = gram.xx @ as_columns(place.layer, *place.folded(state))
-    return Quadratic.of(gram, place.start(state), biased=place.biased)
+    return Quadratic.of(gram, place.start(state), biased=place.biased if biased is None else biased)

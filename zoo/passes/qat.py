@@ -19,7 +19,7 @@ from zoo.model.verify import rebuildable
 from zoo.passes import Int8, Observer
 from zoo.passes.bias import input_means
 from zoo.passes.data import as_calibration
-from zoo.passes.quantize import ADVICE, Edges, carry, respec, shared
+from zoo.passes.quantize import ADVICE, Edges, Rounding, carry, respec, shared
 from zoo.passes.ranges import observe, ranged, recorded
 from zoo.passes.smooth import exponents, smoothed
 from zoo.spec import Block
@@ -85,7 +85,7 @@ def prepare_qat(
     if "int8" in found:
         told = _told(model)
         kept = {*keep_float, *told.get("keep_float", ())}
-        edges, means = _known_edges(model, kept, batches, observer), {}
+        edges, rounding = _known_edges(model, kept, batches, observer), Rounding()
         passes = [one for one in passes if one is not told]
     else:
         if batches is None:
@@ -95,10 +95,10 @@ def prepare_qat(
         if smoothing := exponents(model, batches, kept):
             model = copy_metadata(from_state(spec, smoothed(model.state_dict(), spec, smoothing)), model)
         observed, names = observe(model, rows, batches, chosen), [row.name for row in rows]
-        edges, means = observed.edges(names), input_means(model, rows, batches)
+        edges, rounding = observed.edges(names), Rounding(input_means(model, rows, batches))
         told = {"observer": chosen, "examples": sum(map(len, batches)), **recorded(observed.sums(names))}
     edges = shared(spec, edges)
-    state = carry(model.state_dict(), spec, edges, "qat", means)
+    state = carry(model.state_dict(), spec, edges, "qat", rounding)
     qat = copy_metadata(from_state(respec(spec, edges, "qat"), state), model)
     floats = [row.name for row in spec if row.name not in edges]
     qat.made = {**model.made, "passes": [*passes, {**told, "pass": "qat", "keep_float": floats}]}

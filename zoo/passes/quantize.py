@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,6 +24,24 @@ ADVICE = "int8 needs calibration=: a few dozen to a few hundred preprocessed inp
 
 Edges = dict[str, list[list[float]]]  # row -> scale and zero point of each of its edges
 Means = Mapping[str, list[float]]  # "row.layer." -> the mean of each input channel
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How float weights become int8 codes in -`widest`..`widest`.
+
+    Biases are corrected where `means` are known. `codes` are those of weights, by their int8 keys, that were chosen on
+    data; the others are the nearest.
+    """
+
+    means: Means = field(default_factory=dict)
+    widest: int = 127
+    codes: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, key: str, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """The codes of the weight at the int8 `key`, and the scale of each output channel."""
+        nearest, scale = quantize_weight(weight, self.widest)
+        return self.codes.get(key, nearest), scale
 
 
 def shared(spec: ModelSpec, edges: Edges) -> Edges:
@@ -67,25 +86,21 @@ def carry(
     spec: ModelSpec,
     edges: Edges,
     precision: str,
-    means: Means,
-    widest: int = 127,
+    rounding: Rounding,
     *,
     apart: bool = False,
     tables: str = "int8",
 ) -> dict[str, Tensor]:
-    """The state of the rows in that precision; zeros stay zeros. Where `means` are known, biases are corrected.
-
-    int8 weights are codes in -widest..widest. `apart` and `tables` are those of `respec`.
-    """
+    """The state of the rows in that precision; zeros stay zeros. `apart` and `tables` are those of `respec`."""
     out = {}
     for row in spec:
         if row.name not in edges:
             out.update({f"{row.name}.{key}": state[f"{row.name}.{key}"].clone() for key in kinds.state(row)})
             continue
-        for layer, weight, bias in _real_layers(state, row, means, widest):
+        for layer, weight, bias in _real_layers(state, row, rounding):
             prefix = f"{row.name}.{layer.int8_path}"
             if precision in ("int8", "int8_dynamic"):
-                out[f"{prefix}weight"], out[f"{prefix}scale"] = quantize_weight(weight, widest)
+                out[f"{prefix}weight"], out[f"{prefix}scale"] = rounding(f"{prefix}weight", weight)
             else:
                 out[f"{prefix}weight"] = weight
             if not layer.table:
@@ -103,7 +118,7 @@ def carry(
     if precision == "int8":
         return with_whole_biases(respec(spec, edges, precision, apart=apart, tables=tables), out, fresh)
     if precision == "qat" and fresh:
-        whole = carry(state, spec, edges, "int8", means, widest)
+        whole = carry(state, spec, edges, "int8", rounding)
         out |= {key: whole[key] for key in out if key.endswith("bias") and key.partition(".")[0] in fresh}
     return out
 
@@ -144,7 +159,7 @@ def with_whole_biases(spec: ModelSpec, state: dict[str, Tensor], names: Sequence
 
 
 def _real_layers(
-    state: Mapping[str, Tensor], row: Block, means: Means, widest: int
+    state: Mapping[str, Tensor], row: Block, rounding: Rounding
 ) -> Iterator[tuple[kinds.Layer, Tensor, Tensor]]:
     """(layer, float weight, float bias) of each of the row's layers, batch norm folded."""
     args = kinds.arguments(row)
@@ -153,9 +168,9 @@ def _real_layers(
         if row.precision == "float32":
             path = f"{row.name}.{layer.path}"
             weight, bias = folded(state, path, layer, args.get("eps", 0.0))
-            codes, scale = quantize_weight(weight, widest)
+            codes, scale = rounding(f"{prefix}weight", weight)
             rounded = codes.double() * by_channel(scale.double(), weight)
-            bias = (bias.double() + correction(weight, rounded, layer, means, path)).float()
+            bias = (bias.double() + correction(weight, rounded, layer, rounding.means, path)).float()
         elif row.precision == "int8":
             codes, scale = state[f"{prefix}weight"], state[f"{prefix}scale"]
             weight, bias = codes.float() * by_channel(scale, codes), state[f"{prefix}bias"].clone()

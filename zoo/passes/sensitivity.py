@@ -16,7 +16,7 @@ from zoo.model.verify import rebuildable
 from zoo.passes import Int8, Observer
 from zoo.passes.bias import input_means
 from zoo.passes.data import as_calibration, as_labelled_batches
-from zoo.passes.quantize import ADVICE, Means, carry, respec, shared
+from zoo.passes.quantize import ADVICE, Rounding, carry, respec, shared
 from zoo.passes.ranges import Observed, observe
 from zoo.spec import Block
 
@@ -39,18 +39,19 @@ def sensitivity(model: Model, calibration: Any, *, observer: Observer = Int8.obs
     batches = as_calibration(calibration, ADVICE, model.spec)
     rows = [row for row in model.spec if "int8" in kinds.KINDS[row.kind].precisions]
     names = [row.name for row in rows]
-    return row_errors(model, names, observe(model, rows, batches, observer), input_means(model, rows, batches), batches)
+    rounding = Rounding(input_means(model, rows, batches))
+    return row_errors(model, names, observe(model, rows, batches, observer), rounding, batches)
 
 
 def row_errors(
-    model: Model, names: Sequence[str], observed: Observed, means: Means, batches: Sequence[Tensor]
+    model: Model, names: Sequence[str], observed: Observed, rounding: Rounding, batches: Sequence[Tensor]
 ) -> dict[str, float]:
     """`sensitivity` of the rows called `names`.
 
     The rows run one by one: what comes before the quantized row is float, and the same for every row.
     """
     plain = from_state(model.spec, model.state_dict())
-    alone = _apart(model, names, observed, means)
+    alone = _apart(model, names, observed, rounding)
     rows = [(row, plain.get_submodule(row.name)) for row in model.spec]
     errors, power, seen = dict.fromkeys(names, 0.0), 0.0, 0
     with torch.inference_mode():
@@ -73,18 +74,18 @@ def row_errors(
     return {name: errors[name] / max(power, 1e-30) for name in ranked}
 
 
-def quantized(model: Model, names: Sequence[str], observed: Observed, means: Means) -> Model:
+def quantized(model: Model, names: Sequence[str], observed: Observed, rounding: Rounding) -> Model:
     """The model with the rows called `names` in int8."""
     if not names:
         return model
     edges = shared(model.spec, observed.edges(names))
-    return from_state(respec(model.spec, edges, "int8"), carry(model.state_dict(), model.spec, edges, "int8", means))
+    return from_state(respec(model.spec, edges, "int8"), carry(model.state_dict(), model.spec, edges, "int8", rounding))
 
 
-def _apart(model: Model, names: Sequence[str], observed: Observed, means: Means) -> Model:
+def _apart(model: Model, names: Sequence[str], observed: Observed, rounding: Rounding) -> Model:
     """The model with the rows called `names` in int8, each as it is where no other row is."""
     edges = {name: observed.edges([name])[name] for name in names}
-    state = carry(model.state_dict(), model.spec, edges, "int8", means, apart=True)
+    state = carry(model.state_dict(), model.spec, edges, "int8", rounding, apart=True)
     return from_state(respec(model.spec, edges, "int8", apart=True), state)
 
 
@@ -92,7 +93,7 @@ def within_drop(
     model: Model,
     names: Sequence[str],
     observed: Observed,
-    means: Means,
+    rounding: Rounding,
     ranked: Sequence[str],
     labelled: Any,
     max_drop: float,
@@ -106,7 +107,7 @@ def within_drop(
     best, metric = _figure(plain, batches), tasks.of(model.spec).metrics[0]
     for count in range(len(ranked) + 1):
         kept = list(ranked[:count])
-        rounded = quantized(plain, [name for name in names if name not in kept], observed, means)
+        rounded = quantized(plain, [name for name in names if name not in kept], observed, rounding)
         drop = metric.drop(best, _figure(rounded, batches))
         if drop <= max_drop + 1e-9:
             break
