@@ -232,6 +232,8 @@ def test_values_that_the_tables_do_not_have_are_refused(column: int, value: floa
     x[1, column] = value
     with pytest.raises(ValueError, match=said):
         model(x)
+    with pytest.raises(ValueError, match=said.replace("row 1", "row 0")):
+        model(x[1:2])
     with pytest.raises(ValueError, match="float64 of shape"):
         model(x.float())
 

@@ -46,6 +46,17 @@ def test_a_recommender_answers_alike_elsewhere(name: str, held: str, runtime: st
             torch.testing.assert_close(other(x), expected, rtol=0, atol=near * float(expected.abs().max().clamp_min(1)))
 
 
+def test_raw_rows_are_scored_elsewhere_too(tmp_path) -> None:
+    model = made("deepfm", "int8")
+    other = zoo.to_runtime(model, "onnxruntime", cache_dir=tmp_path)
+    row = {"user_id": 1, "item_id": "b", "genres": None, "device": "tv", "age": 30, "price": 2}
+    torch.testing.assert_close(other(row), model(row), rtol=0, atol=0.02)
+    x = model.spec.input.example(2)
+    x[1, 0] = 5000
+    with pytest.raises(ValueError, match="feature 'user_id' has the row number 5000 in row 1"):
+        other(x)
+
+
 def test_an_export_holds_its_tables_in_integers(tmp_path) -> None:
     model = made("deepfm", "int8")
     zoo.export(model, tmp_path / "m.onnx")

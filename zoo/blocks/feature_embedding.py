@@ -89,10 +89,17 @@ class FeatureEmbedding(nn.Module):
         """The vectors of features of one width (B, F, K)."""
         table: Any = self.tables[place]
         reader = self._readers[place]
+        if reader.takes_one(x):
+            found, counts = reader.one(x)
+            return self.pooled(table, found, reader.pooling(counts, self.dtype))[None]
         rows, weights, slots = reader(x, self.dtype)
         if reader.lists and hasattr(table, "bags") and not traced():
             return table.bags(rows, weights, slots.starts)  # type: ignore[no-any-return]
         return reader.joined(table(rows), weights)
+
+    def pooled(self, table: nn.Module, rows: Tensor, pooling: Tensor) -> Tensor:
+        """The vectors of `rows` (S,), joined by `pooling` (F, S): (F, K)."""
+        return pooling @ table(rows)  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> torch.dtype:

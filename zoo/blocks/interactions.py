@@ -58,6 +58,9 @@ class Wide(nn.Module):
         return Table(rows, 1, std=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.reader.takes_one(x):
+            found, counts = self.reader.one(x)
+            return torch.addmm(self.bias, torch.tensor([counts], dtype=self.bias.dtype), self.table(found))
         rows, weights, _ = self.reader(x, self.bias.dtype)
         found = self.table(rows).squeeze(-1)
         found = found if weights is None else found * weights

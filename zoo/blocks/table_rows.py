@@ -16,6 +16,8 @@ from torch import Tensor
 
 from zoo.blocks.traced import traced
 
+_FEW = 1024  # values of the matrix that joins the slots of one input
+
 READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a list's rows; a row times a number
 
 
@@ -94,6 +96,11 @@ class RowReader:
         ]
         self.plain = not self.lists and not numbers  # one row for each feature, and nothing else
         self._runs = _runs(self.reads, self.sizes)
+        slots = len(self._places)
+        self._few = slots * len(self.reads) <= _FEW
+        self._features = list(zip(self.reads, firsts, self.sizes, bases, strict=False))
+        self._diagonal = [feature * slots + slot for slot, feature in enumerate(self.features)]
+        self._empty = [0.0] * (slots * len(self.reads)) if self._few else []
         self._on: dict[torch.device, Slots] = {}
 
     def slots(self, device: torch.device) -> Slots:
@@ -109,6 +116,36 @@ class RowReader:
     def _slots(self, device: torch.device) -> Slots:
         held = (self._places, self._bases, self._starts, self._values)
         return Slots(*(torch.tensor(one, dtype=torch.int64, device=device) for one in held))
+
+    def takes_one(self, x: Tensor) -> bool:
+        """Whether `x` is one input on the CPU with few slots: Python's numbers are quicker then than tensors are."""
+        return x.shape[0] == 1 and self._few and x.device.type == "cpu" and not traced()
+
+    def one(self, x: Tensor) -> tuple[Tensor, list[float]]:
+        """One input (1, C) to (rows (S,), how much each counts)."""
+        given: list[float] = x[0].tolist()
+        rows, weights = list[int](), list[float]()
+        for read, first, size, base in self._features:
+            if read == "row":
+                rows.append(int(given[first]) + base)
+                weights.append(1.0)
+                continue
+            numbers = [int(number) for number in given[first : first + size]]
+            rows += [number + base for number in numbers]
+            if read == "number":
+                weights.append(given[first + 1] if numbers[0] else 1.0)
+                continue
+            count = size - numbers.count(0)
+            each = 1.0 / count if count and read == "mean" else 1.0
+            weights += [each if number else 0.0 for number in numbers] if count else [1.0, *[0.0] * (size - 1)]
+        return torch.tensor(rows), weights
+
+    def pooling(self, weights: Sequence[float], dtype: torch.dtype) -> Tensor:
+        """The matrix (F, S) that joins the vectors of all slots to one for each feature."""
+        flat = self._empty.copy()
+        for place, weight in zip(self._diagonal, weights, strict=True):
+            flat[place] = weight
+        return torch.tensor(flat, dtype=dtype).view(len(self.reads), -1)
 
     def __call__(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None, Slots]:
         """An input (B, C) to (rows (B, S), how much each counts (B, S) or None for 1, slots)."""

@@ -57,6 +57,7 @@ class TableInput(Input):
     batch: ClassVar[int] = 4096
     double: ClassVar[bool] = True
     model: ClassVar[str] = "zoo.tabular.model:TableModel"
+    runner: ClassVar[str] = "zoo.runtime.compiled:TableRuntimeModel"
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
     learned: ClassVar[str] = "vocabulary"
     loader: ClassVar[str] = "zoo.train.rows:open_rows"

@@ -156,6 +156,17 @@ class RuntimeModel(nn.Module):
         return exported(model, self._key, shape[2:], self._cache_dir, read, self._report, runtime=self.runtime)
 
 
+class TableRuntimeModel(RuntimeModel):
+    """The same for a network of table rows, which takes raw values too."""
+
+    def forward(self, x: Any, *, taps: Iterable[str] = ()) -> Tensor:
+        """(B, columns), or raw rows, to logits (B, 1)."""
+        model: Any = self._source[0]
+        x = x if isinstance(x, Tensor) else model.encode(x)
+        model.check_input(x)  # an engine may look up whatever lies behind a table
+        return super().forward(x, taps=taps)
+
+
 class TextRuntimeModel(RuntimeModel):
     """The same for a language model: one engine serves every batch and length. It keeps no cache, so it continues no
     texts."""

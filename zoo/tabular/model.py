@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -103,6 +104,11 @@ class TableModel(Model):
         self.spec.input.check(self.spec.name, x)
         if traced() or x.is_meta or not x.numel():
             return
+        if x.shape[0] == 1 and x.device.type == "cpu":  # Python's numbers are quicker than tensors of one row
+            for value, (least, most, broken) in zip(x[0].tolist(), self._of_columns, strict=True):
+                if not least <= value < most or not (broken or value == int(value)):
+                    self._refuse(x)
+            return
         low, high, free = self._limits(x.device)
         if not bool(((x >= low) & (x < high) & ((x == x.trunc()) | free)).all()):
             self._refuse(x)
@@ -111,18 +117,21 @@ class TableModel(Model):
         """Of each column: its least value, what it is below, and whether it may be broken."""
         found = self._bounds.get(device)
         if found is None:
-            low, high = list[float](), list[float]()
-            laid: Mapping[str, tuple[Any, ...]] = self.spec.input.embedded
-            for rows, columns, read in zip(laid["rows"], laid["columns"], laid["reads"], strict=True):
-                number = read == "number"
-                low += [0.0, -_FAR] if number else [0.0] * columns
-                high += [2.0, _FAR] if number else [float(rows)] * columns
-            low += [0.0] * len(laid["crosses"])
-            high += map(float, laid["crosses"])
+            low, high, free = zip(*self._of_columns, strict=True)
             with torch.inference_mode(False):
                 least, most = (torch.tensor(one, dtype=torch.float64, device=device) for one in (low, high))
-                found = self._bounds[device] = (least, most, least < 0)
+                found = self._bounds[device] = (least, most, torch.tensor(free, device=device))
         return found
+
+    @cached_property
+    def _of_columns(self) -> list[tuple[float, float, bool]]:
+        """The same in Python's numbers, column by column."""
+        laid: Mapping[str, tuple[Any, ...]] = self.spec.input.embedded
+        found = list[tuple[float, float, bool]]()
+        for rows, columns, read in zip(laid["rows"], laid["columns"], laid["reads"], strict=True):
+            found += [(0.0, float(rows), False)] * (1 if read == "number" else columns)
+            found += [(-_FAR, _FAR, True)] if read == "number" else []
+        return found + [(0.0, float(rows), False) for rows in laid["crosses"]]
 
     def _refuse(self, x: Tensor) -> None:
         low, high, free = self._limits(x.device)

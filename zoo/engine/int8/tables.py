@@ -7,6 +7,7 @@ torchrec and FBGEMM. Shapes: B batch, S slots, K width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -44,7 +45,15 @@ class Int8Table(EngineModule):
         return f"{len(self.weight)}, {self.width}"
 
     def forward(self, rows: Tensor) -> Tensor:
-        return self.values(self.weight[rows]) * self.scale[rows].float()[..., None]
+        codes, scale = self.looked_up(rows)
+        return codes * scale[..., None]
+
+    def looked_up(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Row numbers (...) to (whole numbers (..., width), scale (...)), as floats."""
+        flat = rows.reshape(-1)
+        codes = self.values(self.weight.index_select(0, flat))
+        scale = self.scale.index_select(0, flat).float()
+        return codes.view(*rows.shape, self.width), scale.view(rows.shape)
 
     def values(self, codes: Tensor) -> Tensor:
         """Whole numbers, as floats, of what is held."""
@@ -112,8 +121,12 @@ class Int8FeatureEmbedding(EngineModule, FeatureEmbedding):
     def make_table(self, rows: int, width: int) -> nn.Module:
         return Int8Table(rows, width)
 
+    def pooled(self, table: Any, rows: Tensor, pooling: Tensor) -> Tensor:
+        codes, scale = table.looked_up(rows)
+        return (pooling * scale) @ codes  # type: ignore[no-any-return]
 
-class Int4FeatureEmbedding(EngineModule, FeatureEmbedding):
+
+class Int4FeatureEmbedding(Int8FeatureEmbedding):
     """`FeatureEmbedding` whose tables are held in 4 bits."""
 
     def make_table(self, rows: int, width: int) -> nn.Module:
