@@ -33,3 +33,10 @@ def test_the_examples_of_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyP
     if after is not None:
         assert all(bool((after.state_dict()[k][t == 0] == 0).all()) for k, t in before.items() if k.endswith("weight"))
     assert sum(row.precision == "float32" for row in known["mixed"].spec) == 2
+
+
+def test_the_examples_of_recommenders() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), re.DOTALL)
+    known: dict[str, object] = {}
+    exec(block, known)
+    assert known["x"].shape == (6, 4)  # type: ignore[attr-defined]
