@@ -109,13 +109,15 @@ class Layer:
 class Table:
     """Vectors that a row looks up: `rows` of `width` values.
 
-    Integer forms have a scale for each row, or one for each of `parts`, the rows of each feature.
+    Integer forms have a scale for each row, or one for each of `parts`, the rows of each feature and cross. `features`
+    are those whose rows come first, one behind the other, by their places in the input.
     """
 
     path: str
     rows: int
     width: int
     parts: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
 
     def state(self, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Key -> (dtype, shape). Values of 4 bits lie two in a byte."""
@@ -164,6 +166,7 @@ class Kind:
     - `droppable`: a network without the row is whole, because the row adds to a stream that keeps its shape.
     - `grid`: the row has a position for each patch, "rows" times "columns" of them, so that pictures have one size.
     - `tables`: what the row looks up; no layer holds them. `keys`: how many known values its buffer `vocabulary` names.
+    - `aligned`: the entries at one place of all its parts of the input belong together.
     - `takes_rows`: the row reads the row numbers and the values of a table's row, as `TableInput` lays them out.
     - `floats`: its rows take and give floats in every precision.
     - `taps`: how many earlier rows' outputs it takes beside the previous row's. The channels of the first are the space
@@ -201,6 +204,7 @@ class Kind:
     tables: Callable[[Mapping[str, Any]], tuple[Table, ...]] = lambda args: ()
     keys: Callable[[Mapping[str, Any]], int] | None = None
     takes_rows: bool = False
+    aligned: bool = False
     floats: bool = False
     output: str = "last_hidden_state"
 

@@ -41,17 +41,17 @@ def _reader_conflict(args: Mapping[str, Any]) -> str:
 
 def _embedding_tables(args: Mapping[str, Any]) -> tuple[Table, ...]:
     """One table for each width, of the features of that width."""
-    sizes = list(zip(args["rows"], args["dims"], strict=True))
     found = dict.fromkeys(args["dims"])
+    of_width = {width: tuple(place for place, dim in enumerate(args["dims"]) if dim == width) for width in found}
     return tuple(
-        Table(f"tables.{place}.", sum(rows for rows, dim in sizes if dim == width), width)
-        for place, width in enumerate(found)
+        Table(f"tables.{number}.", sum(args["rows"][place] for place in places), width, features=places)
+        for number, (width, places) in enumerate(of_width.items())
     )
 
 
 def _wide_tables(args: Mapping[str, Any]) -> tuple[Table, ...]:
     parts = (*args["rows"], *args["crosses"])
-    return (Table("table.", sum(parts), 1, parts=parts),)
+    return (Table("table.", sum(parts), 1, parts, tuple(range(len(args["rows"])))),)
 
 
 def _cross_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
@@ -131,6 +131,7 @@ TABULAR: tuple[Kind, ...] = (
         lambda args: (),
         widths={"in": "dims"},
         rank=1,
+        aligned=True,
         macs_and_shape=lambda args, shape: (0, (1,)),
         edges=lambda args: (),
         precisions=("float32",),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal, get_args
 
-from zoo.passes.options import Options, described, option
+from zoo.passes.options import Options, described, listed, option, unknown
 
 Importance = Literal["auto", "calibrated", "l1", "l2", "bn_scale", "taylor"]
 Scope = Literal["global", "layer"]
@@ -78,6 +78,14 @@ class Pruned(Options):
         example='zoo.compress(vit, "pruned", drop_blocks=("h3", "h7"))',
     )
 
+    min_count: int | None = option(
+        None,
+        "Rows of a recommender's tables leave whose values occur fewer times in calibration=; these become unknown.",
+        least=1,
+        needs="calibration",
+        example='zoo.compress(recommender, "pruned", calibration=rows, min_count=2)',
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         given = self._given()
@@ -92,6 +100,8 @@ class Pruned(Options):
             raise ValueError("importance= and round_to= choose channels, drop_blocks= whole blocks.")
         if self.keep_at_least != Pruned.keep_at_least:
             raise ValueError("keep_at_least= is for channels, drop_blocks= for whole blocks.")
+        if self.min_count is not None:
+            raise ValueError("min_count= is for rows of tables, drop_blocks= for whole blocks.")
 
     def criterion(self, calibrated: bool) -> str:
         """The importance, where "auto" is the best that the data allow: "calibrated" with inputs, else "l2"."""
@@ -100,7 +110,14 @@ class Pruned(Options):
         return "calibrated" if calibrated else "l2"
 
     def uses(self, taken: str) -> bool:
-        return taken != "calibration" or (self.importance in ("auto", "calibrated") and self.drop_blocks is None)
+        if self.min_count is not None or taken != "calibration":
+            return True
+        return self.importance in ("auto", "calibrated") and self.drop_blocks is None
+
+    @property
+    def given_target(self) -> bool:
+        """Whether a target was given."""
+        return bool(self._given())
 
     @property
     def target(self) -> tuple[str, float]:
@@ -302,10 +319,10 @@ def told(wanted: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, tuple[O
     for one in in_order():
         theirs = [name for name in given if name in _known((one.name,)) - _known(wanted)]
         if theirs:
-            raise ValueError(f"{_listed(theirs)} of the pass {one.name!r}; you asked for {'-'.join(wanted)!r} only.")
+            raise ValueError(f"{listed(theirs)} of the pass {one.name!r}; you asked for {'-'.join(wanted)!r} only.")
     for name in given:
         if name not in _known(tuple(PASSES)):
-            raise ValueError(_unknown(name, wanted))
+            raise ValueError(unknown(name, "-".join(wanted), _known(tuple(PASSES)), _known(wanted)))
     return {
         name: (
             PASSES[name].options.of({key: given[key] for key in PASSES[name].options.names() if key in given}),
@@ -327,18 +344,3 @@ def arguments() -> str:
 
 def _known(passes: tuple[str, ...]) -> set[str]:
     return {name for one in passes for name in (*PASSES[one].options.names(), *PASSES[one].takes)}
-
-
-def _listed(names: list[str]) -> str:
-    """ "a= is an option", "a= and b= are options"."""
-    said = " and ".join(f"{name}=" for name in names)
-    return f"{said} is an option" if len(names) == 1 else f"{said} are options"
-
-
-def _unknown(name: str, wanted: tuple[str, ...]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, sorted(_known(tuple(PASSES))), n=1)
-    guess = f". Did you mean {near[0]}=?" if near else "."
-    known = ", ".join(sorted(_known(wanted)))
-    return f"{name}= is no option of a pass{guess} {'-'.join(wanted)} takes {known or 'none'}."

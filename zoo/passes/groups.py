@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from zoo import kinds
 from zoo.spec import ModelSpec
@@ -15,7 +16,8 @@ Node = tuple[str, str]  # (row, channel space)
 class Group:
     """Channel spaces that share one set of channels. A frozen one (input, classes, tapped) keeps its width.
 
-    Heads go one by one: each is many entries wide.
+    Heads go one by one: each is many entries wide. The channels of `parts`, such as the vectors of several features,
+    one behind the other, narrow part by part.
     """
 
     name: str
@@ -23,12 +25,14 @@ class Group:
     members: tuple[Node, ...]
     frozen: bool
     step: int  # widths are multiples of it, unless one is asked for
+    parts: tuple[int, ...] = ()
 
 
 def channel_groups(spec: ModelSpec) -> list[Group]:
     """Every group of the network, in the order of its first row."""
     parent: dict[Node, Node] = {}
     size: dict[Node, int] = {}
+    parts: dict[Node, tuple[int, ...]] = {}
 
     def find(node: Node) -> Node:
         while parent[node] != node:
@@ -48,7 +52,8 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
             node = (row.name, space)
             parent[node], size[node] = node, width
             held = kinds.arguments(row)[kind.widths[space]]
-            frozen += [node] if space in kind.fixed or isinstance(held, tuple) else []
+            parts |= {node: held} if isinstance(held, tuple) else {}
+            frozen += [node] if space in kind.fixed else []
         for a, b in kind.ties(kinds.arguments(row)):
             join((row.name, a), (row.name, b))
         for tap, name in enumerate(row.taps):
@@ -76,8 +81,28 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
     for node in parent:
         members.setdefault(find(node), []).append(node)
     return [
-        Group(".".join(nodes[0]), size[nodes[0]], tuple(nodes), root in frozen_roots, _step(spec, nodes, size))
+        Group(
+            ".".join(nodes[0]),
+            size[nodes[0]],
+            tuple(nodes),
+            root in frozen_roots,
+            _step(spec, nodes, size),
+            next((parts[node] for node in nodes if node in parts), ()),
+        )
         for root, nodes in members.items()
+    ]
+
+
+def of_part(group: Group, place: int) -> str:
+    """The name of one part of a group."""
+    return f"{group.name}[{place}]"
+
+
+def parted(group: Group) -> list[Group]:
+    """The parts of a group, as groups of their own."""
+    return [
+        replace(group, name=of_part(group, place), size=size, members=(), step=4 if size >= 8 else 1, parts=())
+        for place, size in enumerate(group.parts)
     ]
 
 
@@ -101,9 +126,15 @@ def _step(spec: ModelSpec, nodes: list[Node], size: Mapping[Node, int]) -> int:
 
 
 def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
-    """The spec with the named groups at new widths; torch-free."""
-    changes: dict[str, dict[str, int]] = {}
+    """The spec with the named groups, and parts of groups, at new widths; torch-free."""
+    changes: dict[str, dict[str, Any]] = {}
     for group in channel_groups(spec):
+        if group.parts:
+            dims = tuple(widths.get(of_part(group, place), size) for place, size in enumerate(group.parts))
+            for row, space in group.members if dims != group.parts else ():
+                kind = kinds.KINDS[spec[row].kind]
+                whole = isinstance(kinds.arguments(spec[row])[kind.widths[space]], tuple)
+                changes.setdefault(row, {})[kind.widths[space]] = dims if whole else sum(dims)
         if group.name not in widths:
             continue
         for row, space in group.members:

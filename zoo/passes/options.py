@@ -167,3 +167,18 @@ def _wanted(hint: Any, found: About) -> str:
         elif one is not NoneType:
             words.append(f"a {getattr(one, '__name__', one)}")
     return ", or ".join(words)
+
+
+def listed(names: list[str]) -> str:
+    """ "a= is an option", "a= and b= are options"."""
+    said = " and ".join(f"{name}=" for name in names)
+    return f"{said} is an option" if len(names) == 1 else f"{said} are options"
+
+
+def unknown(name: str, passes: str, every: set[str], taken: set[str]) -> str:
+    """What to say of a keyword that no pass has; `taken` are those of `passes`."""
+    import difflib
+
+    near = difflib.get_close_matches(name, sorted(every), n=1)
+    guess = f". Did you mean {near[0]}=?" if near else "."
+    return f"{name}= is no option of a pass{guess} {passes} takes {', '.join(sorted(taken)) or 'none'}."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from zoo.passes.calibrated import chosen, divided, solve
 from zoo.passes.data import as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
-from zoo.passes.groups import Group, channel_groups, entries, narrowed
+from zoo.passes.embeddings import carried, lanes, occurrences, rare_rows, without_rows
+from zoo.passes.groups import Group, channel_groups, entries, narrowed, of_part, parted
 from zoo.passes.importance import scores
 from zoo.report.agreement import likeness
 from zoo.spec import ModelSpec
@@ -35,7 +37,7 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calib
     """
     options = options or Pruned()
     drop_blocks, round_to = options.drop_blocks, options.round_to
-    importance = options.criterion(calibration is not None)
+    importance = options.criterion(calibration is not None and not model.spec.input.embedded)
     if drop_blocks is not None:
         if data is not None and not isinstance(drop_blocks, int):
             raise ValueError("data= finds the blocks of a number drop_blocks=; those named need none.")
@@ -45,20 +47,71 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calib
     if data is not None and importance != "taylor":
         raise ValueError(f'data= is for importance="taylor", and {importance!r} needs none.')
     _check_float(model)
-    groups = [group for group in channel_groups(model.spec) if not group.frozen]
+    counts, rare = _counted(model.spec, options, calibration)
+    found = [group for group in channel_groups(model.spec) if not group.frozen]
+    ragged = [group for group in found if group.parts]
+    groups = [*(group for group in found if not group.parts), *(part for group in ragged for part in parted(group))]
     floors = {group.name: _round(group, group.size * options.keep_at_least, round_to) for group in groups}
     if importance == "calibrated":
+        if model.spec.input.embedded:
+            raise ValueError(f'importance="calibrated" is for pictures and texts; take "l2" for {model.spec.name}.')
         return _calibrated(model, options, groups, floors, calibration)
-    score = scores(model, groups, importance, data)
     target, share = options.target
-    if target == "ratio":
+    score = scores(model, [group for group in groups if group.members], importance, data)
+    orders: dict[str, list[int]] = {}
+    for group in ragged:
+        costs = {name: _saved(model.spec, name, size, target) for name, size in _parts(group)}
+        of_parts, order = lanes(model.spec, model.state_dict(), group, counts, costs)
+        score |= of_parts
+        orders |= order
+    if options.min_count is not None and not options.given_target:  # rows alone leave
+        groups, ragged = [], []
+    if not groups:
+        widths = {}
+    elif target == "ratio":
         widths = {g.name: max(floors[g.name], _round(g, g.size * (1 - share), round_to)) for g in groups}
     else:
-        widths = _within_budget(model.spec, groups, score, floors, round_to, target, share)
-    kept = {name: sorted(score[name].topk(width).indices.tolist()) for name, width in widths.items()}
-    kept = {group.name: kept[group.name] for group in groups if len(kept[group.name]) < group.size}
-    recipe = {"importance": importance, target: share, "round_to": round_to or "8, 4 below 64"}
+        allowed = share * getattr(kinds.cost(model.spec), target)
+        widths = _within_budget(without_rows(model.spec, rare), groups, score, floors, round_to, target, share, allowed)
+    kept = {
+        name: orders[name][:width] if name in orders else sorted(score[name].topk(width).indices.tolist())
+        for name, width in widths.items()
+    }
+    narrower = {name for group in ragged if not _whole(group, widths) for name, _ in _parts(group)}
+    kept = {g.name: kept[g.name] for g in groups if len(kept[g.name]) < g.size or g.name in narrower}
+    recipe = {"importance": importance, target: share, "round_to": round_to or "8, 4 below 64"} if groups else {}
+    if options.min_count is not None:
+        recipe |= {"min_count": options.min_count, "rows_gone": sum(len(one["gone"]) for one in rare.values())}
+        return Decision("pruned", {"kept": kept, "rows": rare}, recipe)
     return Decision("pruned", {"kept": kept}, recipe)
+
+
+def _counted(spec: ModelSpec, options: Pruned, calibration: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """How often each row of a recommender's tables occurs in the inputs, and which rows leave."""
+    if options.min_count is not None and not spec.input.embedded:
+        raise ValueError(f"min_count= is for recommenders; {spec.name} has no tables of known values.")
+    if options.min_count is not None and calibration is None:
+        raise ValueError(f"min_count= needs calibration=: {ADVICE}, in which values are counted.")
+    if calibration is None or not spec.input.embedded:
+        return {}, {}
+    counts = occurrences(spec, as_calibration(calibration, ADVICE, spec))
+    return counts, {} if options.min_count is None else rare_rows(counts, options.min_count)
+
+
+def _parts(group: Group) -> list[tuple[str, int]]:
+    return [(part.name, part.size) for part in parted(group)]
+
+
+def _whole(group: Group, widths: Mapping[str, int]) -> bool:
+    """Whether nothing leaves the parts of a group."""
+    return all(widths.get(name, size) == size for name, size in _parts(group))
+
+
+def _saved(spec: ModelSpec, name: str, size: int, target: str) -> float:
+    """What an entry of that part costs: parameters where these are the target, else all entries the same."""
+    if target != "parameters" or size < 2:
+        return 1.0
+    return float(kinds.cost(spec).parameters - kinds.cost(narrowed(spec, {name: size - 1})).parameters)
 
 
 def _calibrated(
@@ -93,14 +146,24 @@ def _check_float(model: Model) -> None:
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
     gone = decision.choices.get("dropped", ())
     spec = spec.replace(rows=tuple(row for row in spec if row.name not in gone)) if gone else spec
-    return narrowed(spec, {name: len(kept) for name, kept in decision.choices["kept"].items()})
+    spec = narrowed(spec, {name: len(kept) for name, kept in decision.choices["kept"].items()})
+    return without_rows(spec, decision.choices.get("rows", {}))
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:
     """The dense state with only the kept entries of every axis that a narrowed group indexes."""
     kept = decision.choices["kept"]
-    of_node = {node: kept[g.name] for g in channel_groups(spec) if g.name in kept for node in g.members}
-    out = {}
+    groups = channel_groups(spec)
+    of_node = {node: kept[g.name] for g in groups if g.name in kept for node in g.members}
+    of_features: dict[str, dict[int, list[int]]] = {}
+    for group in groups:
+        own = {place: kept[of_part(group, place)] for place in range(len(group.parts)) if of_part(group, place) in kept}
+        starts = [0, *accumulate(group.parts)]
+        every = [own.get(place, list(range(size))) for place, size in enumerate(group.parts)]
+        for node in group.members if own else ():
+            of_node[node] = [start + lane for start, part in zip(starts, every, strict=False) for lane in part]
+            of_features[node[0]] = own
+    out: dict[str, Tensor] = {}
     gone = decision.choices.get("dropped", ())
     for row in spec:
         if row.name in gone:
@@ -112,6 +175,9 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
                     at = torch.tensor(entries(axis, of_node[row.name, axis.space]), device=tensor.device)
                     tensor = tensor.index_select(dim, at)
             out[f"{row.name}.{key}"] = tensor.clone()
+    rows = decision.choices.get("rows", {})
+    if rows or of_features:
+        out |= carried(state, spec, respec(spec, decision), rows, of_features)
     return {**out, **decision.state}
 
 
@@ -128,9 +194,9 @@ def _within_budget(
     round_to: int | None,
     measure: str,
     budget: float,
+    allowed: float,
 ) -> dict[str, int]:
-    """As few of the least important channels, ranked over all groups, as must go to fit the budget."""
-    allowed = budget * getattr(kinds.cost(spec), measure)
+    """As few of the least important channels, ranked over all groups, as must go to fit what the budget allows."""
     group_of = torch.cat([torch.full((g.size,), i) for i, g in enumerate(groups)])
     ranked = group_of[torch.cat([score[g.name] for g in groups]).argsort(stable=True)]
 
