@@ -181,3 +181,17 @@ def test_it_is_fine_tuned_and_distilled_by_commands(data: Path, tmp_path: Path) 
     refused = run.invoke(app, ["finetune", out, "--schema", "x.json", *common, "--out", str(tmp_path / "other")])
     assert refused.exit_code == 2 and "--schema is for a recommender that starts from random weights" in refused.output
     assert not (tmp_path / "other").exists()
+
+
+def test_its_forms_are_trained_or_refused_by_name(data: Path, model: Any, tmp_path: Path) -> None:
+    """Pruned by what the loss misses and trained again; int8 has no such training."""
+    zoo.save(model, tmp_path / "dense")
+    common = ["--data", str(data), "--epochs", "1", "--no-bfloat16", "--threads", "1", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["prune", str(tmp_path / "dense"), "--macs", "0.6", *common])
+    assert done.exit_code == 0, done.output
+    before, after = model.spec, zoo.load(tmp_path / "out").spec
+    assert after["deep1"].args["out_features"] < before["deep1"].args["out_features"]
+    int8 = zoo.compress(model, "int8", calibration=model.encode(table()))
+    with pytest.raises(ValueError, match="There is no quantization-aware training for"):
+        finetune(int8, opened(data, int8), RECIPE, tmp_path / "int8", quiet=True)
+    assert not (tmp_path / "int8" / "model.safetensors").exists()

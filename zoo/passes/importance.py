@@ -90,8 +90,9 @@ def _loss(model: Model, outputs: Tensor, targets: Tensor) -> Tensor:
         raise ValueError(f'{model.spec.name} has no classes to go wrong in: use importance="l2", or give it a head.')
     if outputs.dim() == 2 and not targets.is_floating_point():
         low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= outputs.shape[1]:
-            raise ValueError(f"Labels are 0 to {outputs.shape[1] - 1}, not {low} to {high}.")
+        last = 1 if task.binary else outputs.shape[1] - 1
+        if low < 0 or high > last:
+            raise ValueError(f"Labels are 0 to {last}, not {low} to {high}.")
     return task.fetch("loss")(outputs, targets)  # type: ignore[no-any-return]
 
 

@@ -22,7 +22,7 @@ from zoo.passes.data import as_calibration
 from zoo.passes.quantize import ADVICE, Edges, Rounding, carry, respec, shared
 from zoo.passes.ranges import observe, ranged, recorded
 from zoo.passes.smooth import exponents, smoothed
-from zoo.spec import Block
+from zoo.spec import Block, ModelSpec
 
 
 @usual_defaults()
@@ -69,11 +69,7 @@ def prepare_qat(
         raise ValueError(f'{spec.name} is in quantization-aware training already; compress(model, "int8") ends it.')
     if "fused" in found:
         raise ValueError(f"{spec.name} is fused for inference: train the network it was made of.")
-    if without := [row.name for row in spec if kinds.state(row) and "qat" not in kinds.KINDS[row.kind].precisions]:
-        raise ValueError(
-            f"There is no quantization-aware training for {spec[without[0]].kind} (row {without[0]!r}): it is for "
-            "convolutional networks."
-        )
+    _check_rows(spec)
     unknown = set(keep_float) - {row.name for row in spec}
     if unknown:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
@@ -105,8 +101,18 @@ def prepare_qat(
     return qat
 
 
+def _check_rows(spec: ModelSpec) -> None:
+    """Raise ValueError for a row that has no quantization-aware training."""
+    if without := [row.name for row in spec if kinds.state(row) and "qat" not in kinds.KINDS[row.kind].precisions]:
+        raise ValueError(
+            f"There is no quantization-aware training for {spec[without[0]].kind} (row {without[0]!r}): it is for "
+            "convolutional networks. Train the float network, then compress it."
+        )
+
+
 def unranged(model: Model) -> list[str]:
     """The float rows of an int8 network that `prepare_qat` ranges by calibration; none: calibration is refused."""
+    _check_rows(model.spec)
     _, rows = _by_neighbours(model, set(_told(model).get("keep_float", ())), calibrated=True)
     return [row.name for row in rows]
 

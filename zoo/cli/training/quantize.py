@@ -57,7 +57,7 @@ def run(settings: Settings) -> None:
     check_classes(settings.model, dense, data.train.classes)
     inputs, labels = labelled_inputs(data.train, dense, settings.pictures)
     try_save(dense, settings.out)
-    remark(f"Quantizing with {len(inputs):,} pictures.")
+    remark(f"Quantizing with {len(inputs):,} {dense.spec.input.unit}.")
     rounded = zoo.compress(
         dense,
         "int8",
