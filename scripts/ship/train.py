@@ -66,7 +66,7 @@ def main(
         recipe,
         folder=out.with_name(out.name + ".training"),
         validation=validation,
-        teacher=Ensemble(teachers, student.spec.input) if teachers else None,
+        teacher=Ensemble(teachers, student) if teachers else None,
         after_step=sparsifier,
         identity={"start": model, "teacher": [str(folder) for folder in teacher or []], "sparsity": sparsity},
     )

@@ -108,7 +108,7 @@ def test_a_teacher_is_followed_and_left_as_it_was(data: ImageSet, tmp_path: Path
         turned,
         replace(longer, soft_weight=1.0),
         folder=tmp_path / "s",
-        teacher=Ensemble([teacher], SPEC.input),
+        teacher=Ensemble([teacher], fresh()),
         log=quiet,
     )
     assert accuracy(student, data) > 95
@@ -123,19 +123,19 @@ def test_every_teacher_sees_pictures_as_it_wants_them(data: ImageSet) -> None:
     x = normalize(data.images, MEAN, STD)
     with torch.inference_mode():
         expected = (one(x) + other(normalize(data.images, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))) / 2
-        torch.testing.assert_close(Ensemble([one, other], SPEC.input)(x), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(Ensemble([one, other], fresh())(x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_teachers_of_different_classes_are_refused() -> None:
     wide = build(SPEC.replace(name="wide").edit("classifier", num_classes=3))
     with pytest.raises(ValueError, match="must know the same classes, but they have"):
-        Ensemble([fresh(), wide], SPEC.input)
+        Ensemble([fresh(), wide], fresh())
 
 
 def test_teachers_of_another_size_are_refused() -> None:
     large = build(SPEC.replace(input=ImageInput(size=(16, 16), mean=MEAN, std=STD)))
     with pytest.raises(ValueError, match=r"takes pictures of \(16, 16\) pixels, the student of \(8, 8\)"):
-        Ensemble([large], SPEC.input)
+        Ensemble([large], fresh())
 
 
 def test_biases_and_batch_norm_are_not_decayed() -> None:

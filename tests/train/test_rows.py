@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.inputs import TableInput
+from zoo.tabular import keys
 from zoo.tabular.fresh import for_data
 from zoo.tabular.schema import fit_vocabulary
 from zoo.train import loop
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
 from zoo.train.rows import RowSet, RowStream, open_rows
+from zoo.train.teachers import Ensemble
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -195,3 +197,24 @@ def test_its_forms_are_trained_or_refused_by_name(data: Path, model: Any, tmp_pa
     with pytest.raises(ValueError, match="There is no quantization-aware training for"):
         finetune(int8, opened(data, int8), RECIPE, tmp_path / "int8", quiet=True)
     assert not (tmp_path / "int8" / "model.safetensors").exists()
+
+
+def test_a_pruned_student_learns_of_a_teacher_that_knows_more_values(data: Path, model: Any, tmp_path: Path) -> None:
+    """The teacher gets the rows in its own numbers: those of values that both know, and unknown ones."""
+    x = model.encode(table())
+    small = zoo.compress(model, "pruned", calibration=x, min_count=17, ratio=0.3)
+    assert 0 < len(small.vocabulary) < len(model.vocabulary)
+    known, rows = set(small.vocabulary.tolist()), table(1, 300).to_pylist()
+    seen = [
+        {name: value if name == "age" or keys.of_value(value) in known else "?" for name, value in row.items()}
+        for row in rows
+    ]
+    assert any("?" in row.values() for row in seen) and any(row["item"] != "?" for row in seen)
+    assert torch.equal(Ensemble([model], small)(small.encode(rows)), model(seen))
+    shorter = replace(RECIPE, epochs=1)
+    tuned = finetune(small, opened(data, small), shorter, tmp_path / "tuned", teachers=[model], quiet=True)
+    assert tuned.vocabulary.equal(small.vocabulary)
+    other = for_data("deepfm", data)
+    other.spec = other.spec.replace(input=TableInput(other.spec.table.features[:2]))
+    with pytest.raises(ValueError, match="deepfm reads other features than deepfm"):
+        Ensemble([other], small)

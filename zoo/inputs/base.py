@@ -44,6 +44,7 @@ class Input:
     samples: ClassVar[str] = ""  # raw examples that ship, to calibrate with
     batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
     augment: ClassVar[str] = ""  # (batch) -> the batch changed at random, for training without labels; empty: none
+    translation: ClassVar[str] = "zoo.train.teachers:same_inputs"  # (student, teacher) -> (x) -> the teacher's x
     loader: ClassVar[str] = ""  # opens data for the training loop; empty: the loop does not train such networks
     fresh: ClassVar[str] = ""  # (architecture, data, ...) -> a fresh network, where its input depends on the data
 
@@ -134,15 +135,6 @@ class Input:
     def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:
         """The network's input of the dict that a loader gave, without labels; raises ValueError for other keys."""
         raise ValueError(f"{name} takes tensors, not dicts with {sorted(map(str, given))}.")
-
-    def changed_to(self, wanted: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """(factor, offset) of each channel, from this input to the one that another network wants of the same example.
-
-        Raises ValueError where no such change is known.
-        """
-        if wanted != self:
-            raise ValueError(f"A teacher takes other {wanted.unit} ({wanted.brief}) than the student ({self.brief}).")
-        return (), ()
 
     def fetch(self, part: str) -> Any:
         """The object that stands under the name `part`: "model", "reader" ..."""

@@ -51,6 +51,7 @@ class ImageInput(Input):
     samples: ClassVar[str] = "zoo.data.samples:calibration_pictures"
     batches: ClassVar[str] = "zoo.train.batches:PictureBatches"
     augment: ClassVar[str] = "zoo.train.unlabelled:cut_at_random"
+    translation: ClassVar[str] = "zoo.train.teachers:renormalized"
     loader: ClassVar[str] = "zoo.train.data:open_pictures"
     most_channels: ClassVar[int] = MAX_SIDE
 
@@ -124,19 +125,6 @@ class ImageInput(Input):
         raise ValueError(
             f"{name} takes normalised floats of shape (batch, {self.channels}, height, width), not {found}; "
             "zoo.preprocess(model) makes them."
-        )
-
-    def changed_to(self, wanted: Input) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        if not isinstance(wanted, ImageInput):
-            return super().changed_to(wanted)
-        if self.channels != wanted.channels:
-            raise ValueError(f"A teacher takes {wanted.channels} channels, the student {self.channels}.")
-        if self.size != wanted.size:
-            raise ValueError(f"A teacher takes pictures of {wanted.size} pixels, the student of {self.size}.")
-        ends = list(zip(self.mean, self.std, wanted.mean, wanted.std, strict=True))
-        return (
-            tuple(std / new_std for _, std, _, new_std in ends),
-            tuple((mean - new_mean) / new_std for mean, _, new_mean, new_std in ends),
         )
 
     def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:

@@ -87,9 +87,7 @@ def finetune(
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
-    teacher = Ensemble(teachers, model.spec.input) if teachers else None
-    if (learned := model.spec.input.learned) and not all(_same(one, model, learned) for one in teachers):
-        raise ValueError("A teacher knows other values than the student, so they do not read the same rows.")
+    teacher = Ensemble(teachers, model) if teachers else None
     start = copied(model)
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
@@ -131,10 +129,6 @@ def _check(model: Model) -> None:
             f"{model.spec.name} takes {model.spec.input.unit}, which finetune does not train on. Train it in a "
             "loop of your own: it is an nn.Module, and zoo.preprocess(model) makes its inputs."
         )
-
-
-def _same(one: Model, other: Model, attribute: str) -> bool:
-    return torch.equal(getattr(one, attribute), getattr(other, attribute))
 
 
 def _told(model: Model, train: Pictures, recipe: Recipe, teachers: Sequence[Model], sparsity: float) -> dict[str, Any]:

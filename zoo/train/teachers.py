@@ -1,8 +1,8 @@
-"""Teachers of a student: one, or the mean of several. Each gets pictures in its own normalisation, and equal rows."""
+"""Teachers of a student: one, or the mean of several. Each gets the student's inputs in its own form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn as nn
@@ -10,34 +10,44 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.model.build import Model
-from zoo.spec import Input
 
 
 class Ensemble(nn.Module):
-    """The mean of the members' logits (B, K), for inputs in the normalisation of `input`."""
+    """The mean of the members' logits (B, K), for inputs of `student`: pictures in its normalisation, rows in its
+    numbers.
+    """
 
-    def __init__(self, members: Sequence[Model], input: Input) -> None:  # noqa: A002
+    def __init__(self, members: Sequence[Model], student: Model) -> None:
         super().__init__()
         classes = {member.spec.name: kinds.classes(member.spec) for member in members}
         if len(set(classes.values())) > 1:
             raise ValueError(f"Teachers must know the same classes, but they have {classes}.")
         self.members = nn.ModuleList(members)
-        self.changes = [_tensors(input.changed_to(member.spec.input)) for member in members]
+        translation = student.spec.input.fetch("translation")
+        self.translations: list[Callable[[Tensor], Tensor]] = [translation(student, member) for member in members]
 
     def forward(self, x: Tensor) -> Tensor:
-        answers = []
-        for member, change in zip(self.members, self.changes, strict=True):
-            factor, offset = (part.to(x.device) for part in change)
-            answers.append(member(x if _is_identity(change) else x * factor + offset).float())
-        return torch.stack(answers).mean(0)
+        pairs = zip(self.members, self.translations, strict=True)
+        return torch.stack([member(translated(x)).float() for member, translated in pairs]).mean(0)
 
 
-def _tensors(change: tuple[tuple[float, ...], tuple[float, ...]]) -> tuple[Tensor, Tensor]:
-    """(factor, offset), each (C, 1, 1)."""
-    factor, offset = (torch.tensor(part).view(-1, 1, 1) for part in change)
-    return factor, offset
+def same_inputs(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
+    """Nothing changes; raises ValueError for networks that take other inputs."""
+    ours, theirs = student.spec.input, teacher.spec.input
+    if ours != theirs:
+        raise ValueError(f"A teacher takes other {theirs.unit} ({theirs.brief}) than the student ({ours.brief}).")
+    return lambda x: x
 
 
-def _is_identity(change: tuple[Tensor, Tensor]) -> bool:
-    factor, offset = change
-    return bool((factor == 1).all()) and bool((offset == 0).all())
+def renormalized(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
+    """From the student's normalisation of pictures to the teacher's."""
+    given, wanted = student.spec.pictures, teacher.spec.pictures
+    if given.channels != wanted.channels:
+        raise ValueError(f"A teacher takes {wanted.channels} channels, the student {given.channels}.")
+    if given.size != wanted.size:
+        raise ValueError(f"A teacher takes pictures of {wanted.size} pixels, the student of {given.size}.")
+    mean, std, new_mean, new_std = (torch.tensor(v) for v in (given.mean, given.std, wanted.mean, wanted.std))
+    factor, offset = (std / new_std).view(-1, 1, 1), ((mean - new_mean) / new_std).view(-1, 1, 1)
+    if bool((factor == 1).all()) and bool((offset == 0).all()):
+        return lambda x: x
+    return lambda x: x * factor.to(x.device) + offset.to(x.device)
