@@ -104,7 +104,7 @@ def test_a_hostile_spec(edit, words, good, tmp_path):
     refused(write(tmp_path / "m", header, body), words)
 
 
-@pytest.mark.parametrize("name", ["forward", "spec", "_kept", "_modules", "training"])
+@pytest.mark.parametrize("name", ["forward", "spec", "_wiring", "_modules", "training"])
 def test_a_row_named_like_a_part_of_the_model(name, good, tmp_path):
     _, header, body = good
     text = json.dumps(header).replace('\\"stem\\"', f'\\"{name}\\"').replace('"stem.', f'"{name}.')

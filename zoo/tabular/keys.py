@@ -89,6 +89,16 @@ def mixed_array(numbers: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
+def unmixed_array(mixed: np.ndarray) -> np.ndarray:
+    """The inverse of `mixed_array`."""
+    z = mixed ^ (mixed >> np.uint64(31)) ^ (mixed >> np.uint64(62))
+    z = z * np.uint64(pow(_SECOND, -1, 2**64))
+    z = z ^ (z >> np.uint64(27)) ^ (z >> np.uint64(54))
+    z = z * np.uint64(pow(_FIRST, -1, 2**64))
+    z = z ^ (z >> np.uint64(30)) ^ (z >> np.uint64(60))
+    return z - np.uint64(_STEP)
+
+
 def of_floats(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(keys int64, which are missing) of floats. Raises Unfit for infinity, and for whole numbers from 2**53."""
     numbers = numbers.astype(np.float64)

@@ -34,6 +34,7 @@ READ = {
     "F64": "float64",
     "BOOL": "bool",
 }  # the last three only in files of other libraries
+WIDEST = 4  # bytes of a number that stands for the key of a known value
 PACKED = ("float32", "int8")  # dtypes that may be stored as bitmask and values
 
 SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")

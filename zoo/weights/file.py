@@ -19,7 +19,7 @@ from zoo.model.build import Model, from_state, is_whole
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import check_float32, rebuildable
 from zoo.spec import ModelSpec
-from zoo.weights import hub
+from zoo.weights import hub, known_values
 from zoo.weights.bitmask import pack, unpack
 from zoo.weights.container import INDEX, WEIGHTS, Signature
 from zoo.weights.folder import find_file
@@ -207,11 +207,12 @@ def _arrays(state: dict[str, Tensor]) -> dict[str, Any]:
     arrays = {}
     for key, tensor in state.items():
         array = tensor.detach().cpu().contiguous().numpy()
-        packed = pack(array)
-        if packed is None:
-            arrays[key] = array
-        else:
+        if (packed := pack(array)) is not None:
             arrays[f"{key}.bitmask"], arrays[f"{key}.values"] = packed
+        elif (packed := known_values.pack(array)) is not None:
+            arrays[f"{key}.numbers"], arrays[f"{key}.values"] = packed
+        else:
+            arrays[key] = array
     return arrays
 
 
@@ -230,6 +231,9 @@ def stored_tensors(path: Path, header: Header, read: Callable[[str], Tensor]) ->
             parts = [_as(dtype, path, name, read(name)) for name, _ in source.parts]
             parts = [part.T.contiguous() for part in parts] if source.transposed else parts
             state[key] = parts[0].reshape(shape) if len(parts) == 1 else torch.cat(parts)
+        elif f"{key}.numbers" in header.tensors:
+            numbers, values = (read(f"{key}.{part}").numpy() for part in ("numbers", "values"))
+            state[key] = torch.from_numpy(known_values.unpack(numbers, values, f"{path}: {key}"))
         else:
             mask, values = (read(f"{key}.{part}").numpy() for part in ("bitmask", "values"))
             state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))

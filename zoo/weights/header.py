@@ -21,6 +21,7 @@ from zoo.weights.container import (
     MAX_HEADER,
     PACKED,
     SIZES,
+    WIDEST,
     Contents,
     Signature,
     differences,
@@ -36,7 +37,8 @@ from zoo.weights.tensor_source import TensorSource
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a model file. `tensors` are named as stored: a packed K appears as "K.bitmask" and "K.values".
+    """The header of a model file. `tensors` are named as stored: a packed K appears as "K.bitmask" (or
+    "K.numbers") and "K.values".
 
     `sources` maps a key of the spec to its tensors in the file if their names differ. `files`: the file of each tensor.
     `tokenizer` is the text of a language model's tokenizer.json.
@@ -161,13 +163,22 @@ def _check_tensors(
             expected[foreign[key].name] = (dtype, foreign[key].shape)
             continue
         mask, values = f"{key}.bitmask", f"{key}.values"
+        if (numbers := f"{key}.numbers") in tensors and key not in tensors and dtype == "int64" and len(shape) == 1:
+            width = tensors[numbers][1][-1] if len(tensors[numbers][1]) == 2 else 0
+            expected[numbers] = ("uint8", (shape[0], min(max(width, 1), WIDEST)))
+            expected[values] = ("int64", _at_most(tensors.get(values, ("", ()))[1], shape[0]))
+            continue
         if key in tensors or mask not in tensors or dtype not in PACKED or len(shape) < 2:
             expected[key] = (dtype, shape)
             continue
         count = product(shape)
-        kept = tensors.get(values, ("", ()))[1]
         expected[mask] = ("uint8", (-(-count // 8),))
-        expected[values] = (dtype, kept if len(kept) == 1 and kept[0] <= count else (count,))
+        expected[values] = (dtype, _at_most(tensors.get(values, ("", ()))[1], count))
     lines = differences(expected, tensors)
     if lines:
         raise FileError(f"{path}: its tensors are not those of its spec ({short(spec.name)}): {first_few(lines)}.")
+
+
+def _at_most(found: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The shape of packed values: what was found, if that can be."""
+    return found if len(found) == 1 and found[0] <= count else (count,)
