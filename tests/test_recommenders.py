@@ -276,3 +276,14 @@ def test_a_schema_makes_a_recommender() -> None:
     with pytest.raises(ValueError, match="schema= is a TableInput"):
         zoo.create("deepfm", schema={"a": 1})
     assert zoo.create("deepfm", weights=None).spec.input == EXAMPLE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_those_of_plain_operators(name: str) -> None:
+    model = lively(registry.spec(name))
+    x = model.spec.input.example(32)
+    x[:4] = 0.0
+    found = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    expected = torch.autograd.grad(formula(model, x).square().sum(), list(model.parameters()))
+    for one, other, (key, _) in zip(found, expected, model.named_parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()), msg=key)

@@ -94,7 +94,7 @@ class FeatureEmbedding(nn.Module):
             return self.pooled(table, found, reader.pooling(counts, self.dtype))[None]
         rows, weights, slots = reader(x, self.dtype)
         if reader.lists and hasattr(table, "bags") and not traced():
-            return table.bags(rows, weights, slots.starts)  # type: ignore[no-any-return]
+            return table.bags(rows, weights, slots)  # type: ignore[no-any-return]
         return reader.joined(table(rows), weights)
 
     def pooled(self, table: nn.Module, rows: Tensor, pooling: Tensor) -> Tensor:

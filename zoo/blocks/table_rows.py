@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn as nn
@@ -22,34 +22,45 @@ READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a li
 
 
 class Table(nn.Module):
-    """Vectors (rows, width), started small. With `sparse`, gradients are sparse: of the rows looked up alone."""
+    """Vectors (rows, width), started small."""
 
     def __init__(self, rows: int, width: int, std: float = 0.01) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, width))
-        self._sparse = False
         nn.init.normal_(self.weight, 0.0, std)
 
     def forward(self, rows: Tensor) -> Tensor:
         """(...) row numbers to vectors (..., width)."""
-        return F.embedding(rows, self.weight, sparse=self._sparse)
+        # The gradient of index_select takes a tenth of the time of an embedding's.
+        return self.weight.index_select(0, rows.reshape(-1)).view(*rows.shape, self.weight.shape[1])
 
-    def bags(self, rows: Tensor, weights: Tensor | None, starts: Tensor) -> Tensor:
-        """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed.
+    def bags(self, rows: Tensor, weights: Tensor, slots: Slots) -> Tensor:
+        """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed."""
+        batch, count = rows.shape
+        first = torch.arange(0, batch * count, count, device=rows.device)[:, None] + slots.starts
+        found: Tensor = _Bags.apply(self.weight, rows.reshape(-1), weights.reshape(-1), first.view(-1), slots.features)  # type: ignore[no-untyped-call]
+        return found.view(batch, len(slots.starts), -1)
 
-        `starts` (F,) are the first slots of the features.
-        """
-        batch, slots = rows.shape
-        first = torch.arange(0, batch * slots, slots, device=rows.device)[:, None] + starts
-        found = F.embedding_bag(
-            rows.reshape(-1),
-            self.weight,
-            first.view(-1),
-            mode="sum",
-            sparse=self._sparse,
-            per_sample_weights=None if weights is None else weights.reshape(-1),
-        )
-        return found.view(batch, len(starts), -1)
+
+class _Bags(torch.autograd.Function):
+    """`F.embedding_bag`, whose own gradient takes ten times as long as a lookup's."""
+
+    @staticmethod
+    def forward(weight: Tensor, rows: Tensor, weights: Tensor, first: Tensor, features: Tensor) -> Tensor:
+        return F.embedding_bag(rows, weight, first, mode="sum", per_sample_weights=weights.to(weight.dtype))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        weight, rows, weights, _, features = inputs
+        ctx.save_for_backward(rows, weights, features)
+        ctx.shape = weight.shape
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weights, features = ctx.saved_tensors
+        batch, width = len(rows) // len(features), ctx.shape[1]
+        of_slots = grad.view(batch, -1, width).index_select(1, features).view(-1, width) * weights[:, None]
+        return grad.new_zeros(ctx.shape).index_add_(0, rows, of_slots.to(grad.dtype)), None, None, None, None
 
 
 class Slots(NamedTuple):
@@ -58,6 +69,7 @@ class Slots(NamedTuple):
     columns: Tensor
     bases: Tensor  # (S,) where the tables of the slots begin in the one table that holds them
     starts: Tensor  # (F,) first slots of the features
+    features: Tensor  # (S,) the feature of each slot
     values: Tensor  # (N,) the columns of numbers
 
 
@@ -114,7 +126,7 @@ class RowReader:
         return found
 
     def _slots(self, device: torch.device) -> Slots:
-        held = (self._places, self._bases, self._starts, self._values)
+        held = (self._places, self._bases, self._starts, self.features, self._values)
         return Slots(*(torch.tensor(one, dtype=torch.int64, device=device) for one in held))
 
     def takes_one(self, x: Tensor) -> bool:
@@ -177,7 +189,8 @@ class RowReader:
             vectors = vectors * weights[..., None]
         if not self.lists:
             return vectors
-        return torch.stack([one.sum(1) for one in vectors.split(self.sizes, 1)], 1)
+        runs = ((vectors[:, first:last], read in ("row", "number")) for read, first, last in self._runs)
+        return torch.cat([one if single else one.sum(1, keepdim=True) for one, single in runs], 1)
 
 
 def _runs(reads: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int, int]]:
