@@ -135,6 +135,12 @@ def test_a_table_without_a_schema_is_refused(tmp_path: Path) -> None:
     many.write_text(",".join(["click", *(f"c{place}" for place in range(5000))]) + "\n" + ",".join(["1"] * 5001))
     with pytest.raises(ValueError, match=r"many\.csv has 5,000 columns beside 'click', and a schema has at most 4,096"):
         infer_schema(many)
+    many.write_text(",".join(f"c{place}" for place in range(1_000_000)) + "\n")
+    with pytest.raises(ValueError, match=r"many\.csv has 1,000,000 columns, and tables of up to 65,536 are read"):
+        infer_schema(many)
+    many.with_suffix(".csv.gz").write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match="cannot be read as CSV"):
+        infer_schema(many.with_suffix(".csv.gz"))
     with pytest.raises(ValueError, match="Column 'job' has a list where a single number or text belongs"):
         fit_vocabulary(infer_schema(given), {**given, "job": [["a"]] * ROWS})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -16,6 +18,7 @@ PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 ROWS = 65_536  # of a batch
 BLOCK = 8 * 2**20  # bytes of a CSV file that are read at a time
+MOST_COLUMNS = 2**16
 MOST_VALUES = 2**28  # of one column in a row group: lists of a small file can be long
 
 Seen = Callable[[int, int], None]  # (bytes, or rows, that were read; of how many)
@@ -100,19 +103,23 @@ class TableFiles:
         if self.parquet:
             return self._opened(file).schema_arrow
         try:
+            with _decompressed(file) as opened:
+                _check_count(file, opened.readline(BLOCK).count(_delimiter(file).encode()) + 1)
             with self._csv(file, None, {}) as reader:
                 return reader.schema
-        except (OSError, self._pa.ArrowException) as error:
+        except (OSError, EOFError, zlib.error, self._pa.ArrowException) as error:
             raise ValueError(f"{file} cannot be read as CSV: {self._told(error)}.") from None
 
     def _opened(self, file: Path) -> Any:
         import pyarrow.parquet as pq
 
         try:
-            return pq.ParquetFile(file)
+            opened = pq.ParquetFile(file)
         except (OSError, ValueError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{file} cannot be read as Parquet ({reason}).") from None
+        _check_count(file, opened.metadata.num_columns)
+        return opened
 
     def _of_parquet(
         self, file: Path, columns: list[str], rows: int, groups: Sequence[int] | None = None
@@ -144,11 +151,10 @@ class TableFiles:
     def _csv(self, file: Path, columns: list[str] | None, types: Mapping[str, Any]) -> Any:
         from pyarrow import csv
 
-        delimiter = "\t" if _suffix(file).startswith(".tsv") else ","
         return csv.open_csv(
             file,
             read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            parse_options=csv.ParseOptions(delimiter=_delimiter(file), newlines_in_values=True),
             convert_options=csv.ConvertOptions(column_types=types, include_columns=columns),
         )
 
@@ -174,6 +180,22 @@ def open_tables(data: str | Path, types: Mapping[str, Any] | None = None) -> Tab
     if not files:
         raise DataNotFound(f"No such table: {data}. A table is a Parquet or CSV file, or a folder of Parquet files.")
     return TableFiles(files, path.name, types)
+
+
+def _check_count(file: Path, columns: int) -> None:
+    """Before any column is looked at: each costs memory and time."""
+    if columns > MOST_COLUMNS:
+        raise ValueError(
+            f"{file} has {columns:,} columns, and tables of up to {MOST_COLUMNS:,} are read. Write the ones that count."
+        )
+
+
+def _decompressed(file: Path) -> Any:
+    return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
+
+
+def _delimiter(file: Path) -> str:
+    return "\t" if _suffix(file).startswith(".tsv") else ","
 
 
 def _top(path: str) -> str:
