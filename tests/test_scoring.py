@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
+from zoo.report import memory, timing
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -119,8 +120,10 @@ def test_rows_and_inputs_are_for_networks_that_take_them(folder: Path) -> None:
         assert done.exit_code == 2 and said in done.stderr, done.output
 
 
-def test_it_is_evaluated_and_compared(folder: Path) -> None:
+def test_it_is_evaluated_and_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torchmetrics")
+    monkeypatch.setattr(memory, "peak_memory", lambda files: [1] * len(files))
+    monkeypatch.setattr(timing, "median_times", lambda models, inputs, seconds: ([1.0] * len(models), 1))
     done = told("eval", folder / "model", "--data", folder / "rows.parquet", "--json")
     found = json.loads(done.stdout)
     assert (found["metric"], set(found["metrics"]), found["examples"]) == ("AUC", {"AUC", "log loss"}, ROWS)
