@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,25 @@ def test_inputs_of_two_sizes_are_refused() -> None:
 def test_the_recipe_stays_what_the_docstring_says() -> None:
     assert f"Default: {module.RECIPE.learning_rate}" in (zoo.recover.__doc__ or "")
     assert f"{module.MINUTES} without `steps`" in (zoo.recover.__doc__ or "")
+
+
+def test_a_refused_call_leaves_the_run_as_it_was(dense: Model, pictures: Tensor, tmp_path: Path) -> None:
+    small = zoo.compress(dense, "pruned", macs=0.8, importance="l2")
+    given: dict[str, Any] = {"data": pictures[:8], "batch_size": 4, "out": tmp_path / "run", "quiet": True}
+    first = zoo.recover(small, dense, minutes=0.001, **given)
+    plan = (tmp_path / "run" / "training" / "plan.json").read_bytes()
+    with pytest.raises(ValueError, match="another run, which differs in minutes"):
+        zoo.recover(small, dense, minutes=0.002, **given)
+    assert (tmp_path / "run" / "training" / "plan.json").read_bytes() == plan
+    again = zoo.recover(small, dense, minutes=0.001, **given)
+    assert again.made["trained"] == first.made["trained"]
+
+
+def test_a_teacher_that_agrees_as_by_chance_is_told(dense: Model, pictures: Tensor) -> None:
+    small = zoo.compress(dense, "pruned", macs=0.8, importance="l2")
+    stranger = copy.deepcopy(dense)
+    with torch.no_grad():
+        for parameter in list(stranger.children())[-1].parameters():
+            parameter.neg_()  # the least likely class is its answer
+    with pytest.warns(UserWarning, match="about as often as by chance"):
+        zoo.recover(small, stranger, pictures, steps=1, quiet=True)

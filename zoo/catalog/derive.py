@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.passes.data import Calibration
     from zoo.weights.header import Header
 
-VERSION = 5  # of the recipe below; a new version makes all variants again
+VERSION = 6  # of the recipe below; a new version makes all variants again
 PICTURES = 48  # of the pictures that ship
 MIN_AGREEMENT = 0.5  # share of the calibration inputs that get the dense network's answer
 MEASURES = {"agreement": 100, "cosine": 1}  # how a variant's answers are measured -> the value of equal ones
@@ -135,7 +135,7 @@ def _make(
     name: Name, dense: Model, calibration: Calibration, told: str, origin: Mapping[str, str], key: str, file: Path
 ) -> None:
     from zoo.passes.compress import compress
-    from zoo.report.agreement import likeness
+    from zoo.report.agreement import left_out, likeness, worse
     from zoo.weights.file import save_file
     from zoo.weights.header import source_of
 
@@ -149,7 +149,7 @@ def _make(
     )
     facts: dict[str, Any] = {"from": name.dense, "key": key}
     if calibration:
-        facts |= {**likeness(model, dense, calibration), "calibration": told}
+        facts |= {**worse(likeness(model, dense, calibration), left_out(model.made)), "calibration": told}
     model.made = {**model.made, "source": {**source_of(model.made), **origin}, "derived": facts}
     save_file(model, file)
 

@@ -175,7 +175,7 @@ def _passes_of(made: Mapping[str, Any]) -> str:
     told = []
     for one in passes if isinstance(passes, list) else []:
         if isinstance(one, Mapping) and isinstance(one.get("pass"), str):
-            figures = [f"{key}={value}" for key, value in one.items() if isinstance(value, (str, int, float))]
+            figures = [f"{key}={value}" for key, value in one.items() if isinstance(value, (str, int, float, list))]
             told.append(f"{one['pass']} ({', '.join(figure for figure in figures if not figure.startswith('pass='))})")
     return one_line("; ".join(told), 400)
 

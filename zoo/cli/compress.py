@@ -85,6 +85,8 @@ def _run(
         )
     else:
         remark(f"The answers were not compared with those of {name}. Give inputs with --calibration to compare them.")
+    if "pruned" in wanted and data is None and settings["pruned"].criterion(False) == "l2":
+        remark("Channels were judged by the size of their weights. With --calibration far less accuracy is lost.")
     if same is not None and same < WRECKED:
         remark(
             f"Warning: {folder} often answers differently from {name}. "
@@ -97,9 +99,15 @@ run = Command(_run, _options)
 
 
 def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple[float | None, int]:
-    """(percent of inputs with equal answers, number of inputs); percent is None without inputs or without classes."""
+    """(percent of inputs with equal answers, number of inputs); percent is None without inputs or without classes.
+
+    Where a pass was solved on the inputs given, it is the percent of those that were left out.
+    """
     from zoo import tasks
-    from zoo.report.agreement import agreement
+    from zoo.report.agreement import left_out, likeness, worse
 
     inputs = inputs_of(model, name, paths, "test") if tasks.of(model.spec).chooses else None
-    return (None, 0) if inputs is None else agreement(made, model, [inputs])
+    if inputs is None:
+        return None, 0
+    found = worse(likeness(made, model, [inputs]), left_out(made.made) if paths else None)
+    return found["agreement"], found["inputs"]

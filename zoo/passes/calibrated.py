@@ -11,11 +11,12 @@ from zoo.passes import Pruned
 from zoo.passes.allot import allotted
 from zoo.passes.damage import Loss, block_losses, group_losses
 from zoo.passes.data import Batch, count, split
+from zoo.passes.evidence import spread
 from zoo.passes.groups import Group
 from zoo.passes.reconstruct import reconstruct
 from zoo.spec import ModelSpec
 
-MOST = 256  # inputs that are used, the first ones: more take longer and change little
+MOST = 256  # inputs that are used, at even distances: more take longer and change little
 LEAST = 2
 PART = 16  # inputs that run together
 HELD_OUT = (2, 5, 7)  # of every eight parts: losses are measured on these, the other ones say what to take away
@@ -49,18 +50,12 @@ def chosen(
 
 
 def divided(batches: Sequence[Batch]) -> list[Batch]:
-    """The first `MOST` inputs in parts of equal size. Raises ValueError for fewer than `LEAST`."""
+    """`MOST` inputs at most, in parts of equal size. Raises ValueError for fewer than `LEAST`."""
     total = min(MOST, sum(map(count, batches)))
     if total < LEAST:
         raise ValueError(f"Pruning by calibration takes {LEAST} inputs or more, and better a hundred, not {total}.")
-    size, left, parts = max(1, min(PART, total // 4)), total, list[Batch]()
-    for batch in batches:
-        for part in split(batch, size):
-            if left <= 0:
-                return parts
-            parts.append(part if count(part) <= left else split(part, left)[0])
-            left -= count(parts[-1])
-    return parts
+    size = max(1, min(PART, total // 4))
+    return [part for batch in spread(batches, MOST) for part in split(batch, size)]
 
 
 def solve(

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from zoo.model.build import Model
 from zoo.passes import Sparse
-from zoo.passes.data import BATCH, Batch, count
+from zoo.passes.data import BATCH, Batch, count, split
+from zoo.passes.evidence import measured, sides
 from zoo.passes.places import Place, own_system, places
 from zoo.passes.quadratic import Keep, but_zeros, smallest_go, two_of_four
-from zoo.passes.stream import Stream
+from zoo.passes.stream import PART, Stream
 from zoo.passes.zeros import allotted, losses
-from zoo.report.agreement import alike
+from zoo.report.agreement import likeness
 
 
 @torch.inference_mode()
@@ -29,6 +30,8 @@ def one_shot(model: Model, options: Sparse, batches: Sequence[Batch]) -> tuple[d
     """(the entries of the state that are solved, what the record says of them)."""
     if all(isinstance(batch, Tensor) for batch in batches):
         batches = torch.cat(list(batches)).split(BATCH)  # type: ignore[arg-type]  # however they came
+    examples = sum(map(count, batches))
+    parts = [part for batch in batches for part in split(batch, max(1, min(PART, examples // 4)))]
     state = model.state_dict()
     found = [place for row in model.spec for place in places(row)]
     weights = {place.key: state[place.key] for place in found}
@@ -46,13 +49,15 @@ def one_shot(model: Model, options: Sparse, batches: Sequence[Batch]) -> tuple[d
             wanted = {key: round(share * size) for key, size in sizes.items()}
         keeps = {key: smallest_go(zeros) for key, zeros in wanted.items() if zeros}
     starts = {place.key: place.start(state) for place in found}
-    small = copy.deepcopy(model)
+    small, trial = copy.deepcopy(model), copy.deepcopy(model)
     keeps = {key: but_zeros(keep, starts[key]) for key, keep in keeps.items()}
-    dense, sparse = solve(model, small, batches, keeps)
+    solve(model, small, batches, keeps)
     solved = {key: value for key, value in small.state_dict().items() if not torch.equal(value, state[key])}
-    told = alike(model, zip(sparse, dense, strict=True))
-    del told["inputs"]  # answers, of which a text has several
-    return solved, {"examples": sum(map(count, batches)), **told}
+    if examples == 1:
+        return solved, {"examples": examples}
+    seen, others = sides(parts)
+    solve(model, trial, seen, keeps)
+    return solved, {"examples": examples, **measured(likeness(trial, model, others))}
 
 
 def has_fours(shape: Sequence[int]) -> bool:
@@ -60,22 +65,15 @@ def has_fours(shape: Sequence[int]) -> bool:
     return shape[1] % 4 == 0
 
 
-def solve(
-    dense: Model, small: Model, batches: Sequence[Batch], keeps: Mapping[str, Keep]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Make the layers of `small`, a copy of `dense`, sparse in place: those that `keeps` has, by their keys.
-
-    The answers of both to the calibration inputs.
-    """
-    there, here = Stream(dense, batches), Stream(small, batches)
+def solve(dense: Model, small: Model, batches: Sequence[Batch], keeps: Mapping[str, Keep]) -> None:
+    """Make the layers of `small`, a copy of `dense`, sparse in place: those that `keeps` has, by their keys."""
+    here = Stream(small, batches)
     before = dense.state_dict()
     while here.row is not None:
         for place in places(dense.spec[here.row]):
             if place.key in keeps:
                 _solve(here, before, place, keeps[place.key])
-        there.step()
         here.step()
-    return there.inputs, here.inputs
 
 
 def _solve(stream: Stream, before: Mapping[str, Tensor], place: Place, keep: Keep) -> None:

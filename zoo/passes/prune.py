@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo import kinds
+from zoo.checks import noted
 from zoo.model.build import Model, from_state
 from zoo.passes import Pruned
 from zoo.passes.calibrated import chosen, divided, solve
@@ -21,6 +22,7 @@ from zoo.passes.data import as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
 from zoo.passes.embeddings import carried, lanes, occurrences, rare_rows, without_rows
+from zoo.passes.evidence import distinct, measured, sides
 from zoo.passes.groups import Group, channel_groups, entries, narrowed, of_part, parted
 from zoo.passes.importance import scores
 from zoo.report.agreement import likeness
@@ -120,21 +122,33 @@ def _calibrated(
     """The channels and blocks whose loss changes the answers to `calibration` least; the rest solved again on it."""
     if calibration is None:
         raise ValueError(f'importance="calibrated" needs calibration=: {ADVICE}.')
-    parts = divided(as_calibration(calibration, ADVICE, model.spec))
+    _check_dense(model)
+    parts = divided(distinct(as_calibration(calibration, ADVICE, model.spec), model.spec, ADVICE))
     target, share = options.target
     plain = from_state(model.spec, model.state_dict())
     with torch.inference_mode():
         kept, gone = chosen(plain, options, groups, floors, parts)
     choices = {"kept": kept, **({"dropped": gone} if gone else {})}
     bare = Decision("pruned", choices)
-    small = from_state(respec(model.spec, bare), carry(model.state_dict(), model.spec, bare))
+    narrow = respec(model.spec, bare), carry(model.state_dict(), model.spec, bare)
+    small, trial = from_state(*narrow), from_state(*narrow)
+    seen, others = sides(parts)
     with torch.inference_mode():
         solve(plain, small, kept, groups, parts)
-    alike = likeness(small, plain, parts)
+        solve(plain, trial, kept, groups, seen)
     recipe = {"importance": "calibrated", target: share, "round_to": options.round_to or "8, 4 below 64"}
-    del alike["inputs"]  # answers, of which a text has several
-    recipe |= {"examples": sum(map(count, parts)), **alike, **({"drop_blocks": gone} if gone else {})}
+    recipe |= {"examples": sum(map(count, parts)), **measured(likeness(trial, plain, others))}
+    recipe |= {"drop_blocks": gone} if gone else {}
     return Decision("pruned", choices, recipe, small.state_dict())
+
+
+def _check_dense(model: Model) -> None:
+    """Raise ValueError for a sparse network: its zeros would be solved away."""
+    if any(one.get("pass") == "sparse" for one in noted(model.made, "passes")):
+        raise ValueError(
+            f"{model.spec.name} is sparse, and pruning by calibration solves the weights again, zeros too: make it of "
+            'the dense network, "pruned-sparse", or give importance="l2".'
+        )
 
 
 def _check_float(model: Model) -> None:

@@ -19,6 +19,7 @@ from zoo.model.build import Model
 from zoo.passes import Scope, Sparse
 from zoo.passes.data import as_calibration
 from zoo.passes.decision import Decision
+from zoo.passes.evidence import distinct
 from zoo.passes.one_shot import has_fours, one_shot
 from zoo.passes.quadratic import four_groups
 from zoo.spec import ModelSpec
@@ -226,7 +227,7 @@ def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None
             raise ValueError(f'{model.spec.name} has no layer whose inputs are a multiple of 4 for pattern="2:4".')
     if calibration is None:
         return Decision("sparse", asdict(options), {**recipe, "by": "magnitude"})
-    batches = as_calibration(calibration, ADVICE, model.spec)
+    batches = distinct(as_calibration(calibration, ADVICE, model.spec), model.spec, "a hundred or more")
     solved, told = one_shot(model, options, batches)
     return Decision("sparse", asdict(options), {**recipe, "by": "second_order", **told}, solved)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,35 @@ def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, An
     "agreement" is the percent of them that get the same class, and "interval" its 95% interval by Wilson (1927).
     Networks without classes have "cosine" instead, the mean cosine of their answers.
     """
-    return alike(model, _pairs(model, other, batches))
-
-
-def alike(model: Model, pairs: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Any]:
-    """The same of answers that are there already: pairs of those of `model` and of another network."""
+    pairs = _pairs(model, other, batches)
     if tasks.of(model.spec).chooses:
         share, count = _equal(pairs)
         return {"agreement": share, "interval": list(interval(share, count)), "inputs": count}
     every = torch.cat([F.cosine_similarity(ours, theirs, dim=-1).flatten() for ours, theirs in pairs])
     return {"cosine": round(float(every.mean()), 4), "inputs": len(every)}
+
+
+def left_out(made: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The least agreement that the record of a pass has from inputs on which nothing was solved; None without any.
+
+    Its keys are those of `likeness`.
+    """
+    passes = made.get("passes")  # any JSON: the file may come from anywhere
+    found = [
+        {**{name: one[name] for name in ("agreement", "interval", "cosine") if name in one}, "inputs": one["held_out"]}
+        for one in (passes if isinstance(passes, list) else [])
+        if isinstance(one, Mapping) and "held_out" in one
+    ]
+    return min(found, key=_measure) if found else None
+
+
+def _measure(told: Mapping[str, Any]) -> float:
+    return float(told.get("agreement", told.get("cosine", 0.0)))
+
+
+def worse(one: dict[str, Any], other: dict[str, Any] | None) -> dict[str, Any]:
+    """Of two results of `likeness` the one of less agreement."""
+    return one if other is None or _measure(one) <= _measure(other) else other
 
 
 def interval(percent: float, count: int) -> tuple[float, float]:

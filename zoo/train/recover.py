@@ -85,7 +85,8 @@ def recover(
 
     Returns:
         A new `Model` in eval mode. `made["trained"]` says what it learned from, and its agreement with the teacher
-        before and after: the percent of `data` with the same class, or the mean cosine. A warning says where it fell.
+        before and after: the percent of `data` with the same class, or the mean cosine. Inputs that it has not learned
+        from agree less often. A warning says where it fell.
 
     Raises:
         ValueError: the networks differ in input or classes, the teacher is smaller or sparser than the network or the
@@ -129,6 +130,7 @@ def recover(
         each = -(-steps // rounds)
         inputs.length = each * recipe.batch_size
         before = _likeness(model, teacher, batches)
+        _warn_of_teacher(before, kinds.classes(teacher.spec), told["inputs"])
         try:
             fit(
                 student,
@@ -172,6 +174,21 @@ def _warn_of_loss(model: Model, before: Mapping[str, float], after: Mapping[str,
                 UserWarning,
                 stacklevel=3,
             )
+
+
+def _warn_of_teacher(before: Mapping[str, float], classes: int, inputs: int) -> None:
+    """Where the networks agree as seldom as two that have nothing to do with each other."""
+    if not classes or "agreement" not in before:
+        return
+    chance = 1 / classes
+    usual = 100 * (chance + 3 * (chance * (1 - chance) / inputs) ** 0.5)
+    if before["agreement"] <= min(usual, 60.0):
+        warnings.warn(
+            f"The network and its teacher agree on {before['agreement']:g}% of the inputs, about as often as by "
+            "chance. Is teacher= the trained network that it was made of?",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_options(minutes: float | None, steps: int | None, save_seconds: float) -> None:
@@ -218,10 +235,16 @@ def _planned(folder: Path, asked: Mapping[str, Any], minutes: float, seconds: Ca
     if plan.is_file():
         try:
             told = json.loads(plan.read_text())
-            if told["asked"] == asked and is_int(told["steps"]) and told["steps"] > 0:
-                return int(told["steps"])
+            before, steps = dict(told["asked"]), told["steps"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            pass  # the loop refuses a folder of another run
+            before, steps = dict(asked), 0  # the loop refuses a folder of another run
+        if differing := sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key)):
+            raise ValueError(
+                f"{folder} belongs to another run, which differs in {', '.join(differing)}: give what that run was "
+                "given to go on, or choose another out=."
+            )
+        if is_int(steps) and steps > 0:
+            return int(steps)
     steps = min(MOST_STEPS, max(1, int(60 * minutes / seconds())))
     make_folder(folder)
     write_whole(plan, (json.dumps({"asked": asked, "steps": steps}).encode(),))
