@@ -117,9 +117,9 @@ def _recipe(model: Model, variant: str) -> str:
     return ", ".join(words).replace("then,", "then") + "; docs/recipes.md"
 
 
-def ship(model: Model, name: str) -> dict[str, Any]:
-    """Write the model into the package; returns what the manifest says of its file and size."""
-    path = PACKAGE / "weights" / "shipped" / f"{name}.safetensors"
+def ship(model: Model, name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Write the model into the package, or into `folder`; returns what the manifest says of its file and size."""
+    path = (folder or PACKAGE / "weights" / "shipped") / f"{name}.safetensors"
     path.parent.mkdir(exist_ok=True)
     save_file(model, path)
     cost = kinds.cost(model.spec)
