@@ -7,6 +7,7 @@ Settings were chosen on the validation part, with `--data data/ml100k/choose`, w
 on. Without `--write` the files and a manifest are written into `--runs` and nothing into the package.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -109,18 +110,19 @@ def variants(arch: str, data: Path, runs: Path) -> dict[str, Any]:
         return made
 
     dense = trained("dense", start(LARGE, 0), DENSE)
-    dense.made["source"] = {"name": f"{arch}.{TAG}"}
+    teacher = copy.copy(dense)
+    teacher.made = {**dense.made, "source": {"name": f"{arch}.{TAG}"}}  # what the notes of its students call it
     students, alone = [], []
     for seed in (0, 1):
         recipe = replace(DENSE, seed=seed)
         taught = replace(recipe, soft_weight=0.9, temperature=1.0)
-        students.append(trained(f"distilled_{seed}", start(SMALL, seed), taught, teachers=[dense]))
+        students.append(trained(f"distilled_{seed}", start(SMALL, seed), taught, teachers=[teacher]))
         alone.append(trained(f"plain_{seed}", start(SMALL, seed), recipe))
     taught = replace(TUNED, soft_weight=0.9, temperature=1.0)
-    sparse = trained("sparse", dense, taught, teachers=[dense], sparsity=SPARSITY)
+    sparse = trained("sparse", dense, taught, teachers=[teacher], sparsity=SPARSITY)
     narrow = zoo.compress(dense, "pruned", parameters=PARAMETERS, min_count=LEAST_COUNT, calibration=train.rows)
     narrow_rows = open_rows(data, narrow.spec.table, learned=narrow.vocabulary)
-    pruned = trained("pruned", narrow, taught, narrow_rows, teachers=[dense])
+    pruned = trained("pruned", narrow, taught, narrow_rows, teachers=[teacher])
     seen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CALIBRATION]
     int8 = zoo.compress(dense, "int8", calibration=train.rows[seen])
     pruned_int8 = zoo.compress(pruned, "int8", calibration=narrow_rows.rows[seen])
