@@ -67,7 +67,7 @@ def main(
     tables = read_manifest() if write else {}
     for arch in only or ARCHITECTURES:
         made = variants(arch, data, runs / arch)
-        tables |= measured(arch, made, data, held_out, None if write else runs)
+        tables |= measured(arch, made, data, held_out, runs, write)
     if write:
         write_manifest(tables)
     else:
@@ -139,9 +139,9 @@ def variants(arch: str, data: Path, runs: Path) -> dict[str, Any]:
 
 
 def measured(
-    arch: str, made: dict[str, Any], data: Path, held_out: str, folder: Path | None
+    arch: str, made: dict[str, Any], data: Path, held_out: str, runs: Path, write: bool
 ) -> dict[str, dict[str, Any]]:
-    """The manifest's entries of one architecture; the files go to the package, or to `folder`."""
+    """The manifest's entries of one architecture; with `write` the files go to the package, else to `runs`."""
     file = data / f"{held_out}.parquet"
     users = parquet.read_table(file, columns=["user_id"])["user_id"].to_numpy()
     digests = {key: hashlib.sha256((data / f"{key}.parquet").read_bytes()).hexdigest() for key in ("train", held_out)}
@@ -169,9 +169,14 @@ def measured(
                 metric[key] = [figures(one, data, held_out, None)["AUC"] for one in others[kind]]
             metric["teacher"] = f"{arch}.{TAG}"
         name = f"{arch}.{TAG}" if variant == "dense" else f"{arch}.{TAG}-{variant}"
-        tables[name] = {**ship(model, name, folder), **FACTS, "recipe": recipe_of(variant), "metric": metric}
+        tables[name] = {
+            **ship(model, name, None if write else runs),
+            **FACTS,
+            "recipe": recipe_of(variant),
+            "metric": metric,
+        }
         report(name, tables[name]["bytes"], found, dense)
-    four = folder / f"{arch}-int4.safetensors" if folder else data / f"{arch}-int4.safetensors"
+    four = runs / f"{arch}-int4.safetensors"
     save_file(others["int4"], four)
     report(
         f"{arch}, int4 tables (does not ship)",
