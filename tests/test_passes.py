@@ -218,7 +218,7 @@ def test_the_docstring_names_every_argument_and_its_examples_run() -> None:
 
 def test_records_of_a_file_have_the_names_of_options(network: Model) -> None:
     made = zoo.compress(network, "pruned-sparse-int8", calibration=X, macs=0.6, sparsity=0.5, reduce_range=True)
-    own = {"agreement", "by", "examples", "interval", "pass", "smoothed_channels", "sums"}
+    own = {"agreement", "by", "examples", "held_out", "interval", "pass", "smoothed_channels", "sums"}
     for record in json.loads(json.dumps(made.made["passes"])):
         assert set(record) - own <= set(PASSES[record["pass"]].options.names())
 
