@@ -119,12 +119,7 @@ class TableInput(Input):
         Raises:
             KeyError: there is no such feature.
         """
-        own, start = self.feature(name), 0
-        for one in self.features:
-            if one is own:
-                break
-            start += one.columns
-        return slice(start, start + own.columns)
+        return self._place(name, "columns")
 
     @property
     def embedded(self) -> dict[str, tuple[Any, ...]]:
@@ -164,12 +159,14 @@ class TableInput(Input):
         Raises:
             KeyError: there is no such feature.
         """
-        own, start = self.feature(name), 0
-        for one in self.features:
-            if one is own:
-                break
-            start += one.keys
-        return slice(start, start + own.keys)
+        return self._place(name, "keys")
+
+    def _place(self, name: str, of: str) -> slice:
+        """Where the columns or keys of a feature are among those of all."""
+        own = self.feature(name)
+        before = self.features[: self.features.index(own)]
+        start = sum(getattr(one, of) for one in before)
+        return slice(start, start + getattr(own, of))
 
     # ------------------------------------------------------------------------------------------------ files
 
