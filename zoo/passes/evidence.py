@@ -76,9 +76,9 @@ def spread(batches: Sequence[Batch], most: int) -> list[Batch]:
     return picked
 
 
-def rows(batch: Batch, places: Sequence[int]) -> Batch:
+def rows(batch: Batch, places: Sequence[int] | slice) -> Batch:
     """Some of the inputs of a batch."""
-    at = torch.tensor(places)
+    at = places if isinstance(places, slice) else torch.tensor(places)
     return batch[at] if isinstance(batch, Tensor) else {name: tensor[at] for name, tensor in batch.items()}
 
 

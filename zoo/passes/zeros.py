@@ -19,6 +19,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count, split
+from zoo.passes.evidence import rows
 from zoo.passes.places import own_system, places
 from zoo.passes.quadratic import Quadratic, but_zeros, smallest_go
 from zoo.passes.stream import Stream
@@ -129,8 +130,7 @@ def _parted(batches: Sequence[Batch], first: int) -> tuple[list[Batch], list[Bat
         if here:
             sides[0].append(split(batch, here)[0])
         if here < count(batch):
-            rest = slice(here, None)
-            sides[1].append(batch[rest] if isinstance(batch, Tensor) else {k: v[rest] for k, v in batch.items()})
+            sides[1].append(rows(batch, slice(here, None)))
         first -= here
     return sides
 

@@ -56,5 +56,5 @@ def _arrow(given: Any) -> Any:
     try:
         import pyarrow as pa
     except ImportError:
-        raise ValueError("Reading such a table needs pyarrow: pip install 'zoo-efficient[train]'.") from None
+        raise ValueError("Reading such a table needs pyarrow: pip install 'zoo-efficient[tables]'.") from None
     return pa.table(given)
