@@ -27,7 +27,7 @@ from contenders import folder
 from torch import Tensor
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.model.build import Model
 from zoo.runtime.onnx import write_onnx
 
@@ -62,7 +62,7 @@ def in_runtime(names: list[str], runtime: str) -> str:
     headers = ["network", "other answers\nthan torch's", "squared error\nagainst torch"]
     short = (runtime, "torch")
     headers += [f"{one}\nagainst float32" for one in short] + [f"{one}\nright" for one in short]
-    return tables.text(headers, rows)
+    return formatting.text(headers, rows)
 
 
 def main(
@@ -97,7 +97,7 @@ def main(
         finally:
             shutil.rmtree(where, ignore_errors=True)
     headers = ["network", "int8 of", "answers\nas float32", "squared error\nof logits", "right", "float32\nright"]
-    print(tables.text(headers, rows))
+    print(formatting.text(headers, rows))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Annotated
 import torch
 import typer
 
-from zoo import tables
+from zoo import formatting
 from zoo.blocks import Attention
 from zoo.report.timing import cpu_name
 
@@ -82,11 +82,11 @@ def main(
     times = seconds(rounds)
     memory = {kind: [peak_in_child(kind, length) for length in LENGTHS] for kind in KINDS}
     rows = [
-        [f"{length:,}", *(f"{1e3 * times[kind][i]:.1f} ms  {tables.size(memory[kind][i])}" for kind in KINDS)]
+        [f"{length:,}", *(f"{1e3 * times[kind][i]:.1f} ms  {formatting.size(memory[kind][i])}" for kind in KINDS)]
         for i, length in enumerate(LENGTHS)
     ]
     facts = f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(tables.text(["tokens", *KINDS], rows))
+    print(formatting.text(["tokens", *KINDS], rows))
     print(f"\nCausal, {HEADS} heads of {DIM // HEADS}, batch 1, medians of {rounds} turns. {facts}.")
     if out is not None:
         plot(times, memory, facts, out)

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
-from zoo import kinds, registry, tables
+from zoo import formatting, kinds, registry
 from zoo.model.build import Model, from_state
 from zoo.report.agreement import interval
 from zoo.report.timing import cpu_name
@@ -114,7 +114,7 @@ def main(
         f"{dense.spec.name}, {CALIBRATION} photographs calibrate, {len(others)} others are answered; {cpu_name()}, "
         f"{threads} threads"
     )
-    typer.echo(tables.text(headings, rows))
+    typer.echo(formatting.text(headings, rows))
 
 
 def network(wheel: Path) -> Model:

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.engine.cpu import onednn
 
 BATCH, CALIBRATION = 32, 256
@@ -54,7 +54,7 @@ def main(data: Annotated[Path, typer.Option()], threads: int = 2) -> None:
             share = (Path(folder) / "model.safetensors").stat().st_size / size
         rows.append([name, f"{near.mean():.4f}", f"{near.min():.4f}", f"{share:.3f}", f"{right:.2f}"])
     headers = ("all_minilm_l6_v2", "mean cosine", "least cosine", "file / theirs", "probe, % right")
-    print(tables.text(headers, rows))
+    print(formatting.text(headers, rows))
     print(
         f"\n{len(train):,} texts to learn the probe, {len(test):,} to ask it. {'' if onednn.trusted() else 'No '}VNNI."
     )

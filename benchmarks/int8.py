@@ -32,7 +32,7 @@ import typer
 from contenders import BASE, BOUNDS, CONTENDERS, Case, Run, Turns, folder
 from torch import Tensor
 
-from zoo import tables
+from zoo import formatting
 from zoo.engine.cpu import onednn
 from zoo.report.timing import cpu_name
 
@@ -180,7 +180,7 @@ def _table(name: str, found: dict[str, dict[str, float]]) -> str:
         ratios = [_ratio(times, ours, peers) for times in found.values()]
         if any(ratios):
             rows.append([label, *ratios])
-    return tables.text([f"{name}, ms a call", *(key.partition(", ")[2] for key in found)], rows)
+    return formatting.text([f"{name}, ms a call", *(key.partition(", ")[2] for key in found)], rows)
 
 
 def _ratio(times: dict[str, float], ours: str, peers: tuple[str, ...]) -> str:

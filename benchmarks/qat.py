@@ -18,7 +18,7 @@ import torch
 import typer
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.model.build import Model
 from zoo.train.data import hold_out, open_pictures
 from zoo.train.finetune import finetune, labelled_inputs
@@ -45,7 +45,7 @@ def main(
         trained = finetune(rounded, train, recipe, folder, validation=validation, teachers=[dense])
     networks = {"as it was": network, "float": dense, "post-training int8": rounded, "after --qat": trained}
     rows = [[title, *(f"{accuracy(one, part):.2f}" for part in (validation, test))] for title, one in networks.items()]
-    print(tables.text([name, "validation", "test"], rows))
+    print(formatting.text([name, "validation", "test"], rows))
 
 
 def unequal(network: Model, spread: float) -> Model:

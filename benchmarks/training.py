@@ -29,7 +29,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 
 import zoo
-from zoo import registry, tables
+from zoo import formatting, registry
 from zoo.report.timing import cpu_name
 from zoo.train.images import ImageSet
 from zoo.train.log import TrainingLog
@@ -174,7 +174,7 @@ def main(
             ratio = speeds["ours"] / max(speeds[title] for title in titles[1:])
             precision = "bfloat16" if bfloat16 else "float32"
             rows.append([f"{name}, {precision}", *(f"{speeds[title]:,.0f}" for title in titles), f"{ratio:.2f}"])
-    print(tables.text(["images a second", *titles, "ours / best"], rows))
+    print(formatting.text(["images a second", *titles, "ours / best"], rows))
     print(f"\nBatch {batch}, {PICTURES:,} pictures a turn, medians of {rounds} interleaved turns, {threads} threads.")
     print(f"{cpu_name()}, torch {torch.__version__}.")
 

@@ -30,7 +30,7 @@ import transformers
 import typer
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.engine.cpu import onednn
 from zoo.report.timing import cpu_name
 
@@ -262,7 +262,7 @@ def text(found: dict[str, dict[str, float]]) -> str:
         mine = [ms for title, ms in times.items() if title in ("zoo int8 static", "zoo int8 dynamic")]
         peers = [times[title] for title in NATIVE if title in times]
         best.append(f"{min(mine) / min(peers):.2f}" if mine and peers else "")
-    return tables.text(["ms", *found], [*rows, best])
+    return formatting.text(["ms", *found], [*rows, best])
 
 
 def _named(ids: torch.Tensor, mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:

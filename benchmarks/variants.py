@@ -22,7 +22,7 @@ import typer
 from contenders import Case, folder, openvino_nncf
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.report.timing import cpu_name, median_times
 from zoo.runtime.choose import there_for
 
@@ -76,7 +76,9 @@ def main(
                 if variant in top and top["dense"] - top[variant] <= MOST_LOST
             ]
             print(
-                tables.text([f"{name}, batch {many}", "runtime", "ms\na call", "times\nas fast", "points\nlost"], rows)
+                formatting.text(
+                    [f"{name}, batch {many}", "runtime", "ms\na call", "times\nas fast", "points\nlost"], rows
+                )
             )
             print(f"\nWithin {MOST_LOST:g} point: {max(near)[1]}, {max(near)[0]:.2f}x. {rounds} rounds.\n", flush=True)
     print(f"{cpu_name()}, {threads} threads, torch {torch.__version__}.", file=sys.stdout)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import zoo
-from zoo import tables
+from zoo import formatting
 from zoo.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def test_the_figures_of_readme_are_the_manifests() -> None:
     assert len(lines) == 3
     for family, cells in lines:
         known = [zoo.info(family + variant) for variant in variants]
-        shown = [f"{one.metric.value:.2f}%, {tables.size(one.bytes)}" for one in known]
+        shown = [f"{one.metric.value:.2f}%, {formatting.size(one.bytes)}" for one in known]
         assert [cell.strip() for cell in cells.split("|")] == shown
 
 

@@ -29,7 +29,7 @@ from zoo.report.bootstrap import intervals
 from zoo.tabular.schema import fit_vocabulary
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
-from zoo.train.rows import RowSet, open_rows
+from zoo.train.table_data import RowSet, open_rows
 from zoo.weights.file import save_file
 
 TAG, LEAST_RATINGS = "ml100k", 5

@@ -9,7 +9,7 @@ import zoo
 from networks import RECOMMENDERS, small
 from zoo import kinds
 from zoo.engine.execution import reference_execution
-from zoo.engine.int8 import tables
+from zoo.engine.int8 import feature_embedding
 from zoo.inputs import Feature
 from zoo.model.build import Model, from_state
 from zoo.spec import TableInput
@@ -30,7 +30,7 @@ def dequantized(codes: torch.Tensor, scale: torch.Tensor, bits: int, width: int)
 def test_a_table_is_rounded_to_the_nearest_code_of_its_row(bits: int, width: int) -> None:
     weight = torch.randn(50, width) * torch.logspace(-6, 3, 50)[:, None]
     weight[7] = 0.0
-    codes, scale = tables.quantized_rows(weight, bits)
+    codes, scale = feature_embedding.quantized_rows(weight, bits)
     real = dequantized(codes, scale, bits, width)
     most = 127 if bits == 8 else 7
     reach = most * scale.float()[:, None]
@@ -39,7 +39,7 @@ def test_a_table_is_rounded_to_the_nearest_code_of_its_row(bits: int, width: int
         assert bool((reach >= weight.abs()).all())  # nothing is cut off
     off = (real - weight.clamp(-reach, reach)).abs()
     assert bool((off <= 0.5001 * scale.float()[:, None]).all())
-    table = tables.Int8Table(50, width) if bits == 8 else tables.Int4Table(50, width)
+    table = feature_embedding.Int8Table(50, width) if bits == 8 else feature_embedding.Int4Table(50, width)
     table.weight, table.scale = codes, scale
     rows = torch.randint(50, (3, 4))
     assert torch.equal(table(rows), real[rows])
@@ -47,7 +47,7 @@ def test_a_table_is_rounded_to_the_nearest_code_of_its_row(bits: int, width: int
 
 def test_four_bits_reach_to_where_the_error_is_least() -> None:
     weight = torch.randn(200, 32)
-    codes, scale = tables.quantized_rows(weight, 4)
+    codes, scale = feature_embedding.quantized_rows(weight, 4)
     lost = (dequantized(codes, scale, 4, 32) - weight).square().sum()
     widest = weight.abs().amax(1, keepdim=True) / 7
     assert lost < ((weight / widest).round() * widest - weight).square().sum()
@@ -55,7 +55,7 @@ def test_four_bits_reach_to_where_the_error_is_least() -> None:
 
 def test_values_that_no_scale_reaches_are_refused() -> None:
     with pytest.raises(ValueError, match="no scale in float16 reaches"):
-        tables.quantized_rows(torch.full((2, 3), 1e8), 8)
+        feature_embedding.quantized_rows(torch.full((2, 3), 1e8), 8)
 
 
 def real_twin(model: Model, dense: Model) -> Model:

@@ -22,7 +22,7 @@ from zoo.tabular.schema import fit_vocabulary
 from zoo.train import loop
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
-from zoo.train.rows import RowSet, RowStream, open_rows
+from zoo.train.table_data import RowSet, RowStream, open_rows
 from zoo.train.teachers import Ensemble
 
 pa = pytest.importorskip("pyarrow")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from zoo import kinds, registry, tables
+from zoo import formatting, kinds, registry
 from zoo.catalog import hub_index, int8_support
 from zoo.catalog.hub_index import Published
 from zoo.catalog.listing import find, is_path, purpose, siblings
@@ -84,7 +84,7 @@ class Info:
             "variant": self.variant,
             "parameters": counted,
             "MACs": "" if self.macs is None else f"{self.macs:,} a {self.macs_of}",
-            "file": f"{self.bytes:,} bytes ({tables.size(self.bytes)})" if self.bytes is not None else "",
+            "file": f"{self.bytes:,} bytes ({formatting.size(self.bytes)})" if self.bytes is not None else "",
             "input": self.takes,
             "runs in": self.execution,
             "measured": _measured(self.metric) if self.metric else "",
@@ -107,7 +107,7 @@ class Info:
         return "\n".join(f"{heading:<{width}}  {printable(text, 2000)}" for heading, text in rows)
 
     def _repr_html_(self) -> str:
-        return tables.html((), self.rows())
+        return formatting.html((), self.rows())
 
 
 def info(name: str | os.PathLike[str]) -> Info:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from zoo import tables
+from zoo import formatting
 from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
 from zoo.cli.screen import err, out, whole
 from zoo.files import path_to_write
@@ -44,5 +44,5 @@ def run(
         print_json({"name": name, "files": {str(one): one.stat().st_size for one in files}})
         return
     for one in files:
-        out().print(Text(f"{whole(one)}  {tables.size(one.stat().st_size)}"), soft_wrap=True)
+        out().print(Text(f"{whole(one)}  {formatting.size(one.stat().st_size)}"), soft_wrap=True)
     out().print(Text(f"It answers as {whole(name)} does."))

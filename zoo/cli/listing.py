@@ -46,13 +46,13 @@ def run(
 
 
 def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-arg]
-    from zoo import tables
+    from zoo import formatting
     from zoo.catalog.listing import aliases
 
     table = _table("name", "params", "MACs", "file", "top-1 %")
     for one in networks:
         value = f"{one.metric.value:.2f}" if one.metric else "-"
-        table.add_row(one.name, *_counts(one), tables.size(one.bytes), value)
+        table.add_row(one.name, *_counts(one), formatting.size(one.bytes), value)
     console = out()
     console.print(Text.assemble((purpose, "bold"), " (weights in the package)"))
     console.print(table)
@@ -86,9 +86,9 @@ def _print_fresh(networks: list) -> None:  # type: ignore[type-arg]
 
 def _counts(one: Any) -> list[str]:
     """Of an Info: its parameters and its MACs."""
-    from zoo import tables
+    from zoo import formatting
 
-    return ["-" if value is None else tables.count(value) for value in (one.parameters, one.macs)]
+    return ["-" if value is None else formatting.count(value) for value in (one.parameters, one.macs)]
 
 
 def _table(*headers: str) -> Table:

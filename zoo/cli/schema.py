@@ -21,7 +21,7 @@ def run(
     ] = 2,
 ) -> None:
     """Infer the schema of a recommender from a table, as JSON. Edit it, and give it to `zoo finetune --schema`."""
-    from zoo.data.tables import open_tables
+    from zoo.data.table_files import open_tables
     from zoo.tabular.schema import infer_schema
 
     with warnings.catch_warnings(record=True) as told:

@@ -61,7 +61,7 @@ class TableInput(Input):
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"
     learned: ClassVar[str] = "vocabulary"
     translation: ClassVar[str] = "zoo.tabular.translate:translation"
-    loader: ClassVar[str] = "zoo.train.rows:open_rows"
+    loader: ClassVar[str] = "zoo.train.table_data:open_rows"
     fresh: ClassVar[str] = "zoo.tabular.fresh:for_data"
     reader: ClassVar[str] = "zoo.tabular.reader:RowReader"
 

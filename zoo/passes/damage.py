@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count
+from zoo.passes.distance import distance
 from zoo.passes.elimination import Curve, Reading, eliminated
 from zoo.passes.gram import Columns, Gram, as_columns, of_columns
 from zoo.passes.groups import Group
@@ -113,11 +113,11 @@ def _measured(model: Model, changes: Sequence[Change], trial: Sequence[Batch]) -
     last = stream.rows[-1]
     dense = list(stream.ahead(last))
     begins = [min(change, key=stream.rows.index) for change in changes]
-    losses = [0.0] * len(changes)
+    losses, classes = [0.0] * len(changes), kinds.outputs(model.spec)
     while stream.row is not None:
         for place, change in enumerate(changes):
             if begins[place] == stream.row:
-                losses[place] = lost(model, dense, stream.ahead(last, change))
+                losses[place] = distance(dense, stream.ahead(last, change), classes=classes)
         stream.step()
     return losses
 
@@ -143,21 +143,6 @@ def _without(
         solved = of_columns(reader.layer, reading.without(torch.tensor(gone)), shape)
         reader.load(changed[name], reader.unfolded(state, *solved))
     return changed
-
-
-def lost(model: Model, dense: Sequence[Tensor], answers: Iterable[Tensor]) -> float:
-    """How far answers are from the dense network's: the mean KL divergence of classes, else the relative error."""
-    total, power, rows = 0.0, 0.0, 0
-    classes = bool(kinds.outputs(model.spec))
-    for wanted, given in zip(dense, answers, strict=True):
-        if classes:
-            wanted, given = (F.log_softmax(one.flatten(0, -2).double(), -1) for one in (wanted, given))
-            total += float((wanted.exp() * (wanted - given)).sum())
-            rows += len(wanted)
-        else:
-            total += float((wanted - given).double().square().sum())
-            power += float(wanted.double().square().sum())
-    return max(0.0, total / rows if classes else total / max(power, 1e-30))
 
 
 def _scaled(curve: Curve, measured: Mapping[int, float]) -> Loss:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.engine.arithmetic import QParams, quantize_weight
+from zoo.engine.int8.feature_embedding import quantized_parts, quantized_rows
 from zoo.engine.int8.layer import Int8Layer
-from zoo.engine.int8.tables import quantized_parts, quantized_rows
 from zoo.kinds.streams import hand_over_codes
 from zoo.model.build import from_state
 from zoo.model.layers import visit_layers

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import kinds
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count, split
+from zoo.passes.distance import distance
 from zoo.passes.evidence import rows
 from zoo.passes.places import own_system, places
 from zoo.passes.quadratic import Quadratic, but_zeros, smallest_go
@@ -48,7 +47,7 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     batches, others = _parted(batches, total - tried) if total > 1 else (batches, batches)
     stream, trial = Stream(model, batches), Stream(model, others)
     last = stream.rows[-1]
-    dense = list(trial.ahead(last))
+    dense, classes = list(trial.ahead(last)), kinds.classes(model.spec)
     held = sum(state[place.key].numel() for row in model.spec for place in places(row))
     while stream.row is not None:
         for place in places(model.spec[stream.row]):
@@ -61,7 +60,8 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
                 weight = system.refit(mask, 15)
                 module = copy.deepcopy(model.get_submodule(stream.row))
                 place.set(module, state, weight, system.bias(weight), mask)
-                damage = lost(model, dense, trial.ahead(last, {stream.row: module}))
+                answers = trial.ahead(last, {stream.row: module})
+                damage = distance(dense, answers, classes=classes, any_scale=True)
                 measured.append((float(system.error(weight).sum()), damage))
             found[place.key] = _scaled(zeros, errors, measured)
         stream.step()
@@ -133,17 +133,3 @@ def _parted(batches: Sequence[Batch], first: int) -> tuple[list[Batch], list[Bat
             sides[1].append(rows(batch, slice(here, None)))
         first -= here
     return sides
-
-
-def lost(model: Model, dense: Sequence[Tensor], answers: Iterable[Tensor]) -> float:
-    """How far answers are from the dense network's: the mean KL divergence of classes, else the relative error.
-
-    A factor that all logits share changes no class, so it does not count.
-    """
-    wanted, given = (torch.cat([one.flatten(0, -2) for one in many]).double() for many in (dense, list(answers)))
-    if not kinds.classes(model.spec):
-        return float((wanted - given).square().sum() / wanted.square().sum().clamp_min(1e-30))
-    wanted, given = (one - one.mean(-1, keepdim=True) for one in (wanted, given))
-    given = given * ((wanted * given).sum() / given.square().sum().clamp_min(1e-30))
-    sure, found = F.log_softmax(wanted, -1), F.log_softmax(given, -1)
-    return max(0.0, float((sure.exp() * (sure - found)).sum(-1).mean()))

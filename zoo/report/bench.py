@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from zoo import tables
+from zoo import formatting
 from zoo.checks import check_flag, check_whole, is_number
 from zoo.factory import open_model
 from zoo.report import memory as peaks
@@ -67,11 +67,11 @@ class Bench:
         return asdict(self)
 
     def __repr__(self) -> str:
-        return "\n".join((tables.text(self._headers(), self._cells()), "", *self._notes()))
+        return "\n".join((formatting.text(self._headers(), self._cells()), "", *self._notes()))
 
     def _repr_html_(self) -> str:
         headers = [header.replace("\n", " ") for header in self._headers()]
-        return tables.html(headers, self._cells(), notes=self._notes())
+        return formatting.html(headers, self._cells(), notes=self._notes())
 
     def _headers(self) -> list[str]:
         return ["network", "runtime", "batch", "ms\na call", f"{self.unit}\na second", "time", "peak\nmemory"]
@@ -85,7 +85,7 @@ class Bench:
                 f"{one.latency:.2f}",
                 f"{one.throughput:.0f}",
                 f"{one.ratio:.2f}",
-                tables.size(one.peak_memory) if one.peak_memory is not None else "",
+                formatting.size(one.peak_memory) if one.peak_memory is not None else "",
             ]
             for one in self.timings
         ]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo import tables
+from zoo import formatting
 
 SHARE = "top-1 %"  # the heading of a classifier's accuracy
 
@@ -103,11 +103,11 @@ class Comparison:
         )
         return [
             ("variant", lambda row: row.variant),
-            ("params", lambda row: tables.count(row.parameters)),
-            ("not\nzero", lambda row: _or_dash(row.nonzero, tables.count)),
-            ("MACs", lambda row: tables.count(row.macs)),
-            ("file", lambda row: tables.size(row.bytes)),
-            ("peak\nmemory", lambda row: _or_dash(row.peak_memory, tables.size)),
+            ("params", lambda row: formatting.count(row.parameters)),
+            ("not\nzero", lambda row: _or_dash(row.nonzero, formatting.count)),
+            ("MACs", lambda row: formatting.count(row.macs)),
+            ("file", lambda row: formatting.size(row.bytes)),
+            ("peak\nmemory", lambda row: _or_dash(row.peak_memory, formatting.size)),
             *(here if self.images else ()),
             *((full,) if self.full_test else ()),
             ("time\nx1", lambda row: f"{row.time_batch_1:.2f}"),
@@ -144,13 +144,13 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        table = tables.text(self.headers(), self.cells(), gap=" ")
+        table = formatting.text(self.headers(), self.cells(), gap=" ")
         return "\n".join([self.title(), "", table, "", *self.notes()])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return tables.html(self.headers(), self.cells(), caption=self.title(), notes=self.notes())
+        return formatting.html(self.headers(), self.cells(), caption=self.title(), notes=self.notes())
 
 
 def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:

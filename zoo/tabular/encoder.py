@@ -15,9 +15,9 @@ from zoo.inputs.table import Cross
 from zoo.spec import ModelSpec
 from zoo.tabular import columns, keys
 from zoo.tabular.columns import Keyed
+from zoo.tabular.examples import RowOf, runs
+from zoo.tabular.frames import as_table
 from zoo.tabular.keys import Unfit
-from zoo.tabular.rows import RowOf, runs
-from zoo.tabular.tables import as_table
 
 LARGEST = 1e30  # of a standardised number: float32 and its square stay finite
 REMEMBERED = 10_000  # values of a feature whose row is looked up once, where rows come one by one

@@ -11,7 +11,7 @@ import torch
 from zoo import registry
 from zoo.checks import SpecError
 from zoo.data.splits import parts_of, which
-from zoo.data.tables import TableFiles
+from zoo.data.table_files import TableFiles
 from zoo.files import local_path
 from zoo.inputs import TableInput
 from zoo.model.build import Model, build

@@ -10,10 +10,10 @@ from typing import Any
 
 from zoo.data.parquet import ParquetFiles
 from zoo.data.readers import Examples, Reader
-from zoo.data.tables import TableFiles, open_tables
+from zoo.data.table_files import TableFiles, open_tables
 from zoo.inputs import TableInput
-from zoo.tabular.rows import RowOf, TableRows
-from zoo.tabular.tables import as_table
+from zoo.tabular.examples import RowOf, TableRows
+from zoo.tabular.frames import as_table
 
 
 class RowReader(Reader):

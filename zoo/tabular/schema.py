@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from zoo.checks import check_whole
-from zoo.data.tables import TableFiles, open_tables
+from zoo.data.table_files import TableFiles, open_tables
 from zoo.inputs.feature import KNOWN, MAX_NAME, Feature
 from zoo.inputs.table import MAX_FEATURES, TableInput
 from zoo.tabular import columns
 from zoo.tabular.counting import KeyCounts, Numbers
+from zoo.tabular.frames import as_table
 from zoo.tabular.keys import Unfit
 from zoo.tabular.reader import csv_types
-from zoo.tabular.tables import as_table
 
 USUAL_LABELS = ("label", "click", "clicked", "target")
 MAX_KNOWN = 1_000_000  # values of a feature; one with more is hashed to as many rows

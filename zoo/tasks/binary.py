@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.parquet import ParquetFiles
-from zoo.data.tables import TableFiles
+from zoo.data.table_files import TableFiles
 from zoo.tasks.targets import Targets
 
 if TYPE_CHECKING:

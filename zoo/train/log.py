@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import tables
+from zoo import formatting
 from zoo.files import make_folder, write_whole, written_whole
 from zoo.printable import printable
 
@@ -91,7 +91,7 @@ class TrainingLog:
         chosen = [row for index, row in enumerate(self.rows) if index % every == 0 or index == len(self.rows) - 1]
         names = [name for name in (self.rows[0] if self.rows else ()) if name != "step"]
         cells = [[_shown(name, row.get(name)) for name in names] for row in chosen]
-        return tables.text([name.replace("_", " ") for name in names], cells)
+        return formatting.text([name.replace("_", " ") for name in names], cells)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

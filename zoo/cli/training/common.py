@@ -174,7 +174,7 @@ def recipe_of(settings: Any) -> dict[str, Any]:
 
 def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = None) -> None:
     """Print a table of the network's figures and of the networks in `before`."""
-    from zoo import tables
+    from zoo import formatting
 
     judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
     task = tasks.of(model.spec)
@@ -184,9 +184,9 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
         cost = kinds.cost(one.spec)
         file = out / "model.safetensors" if one is model else None
         top1 = f"{accuracy(one, judged):.2f}" if judged is not None else ""
-        size = tables.size(file.stat().st_size) if file else ""
-        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), size, top1])
-    print(tables.text(headers, rows))
+        size = formatting.size(file.stat().st_size) if file else ""
+        rows.append([title, formatting.count(cost.parameters), formatting.count(cost.macs), size, top1])
+    print(formatting.text(headers, rows))
     skipped = data.train.skipped
     if skipped:
         shown = ", ".join(map(printable, skipped[:5])) + (", ..." if len(skipped) > 5 else "")

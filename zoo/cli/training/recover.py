@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from zoo import kinds, tables
+from zoo import formatting, kinds
 from zoo.checks import MAX_THREADS
 from zoo.cli.common import inputs_of, open_model
 from zoo.files import path_to_write
@@ -53,6 +53,6 @@ def run(settings: Settings) -> None:
     rows = []
     for title, one, near in ((settings.model, small, told[f"{what}_before"]), (str(settings.out), better, told[what])):
         cost = kinds.cost(one.spec)
-        rows.append([title, tables.count(cost.parameters), tables.count(cost.macs), str(near)])
+        rows.append([title, formatting.count(cost.parameters), formatting.count(cost.macs), str(near)])
     column = {"agreement": "agreement %", "cosine": "cosine"}[what]
-    print(tables.text(["network", "parameters", "MACs", f"{column} with {settings.teacher}"], rows))
+    print(formatting.text(["network", "parameters", "MACs", f"{column} with {settings.teacher}"], rows))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.data.parquet import choose_column
 from zoo.data.splits import called, parts_of, which
-from zoo.data.tables import TableFiles
+from zoo.data.table_files import TableFiles
 from zoo.inputs import TableInput
 from zoo.spec import Block, ModelSpec
 from zoo.tabular.encoder import TableEncoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from zoo.tabular.tables import as_table
+from zoo.tabular.frames import as_table
 
 
 class RowOf:
