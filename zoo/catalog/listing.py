@@ -126,7 +126,8 @@ def is_path(name: str | os.PathLike[str]) -> bool:
 
 def purpose(spec: ModelSpec) -> str:
     """The purpose that a spec itself shows: "10 classes, 32x32", "text-generation, up to 1,024 tokens"."""
-    classes = kinds.classes(spec) if tasks.of(spec).has_classes else 0
+    task = tasks.of(spec)
+    classes = kinds.classes(spec) if task.has_classes or task.pixels else 0
     return f"{f'{classes} classes' if classes else spec.task}, {spec.input.brief}"
 
 

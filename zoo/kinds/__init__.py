@@ -5,7 +5,7 @@ spaces that must narrow together, and the multiply-accumulates.
 """
 
 from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes, usual_size
-from zoo.kinds.heads import classes, head, headless, outputs, role, width_argument
+from zoo.kinds.heads import classes, head, headless, outputs, per_pixel, role, width_argument
 from zoo.kinds.input_shape import averaged, has_grid, with_channels, with_size
 from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum, Table
 from zoo.kinds.layout import Layout, LeafShape, layout
@@ -44,6 +44,7 @@ __all__ = [
     "levels",
     "model_state",
     "outputs",
+    "per_pixel",
     "residual",
     "role",
     "row_costs",

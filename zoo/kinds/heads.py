@@ -29,8 +29,13 @@ def outputs(spec: ModelSpec) -> int:
 
 
 def classes(spec: ModelSpec) -> int:
-    """How many outputs a head has that answers for the whole example; 0 without such a head."""
-    return outputs(spec) if head(spec) and len(row_shapes(spec)[-1]) == 1 else 0
+    """How many outputs a head has that answers for the whole example or for each pixel; 0 without such a head."""
+    return outputs(spec) if head(spec) and len(row_shapes(spec)[-1]) in (1, 3) else 0
+
+
+def per_pixel(spec: ModelSpec) -> bool:
+    """Whether the head answers for each pixel: (K, H, W)."""
+    return head(spec) is not None and len(row_shapes(spec)[-1]) == 3
 
 
 def headless(spec: ModelSpec) -> ModelSpec:

@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count
 from zoo.passes.distance import distance
@@ -111,13 +111,14 @@ def _measured(model: Model, changes: Sequence[Change], trial: Sequence[Batch]) -
     """What the answers lose by each of the changes; the rows before a change run once for all."""
     stream = Stream(model, trial)
     last = stream.rows[-1]
-    dense = list(stream.ahead(last))
+    scores = tasks.of(model.spec).scores
+    dense = list(map(scores, stream.ahead(last)))
     begins = [min(change, key=stream.rows.index) for change in changes]
     losses, classes = [0.0] * len(changes), kinds.outputs(model.spec)
     while stream.row is not None:
         for place, change in enumerate(changes):
             if begins[place] == stream.row:
-                losses[place] = distance(dense, stream.ahead(last, change), classes=classes)
+                losses[place] = distance(dense, map(scores, stream.ahead(last, change)), classes=classes)
         stream.step()
     return losses
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.model.build import Model
 from zoo.passes.data import Batch, count, split
 from zoo.passes.distance import distance
@@ -47,7 +47,8 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
     batches, others = _parted(batches, total - tried) if total > 1 else (batches, batches)
     stream, trial = Stream(model, batches), Stream(model, others)
     last = stream.rows[-1]
-    dense, classes = list(trial.ahead(last)), kinds.classes(model.spec)
+    scores, classes = tasks.of(model.spec).scores, kinds.classes(model.spec)
+    dense = list(map(scores, trial.ahead(last)))
     held = sum(state[place.key].numel() for row in model.spec for place in places(row))
     while stream.row is not None:
         for place in places(model.spec[stream.row]):
@@ -60,7 +61,7 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
                 weight = system.refit(mask, 15)
                 module = copy.deepcopy(model.get_submodule(stream.row))
                 place.set(module, state, weight, system.bias(weight), mask)
-                answers = trial.ahead(last, {stream.row: module})
+                answers = map(scores, trial.ahead(last, {stream.row: module}))
                 damage = distance(dense, answers, classes=classes, any_scale=True)
                 measured.append((float(system.error(weight).sum()), damage))
             found[place.key] = _scaled(zeros, errors, measured)

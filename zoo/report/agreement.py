@@ -24,7 +24,7 @@ def agreement(model: Model, other: Model, batches: Iterable[Any]) -> tuple[float
 
     `batches` are preprocessed inputs: tensors of pictures, or dicts of tokens.
     """
-    return _equal(_pairs(model, other, batches))
+    return _equal(tasks.of(model.spec), _pairs(model, other, batches))
 
 
 def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, An
     """
     pairs = _pairs(model, other, batches)
     if tasks.of(model.spec).chooses:
-        share, count = _equal(pairs)
+        share, count = _equal(tasks.of(model.spec), pairs)
         return {"agreement": share, "interval": list(interval(share, count)), "inputs": count}
     every = torch.cat([F.cosine_similarity(ours, theirs, dim=-1).flatten() for ours, theirs in pairs])
     return {"cosine": round(float(every.mean()), 4), "inputs": len(every)}
@@ -81,8 +81,10 @@ def _pairs(model: Model, other: Model, batches: Iterable[Any]) -> Iterator[tuple
             yield pair
 
 
-def _equal(pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, int]:
-    """(percent of the answers with equal classes, number of answers)."""
-    found = [(choices(ours).flatten(), choices(theirs).flatten()) for ours, theirs in pairs]
-    ours, theirs = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return round(percent_equal(ours, theirs), 1), len(ours)
+def _equal(task: tasks.Task, pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, int]:
+    """(percent of the answers with equal classes, number of inputs)."""
+    found, inputs = [], 0
+    for ours, theirs in pairs:
+        found.append(choices(task.scores(ours)) == choices(task.scores(theirs)))
+        inputs += len(ours)
+    return round(percent_equal(np.concatenate(found), True), 1), inputs

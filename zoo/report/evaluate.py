@@ -120,7 +120,7 @@ def evaluate(
         raise not_a_model("evaluate", model)
     check_flag("progress", progress)
     if batch_size is None:
-        batch_size = model.spec.input.batch
+        batch_size = tasks.batch_of(model.spec)
     check_whole("batch_size", batch_size, 1)
     task, last = tasks.of(model.spec), model.spec.rows[-1]
     if not (task.judge and kinds.head(model.spec)):

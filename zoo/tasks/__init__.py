@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo import kinds
 from zoo.lazy import fetch
 from zoo.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CLASSES = "zoo.tasks.targets:Classes"
 
@@ -44,6 +47,8 @@ class Task:
         chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
         continues (bool): whether an answer continues the input. Default: False.
         binary (bool): whether the output is one logit, of yes against no. Default: False.
+        pixels (bool): whether every pixel of a picture is answered for: outputs are (B, K, H, W). Default: False.
+        batch (int): how many examples are evaluated together. Default: 0, as many as the input says.
         models (Mapping[str, str]): type of input -> model class, where it is not the one that the input names.
             Default: empty.
 
@@ -65,6 +70,8 @@ class Task:
     chooses: bool = False
     continues: bool = False
     binary: bool = False
+    pixels: bool = False
+    batch: int = 0
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +81,10 @@ class Task:
     def has_classes(self) -> bool:
         """Whether each output stands for a class, which may have a label."""
         return self.targets == CLASSES
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Scores (positions, K) of outputs: (B, K) for examples, (B, N, K) for tokens, (B, K, H, W) for pixels."""
+        return (outputs.movedim(1, -1) if self.pixels else outputs).flatten(0, -2)
 
     def fetch(self, part: str) -> Any:
         """Import a part of the task.
@@ -116,6 +127,8 @@ def of(spec: ModelSpec) -> Task:
     """The task of a spec: by its name, else (in files of others and of earlier versions) by its input and its head."""
     if spec.task in TASKS:
         return TASKS[spec.task]
+    if kinds.per_pixel(spec):
+        return TASKS["image-segmentation"]
     if kinds.classes(spec) and (named := f"{spec.input.type}-classification") in TASKS:
         return TASKS[named]
     return TASKS["token-classification" if kinds.outputs(spec) and spec.input.ids else "feature-extraction"]
@@ -129,6 +142,11 @@ def main_figure(spec: ModelSpec, answered: Iterable[tuple[Any, Sequence[Any]]], 
     for outputs, targets in answered:
         judge.add(outputs, targets)
     return float(judge.figures()[metric])
+
+
+def batch_of(spec: ModelSpec) -> int:
+    """How many examples are evaluated together, where nobody says."""
+    return of(spec).batch or spec.input.batch
 
 
 def model_class(spec: ModelSpec) -> Any:
@@ -178,6 +196,21 @@ register(
         loss="zoo.tasks.objectives:of_binary",
         shown="zoo.tasks.binary:Score",
         binary=True,
+    )
+)
+register(
+    Task(
+        "image-segmentation",
+        "probability",
+        "softmax",
+        metrics=(Metric("mIoU"), Metric("pixel accuracy")),
+        judge="zoo.tasks.segmentation:PixelMetrics",
+        targets="zoo.tasks.segmentation:Masks",
+        loss="zoo.tasks.objectives:of_pixels",
+        shown="zoo.tasks.segmentation:Regions",
+        chooses=True,
+        pixels=True,
+        batch=8,
     )
 )
 register(Task("feature-extraction", "features"))

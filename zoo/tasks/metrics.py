@@ -27,7 +27,7 @@ def choices(outputs: Tensor) -> np.ndarray:
     return outputs.argmax(-1).cpu().numpy()
 
 
-def percent_equal(one: np.ndarray, other: np.ndarray) -> float:
+def percent_equal(one: np.ndarray, other: np.ndarray | int) -> float:
     """Of answers with labels, the accuracy; of answers with other answers, the agreement."""
     return 100 * float((one == other).mean())
 

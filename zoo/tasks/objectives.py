@@ -1,12 +1,14 @@
 """Training losses, one function for each kind of answer: outputs and targets to a scalar.
 
-Shapes: B examples, N tokens, K classes.
+Shapes: B examples, N tokens, K classes, H and W height and width.
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
+
+IGNORED = 255  # in masks: the pixel is of no class, and does not count
 
 
 def of_classes(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -22,6 +24,15 @@ def of_tokens(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0)
 def of_next_token(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of scores (B, N, K) with the token behind each, of the texts (B, N) themselves."""
     return of_tokens(outputs[:, :-1], targets[:, 1:], label_smoothing=label_smoothing)
+
+
+def of_pixels(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of scores (B, K, h, w), bilinearly at the size of the masks (B, H, W), where a pixel counts."""
+    if outputs.shape[2:] != targets.shape[1:]:
+        outputs = F.interpolate(outputs, targets.shape[1:], mode="bilinear", align_corners=False)
+    wanted = targets.long()
+    total = F.cross_entropy(outputs, wanted, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum")
+    return total / (wanted != IGNORED).sum().clamp_min(1)  # a crop may have no pixel that counts
 
 
 def of_binary(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.model.build import Model
 from zoo.train.losses import soft_labels
 from zoo.train.precision import uses_bfloat16
@@ -29,6 +29,7 @@ class Imitation:
         self.device = next(student.parameters()).device
         self.bfloat16 = uses_bfloat16(student, recipe)
         self.taps = shared_rows(student, teacher)
+        self.task = tasks.of(student.spec)
         self.classes = kinds.classes(student.spec)
         self.augment = student.spec.input.fetch("augment") if student.spec.input.augment else None
 
@@ -51,7 +52,8 @@ class Imitation:
             given, own = _answers(model, x, self.taps)
         mask = x.get("attention_mask") if isinstance(x, Mapping) else None
         if self.classes:
-            loss = soft_labels(_flat(given, mask), _flat(wanted, mask), temperature=self.recipe.temperature)
+            given, wanted = (_flat(self.task, one, mask) for one in (given, wanted))
+            loss = soft_labels(given, wanted, temperature=self.recipe.temperature)
         else:
             loss = _distance(given, wanted, mask)
         if not self.taps:
@@ -86,11 +88,9 @@ def _answers(model: Model, x: Any, taps: tuple[str, ...]) -> tuple[Tensor, Mappi
     return (y if isinstance(y, Tensor) else y.answer).float(), kept
 
 
-def _flat(logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits (B, K), or those (B, N, K) of every token that is no padding, as (positions, K)."""
-    if logits.dim() == 2:
-        return logits
-    return logits.flatten(0, 1) if mask is None else logits[mask.bool()]
+def _flat(task: tasks.Task, logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits of every example, of every pixel, or of every token that is no padding, as (positions, K)."""
+    return logits[mask.bool()] if mask is not None and logits.dim() == 3 else task.scores(logits)
 
 
 def _distance(given: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:

@@ -259,7 +259,7 @@ def accuracy(model: Model, data: Pictures) -> float:
     batches = model.spec.input.fetch("batches")(model)
 
     def answered() -> Iterator[tuple[Tensor, list[Any]]]:
-        for images, labels in data.stream(torch.arange(len(data)).split(model.spec.input.batch), 0):
+        for images, labels in data.stream(torch.arange(len(data)).split(tasks.batch_of(model.spec)), 0):
             yield model(batches.inputs(images).to(device)), labels.tolist()
 
     with torch.inference_mode():
