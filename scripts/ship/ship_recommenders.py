@@ -32,13 +32,15 @@ from zoo.train.recipe import Recipe
 from zoo.train.table_data import RowSet, open_rows
 from zoo.weights.file import save_file
 
-TAG, LEAST_RATINGS = "ml100k", 5
+TAG, LEAST_RATINGS = "ml100k", 10
 ARCHITECTURES = ("deepfm", "wide_deep")
-LARGE: dict[str, Any] = {"dim": 64, "hidden": (48, 32)}
-SMALL: dict[str, Any] = {"dim": 16, "hidden": (32, 16)}
+TEACHER = ARCHITECTURES[0]  # of all others
+LARGE: dict[str, Any] = {"dim": 64, "hidden": (48, 32), "dropout": 0.2}
+SMALL: dict[str, Any] = {"dim": 16, "hidden": (32, 16), "dropout": 0.2}
 CROSSES = (("gender", "age", 64), ("occupation", "year", 256))
-DENSE = Recipe(epochs=8, batch_size=1024, learning_rate=5e-3, weight_decay=1.0, average=0.99, bfloat16=False)
-TUNED = replace(DENSE, epochs=5, learning_rate=2e-3)
+DENSE = Recipe(epochs=8, batch_size=512, learning_rate=1e-2, weight_decay=1.0, average=0.99, bfloat16=False)
+TAUGHT = replace(DENSE, soft_weight=0.9, temperature=1.0)
+TUNED = replace(TAUGHT, epochs=5, learning_rate=2e-3)
 SPARSITY = 0.8
 PARAMETERS, LEAST_COUNT = 0.4, 5  # of the pruned networks
 CALIBRATION = 4096
@@ -56,7 +58,6 @@ SPLIT = "the last ten ratings of each user, by time"
 def main(
     data: Annotated[Path, typer.Option(help="The folder that scripts/ship/split_movielens.py wrote.")],
     runs: Annotated[Path, typer.Option(help="The folder for trainings, and for a trial's files.")],
-    only: Annotated[list[str] | None, typer.Option(help="One architecture, or several.")] = None,
     write: Annotated[bool, typer.Option(help="Write into the package.")] = False,
     threads: int = 1,
 ) -> None:
@@ -65,8 +66,10 @@ def main(
     if write and held_out != "test":
         raise typer.BadParameter(f"{data} has no test.parquet, so nothing can ship.")
     tables = read_manifest() if write else {}
-    for arch in only or ARCHITECTURES:
-        made = variants(arch, data, runs / arch)
+    teacher = None
+    for arch in ARCHITECTURES:
+        made = variants(arch, data, runs / arch, teacher)
+        teacher = teacher or made[""]["teacher"]
         tables |= measured(arch, made, data, held_out, runs, write)
     if write:
         write_manifest(tables)
@@ -75,7 +78,7 @@ def main(
 
 
 def schema(data: Path, crosses: Sequence[tuple[str, str, int]] = ()) -> TableInput:
-    """What a network reads. Films with fewer ratings than five in train are unknown films."""
+    """What a network reads. Films with fewer ratings than ten in train are unknown films."""
     train = parquet.read_table(data / "train.parquet").to_pandas()
     films = int((train.item_id.value_counts() >= LEAST_RATINGS).sum())
     given = (
@@ -93,8 +96,11 @@ def schema(data: Path, crosses: Sequence[tuple[str, str, int]] = ()) -> TableInp
 YEARS = (1950, 1970, 1980, 1986, 1990, 1992, 1993, 1994, 1995, 1996, 1997)
 
 
-def variants(arch: str, data: Path, runs: Path) -> dict[str, Any]:
-    """Variant -> network; and "distilled" and "plain" students, one for each of two seeds."""
+def variants(arch: str, data: Path, runs: Path, teacher: Model | None) -> dict[str, Any]:
+    """Variant -> network; and "distilled" and "plain" students, one for each of two seeds.
+
+    Without a `teacher` the dense network learns alone, and teaches the others.
+    """
     given = schema(data, CROSSES if arch == "wide_deep" else ())
     known = fit_vocabulary(given, data / "train.parquet")
     rows = partial(open_rows, data, learned=known)
@@ -109,20 +115,21 @@ def variants(arch: str, data: Path, runs: Path) -> dict[str, Any]:
         made.vocabulary.copy_(known)  # type: ignore[operator, union-attr]
         return made
 
-    dense = trained("dense", start(LARGE, 0), DENSE)
-    teacher = copy.copy(dense)
-    teacher.made = {**dense.made, "source": {"name": f"{arch}.{TAG}"}}  # what the notes of its students call it
+    if teacher is None:
+        dense = trained("dense", start(LARGE, 0), DENSE)
+        teacher = copy.copy(dense)
+        teacher.made = {**dense.made, "source": {"name": f"{arch}.{TAG}"}}  # what the notes of its students call it
+    else:
+        dense = trained("dense", start(LARGE, 0), TAUGHT, teachers=[teacher])
     students, alone = [], []
     for seed in (0, 1):
-        recipe = replace(DENSE, seed=seed)
-        taught = replace(recipe, soft_weight=0.9, temperature=1.0)
+        taught = replace(TAUGHT, seed=seed)
         students.append(trained(f"distilled_{seed}", start(SMALL, seed), taught, teachers=[teacher]))
-        alone.append(trained(f"plain_{seed}", start(SMALL, seed), recipe))
-    taught = replace(TUNED, soft_weight=0.9, temperature=1.0)
-    sparse = trained("sparse", dense, taught, teachers=[teacher], sparsity=SPARSITY)
+        alone.append(trained(f"plain_{seed}", start(SMALL, seed), replace(DENSE, seed=seed)))
+    sparse = trained("sparse", dense, TUNED, teachers=[teacher], sparsity=SPARSITY)
     narrow = zoo.compress(dense, "pruned", parameters=PARAMETERS, min_count=LEAST_COUNT, calibration=train.rows)
     narrow_rows = open_rows(data, narrow.spec.table, learned=narrow.vocabulary)
-    pruned = trained("pruned", narrow, taught, narrow_rows, teachers=[teacher])
+    pruned = trained("pruned", narrow, TUNED, narrow_rows, teachers=[teacher])
     seen = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:CALIBRATION]
     int8 = zoo.compress(dense, "int8", calibration=train.rows[seen])
     pruned_int8 = zoo.compress(pruned, "int8", calibration=narrow_rows.rows[seen])
@@ -134,7 +141,7 @@ def variants(arch: str, data: Path, runs: Path) -> dict[str, Any]:
         "sparse": sparse,
         "int8": int8,
         "pruned-int8": pruned_int8,
-        "": {"distilled": students, "plain": alone, "int4": four},
+        "": {"distilled": students, "plain": alone, "int4": four, "teacher": teacher},
     }
 
 
@@ -167,12 +174,12 @@ def measured(
         if variant == "distilled":
             for key, kind in (("with_teacher", "distilled"), ("without_teacher", "plain")):
                 metric[key] = [figures(one, data, held_out, None)["AUC"] for one in others[kind]]
-            metric["teacher"] = f"{arch}.{TAG}"
+            metric["teacher"] = f"{TEACHER}.{TAG}"
         name = f"{arch}.{TAG}" if variant == "dense" else f"{arch}.{TAG}-{variant}"
         tables[name] = {
             **ship(model, name, None if write else runs),
             **FACTS,
-            "recipe": recipe_of(variant),
+            "recipe": recipe_of(arch, variant),
             "metric": metric,
         }
         report(name, tables[name]["bytes"], found, dense)
@@ -212,15 +219,16 @@ def figures(model: Model, data: Path, held_out: str, users: Any) -> dict[str, An
     return found
 
 
-def recipe_of(variant: str) -> str:
+def recipe_of(arch: str, variant: str) -> str:
     """One line; docs/recipes.md has the commands."""
     words = {
-        "dense": f"{DENSE.epochs} epochs, batches of {DENSE.batch_size:,}, AdamW, moving average of the weights",
-        "distilled": f"vectors of {SMALL['dim']}, {DENSE.epochs} epochs, 90% of the loss from the dense network",
+        "dense": f"{DENSE.epochs} epochs, batches of {DENSE.batch_size:,}, AdamW, moving average of the weights"
+        + ("" if arch == TEACHER else f", 90% of the loss from {TEACHER}.{TAG}"),
+        "distilled": f"vectors of {SMALL['dim']}, {DENSE.epochs} epochs, 90% of the loss from {TEACHER}.{TAG}",
         "sparse": f"{SPARSITY:.0%} of the weights to zero on a cubic schedule, {TUNED.epochs} epochs",
         "pruned": (
             f"values rarer than {LEAST_COUNT} leave, {PARAMETERS:.0%} of the parameters stay; {TUNED.epochs} epochs, "
-            "the dense network as teacher"
+            f"{TEACHER}.{TAG} as teacher"
         ),
     }
     if "int8" in variant:

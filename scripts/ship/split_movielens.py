@@ -3,9 +3,10 @@
     python scripts/ship/split_movielens.py movielens-100k/train.parquet --out data/ml100k
 
 `--out` gets train.parquet and test.parquet, and in its folder choose/ the same with the last ten ratings that each
-user has in train.parquet as validation.parquet: choose on these, then train on the whole. A label is 1 for four stars
-and more. The title, the stars and the time are left out: a network would know the film by its title once more, the
-stars are the label, and the time says which part a rating is in. `--out` also gets a README.md that says all this.
+user has in train.parquet as validation.parquet: choose on these, then train on the whole. What is judged has label 1
+for four stars and more, else 0. What is trained on has the share of yes that the stars stand for: 0, .1, .3, .8 and 1.
+The title, the stars and the time are left out: a network would know the film by its title once more, the stars are the
+label, and the time says which part a rating is in. `--out` also gets a README.md that says all this.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 
 LAST = 10
 POSITIVE = 4
+SHARES = {1: 0.0, 2: 0.1, 3: 0.3, 4: 0.8, 5: 1.0}  # of yes, to train on
 COLUMNS = ["user_id", "item_id", "age", "gender", "occupation", "year", "genres", "label"]
 README = """# MovieLens-100k, split by time
 
@@ -22,11 +24,12 @@ README = """# MovieLens-100k, split by time
 {sha256}. MovieLens is for research: its licence
 allows no redistribution without permission, and no commercial use. No row of it, and no title, is part of the zoo.
 
-| part | ratings | four stars and more |
+| part | ratings | mean label |
 |---|---|---|
 {parts}
 
-- A label is 1 for a rating of four or five stars, else 0.
+- What is judged has label 1 for a rating of four or five stars, else 0. What is trained on has a share of yes: 0, .1,
+  .3, .8 and 1 for one to five stars. Three stars are nearer to a yes than one star, and a network learns from that.
 - Test: the last {last} ratings of each user, by time. Train: the rest. Ratings of one second stay in the order of the
   file; of {tied:,} users, such ratings are on both sides of the split.
 - choose/: the same again with the training part, to choose settings on. A user with fewer than {twice} ratings left
@@ -54,7 +57,7 @@ def main(
     for folder, parts in ((out, shown), (out / "choose", {"train": choose, "validation": validation})):
         folder.mkdir(parents=True, exist_ok=True)
         for name, part in parts.items():
-            write(part, folder / f"{name}.parquet")
+            write(shared(part) if name == "train" else part, folder / f"{name}.parquet")
     rows = [f"| {name} | {len(part):,} | {part.label.mean():.1%} |" for name, part in shown.items()]
     users, items = ratings.user_id.nunique(), ratings.item_id.nunique()
     first, before = test.groupby("user_id").timestamp.min(), train.groupby("user_id").timestamp.max()
@@ -79,6 +82,11 @@ def split(frame: Any, least: int = 0) -> tuple[Any, Any]:
     counts = frame.groupby("user_id").user_id.transform("size")
     last = (from_end < LAST) & (counts >= least)
     return frame[~last], frame[last]
+
+
+def shared(frame: Any) -> Any:
+    """The ratings with shares of yes for labels."""
+    return frame.assign(label=frame.rating.map(SHARES))
 
 
 def write(frame: Any, file: Path) -> None:

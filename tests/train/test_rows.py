@@ -14,6 +14,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import zoo
+from zoo import registry
 from zoo.cli import app
 from zoo.inputs import TableInput
 from zoo.tabular import keys
@@ -151,6 +152,66 @@ def test_labels_and_columns_are_checked_before_anything_is_written(data: Path, m
             opened(tmp_path / "wrong.parquet", model)
     with pytest.raises(ValueError, match="has no column 'bought'"):
         opened(data, model, label_column="bought")
+
+
+def graded(seed: int = 0, rows: int = ROWS) -> Any:
+    """The same with labels that say how sure a yes is."""
+    whole = table(seed, rows)
+    sure = np.where(whole["click"].to_numpy() == 1, 0.9, 0.2)
+    return whole.set_column(3, "click", pa.array(sure))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_labels_may_be_shares_of_yes(data: Path, model: Any, tmp_path: Path, cache: bool) -> None:
+    pq.write_table(graded(), tmp_path / "train.parquet", row_group_size=64)
+    rows = opened(tmp_path / "train.parquet", model, cache=cache)
+    assert rows.labels.unique().tolist() == [0.2, 0.9]
+    taught = finetune(model, rows, RECIPE, tmp_path / "out", quiet=True)
+    assert zoo.evaluate(taught, data / "test.parquet").value > 85
+    with torch.inference_mode():
+        low, high = taught(taught.encode(graded())).sigmoid().quantile(torch.tensor([0.1, 0.9])).tolist()
+    assert abs(low - 0.25) < 0.1 and abs(high - 0.85) < 0.1, "answers are as sure as the labels"
+    student = finetune(model, rows, RECIPE, tmp_path / "student", teachers=[taught], quiet=True)
+    assert zoo.evaluate(student, data / "test.parquet").value > 85
+
+
+def test_shares_of_yes_are_refused_where_labels_are_counted(data: Path, model: Any, tmp_path: Path) -> None:
+    pq.write_table(graded(), tmp_path / "train.parquet")
+    rows = opened(tmp_path / "train.parquet", model)
+    with pytest.raises(ValueError, match=r"has shares of yes for labels, .* --held-out 0"):
+        finetune(model, opened(data, model), RECIPE, tmp_path / "out", validation=rows, quiet=True)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=r"label 0\.9 in row|label 0\.2 in row"):
+        zoo.evaluate(model, tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="shares of yes for labels; the AUC needs labels 0 and 1"):
+        loop.accuracy(model, rows)
+    wrong = graded().set_column(3, "click", pa.array([0.5] * (ROWS - 1) + [1.5]))
+    pq.write_table(wrong, tmp_path / "wrong.parquet")
+    with pytest.raises(ValueError, match=r"label 1\.5 in row 999; labels are 0 and 1, or shares of yes"):
+        opened(tmp_path / "wrong.parquet", model)
+
+
+def test_a_teacher_may_lack_the_crosses_of_its_student(data: Path, model: Any) -> None:
+    given = replace(model.spec.table, crosses=(("user_id", "item", 64),))
+    student = zoo.build(registry.spec("wide_deep", schema=given))
+    student.vocabulary.copy_(model.vocabulary)
+    torch.testing.assert_close(Ensemble([model], student)(student.encode(table())), model(table()))
+    with pytest.raises(ValueError, match="may lack the crosses"):
+        Ensemble([student], model)
+
+
+def test_a_folder_with_a_run_on_another_column_of_labels_is_refused(model: Any, tmp_path: Path) -> None:
+    pq.write_table(table().append_column("bought", pa.array([0, 1] * (ROWS // 2))), tmp_path / "train.parquet")
+    first = opened(tmp_path / "train.parquet", model, label_column="click")
+    finetune(model, first, RECIPE, tmp_path / "out", quiet=True)
+    with pytest.raises(ValueError, match="another run"):
+        finetune(
+            model,
+            opened(tmp_path / "train.parquet", model, label_column="bought"),
+            RECIPE,
+            tmp_path / "out",
+            quiet=True,
+        )
 
 
 def test_it_is_fine_tuned_and_distilled_by_commands(data: Path, tmp_path: Path) -> None:

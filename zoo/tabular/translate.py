@@ -17,6 +17,8 @@ from zoo.spec import ModelSpec
 def translation(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
     """What makes the teacher's inputs of the student's (B, columns): a value that either does not know is unknown.
 
+    A teacher without crosses gets none.
+
     Raises ValueError for networks that read other features, or that differ in more than the values that they know.
     """
     _check(student.spec, teacher.spec)
@@ -34,7 +36,10 @@ def translation(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
         columns = student.spec.table.columns(feature.name)
         changes.append((columns, torch.from_numpy(np.concatenate([[MISSING, UNKNOWN], rows])).double()))
 
+    width = teacher.spec.table.width
+
     def translated(x: Tensor) -> Tensor:
+        x = x[:, :width]
         if not changes:
             return x
         x = x.clone()
@@ -46,12 +51,12 @@ def translation(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
 
 
 def _check(student: ModelSpec, teacher: ModelSpec) -> None:
-    def alike(spec: ModelSpec) -> object:
-        free = [replace(one, num_embeddings=KNOWN + 1) if one.keys else one for one in spec.table.features]
-        return free, spec.table.crosses
+    def features(spec: ModelSpec) -> object:
+        return [replace(one, num_embeddings=KNOWN + 1) if one.keys else one for one in spec.table.features]
 
-    if alike(student) != alike(teacher):
+    crosses = teacher.table.crosses
+    if features(student) != features(teacher) or (crosses and crosses != student.table.crosses):
         raise ValueError(
-            f"{teacher.name} reads other features than {student.name}: a teacher and its student differ in the values "
-            "that they know, and in nothing else that they read."
+            f"{teacher.name} reads other features than {student.name}: what a teacher and its student read differs in "
+            "the values that they know, and in that the teacher may lack the crosses."
         )

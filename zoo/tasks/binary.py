@@ -63,6 +63,19 @@ def binary(labels: np.ndarray, where: str) -> np.ndarray:
     return labels.astype(np.int64)
 
 
+def shares(labels: np.ndarray, where: str) -> np.ndarray:
+    """Labels to train on: int64 0 and 1, or float64 shares of yes from 0 to 1. Raises ValueError for any other."""
+    between = (labels > 0) & (labels < 1)
+    if not between.any():
+        return binary(labels, where)
+    wrong = np.flatnonzero(~((labels >= 0) & (labels <= 1)))
+    if len(wrong):
+        value = labels[wrong[0]]
+        told = "no label" if value != value else f"label {value:g}"
+        raise ValueError(f"{where} has {told} in row {wrong[0]:,}; labels are 0 and 1, or shares of yes between them.")
+    return labels
+
+
 class BinaryMetrics:
     """The area under the ROC curve in percent, and the mean binary cross-entropy, by torchmetrics."""
 
@@ -71,9 +84,12 @@ class BinaryMetrics:
         self._logits: list[Tensor] = []
         self._targets: list[Tensor] = []
 
-    def add(self, outputs: Tensor, targets: Sequence[int]) -> None:
+    def add(self, outputs: Tensor, targets: Sequence[float]) -> None:
+        found = torch.as_tensor(targets)
+        if found.is_floating_point() and bool(((found > 0) & (found < 1)).any()):
+            raise ValueError(f"{self._source} has shares of yes for labels; the {self._metric} needs labels 0 and 1.")
         self._logits.append(outputs.detach().reshape(len(outputs)).cpu().double())
-        self._targets.append(torch.as_tensor(targets, dtype=torch.int64).cpu())
+        self._targets.append(found.to(torch.int64).cpu())
 
     def figures(self) -> dict[str, float]:
         """Raises ValueError where all examples are of one class: then no curve is there."""

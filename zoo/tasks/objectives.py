@@ -5,6 +5,7 @@ Shapes: B examples, N tokens, K classes, H and W height and width.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -46,6 +47,12 @@ def of_binary(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0)
 def in_pairs(outputs: Tensor) -> Tensor:
     """Scores of no and of yes (B, 2), whose softmax has the probability that is the sigmoid of one logit (B, 1)."""
     return F.pad(outputs, (1, 0))
+
+
+def shares_in_pairs(targets: Tensor) -> Tensor:
+    """Shares of no and of yes (B, 2), float32, from those of yes (B,)."""
+    yes = targets.float()
+    return torch.stack((1 - yes, yes), 1)
 
 
 def of_numbers(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

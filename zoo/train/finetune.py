@@ -85,6 +85,11 @@ def finetune(
     steps_an_epoch(train, recipe)
     if len(train.classes) == 1:
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
+    if validation is not None and tasks.of(model.spec).binary and validation.labels.is_floating_point():
+        raise ValueError(
+            f"{validation.source} has shares of yes for labels, and what is measured needs labels 0 and 1: give other "
+            "validation data, or none (zoo finetune: a validation part, or --held-out 0)."
+        )
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
     teacher = Ensemble(teachers, model) if teachers else None
@@ -94,6 +99,7 @@ def finetune(
     try_save(start, out)
     trained, zeros = trainable(model, labelled_inputs(train, model)[0])
     run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
+    run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
     trained.to(device)
     if sparsity:
         zeros = Sparsifier(trained, sparsity=sparsity)
@@ -139,6 +145,10 @@ def _told(model: Model, train: Pictures, recipe: Recipe, teachers: Sequence[Mode
     if sparsity or is_sparse(model):
         told["sparsity"] = sparsity or round(share_of_zeros(model), 3)
     return told
+
+
+def _labels_digest(labels: Any) -> str:
+    return sha256(torch.as_tensor(labels).contiguous().numpy().tobytes()).hexdigest()
 
 
 def history(made: Mapping[str, Any]) -> dict[str, Any]:

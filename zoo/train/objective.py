@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo import tasks
 from zoo.model.build import Model
-from zoo.tasks.objectives import in_pairs
+from zoo.tasks.objectives import in_pairs, shares_in_pairs
 from zoo.train.batches import Batches
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
@@ -75,5 +75,6 @@ class Supervised:
             return self.task_loss(logits, labels, label_smoothing=smoothing), x
         if self.binary:
             logits, soft = in_pairs(logits), in_pairs(soft)
+            labels = shares_in_pairs(labels) if labels.is_floating_point() else labels
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
         return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x

@@ -23,7 +23,7 @@ from zoo.data.table_files import TableFiles
 from zoo.inputs import TableInput
 from zoo.spec import Block, ModelSpec
 from zoo.tabular.encoder import TableEncoder
-from zoo.tasks.binary import USUAL, binary
+from zoo.tasks.binary import USUAL, shares
 
 CACHE_BYTES = 1_000_000_000  # prepared rows that are kept in memory
 MOST_BYTES = 2_000_000_000  # of the prepared rows of one row group
@@ -32,7 +32,10 @@ WINDOW_BYTES = 256_000_000  # prepared rows that are shuffled together, where ro
 
 @dataclass(frozen=True)
 class RowSet:
-    """Prepared rows (N, C) float64 with labels (N,) int64, and their source. It has the protocol of `Pictures`."""
+    """Prepared rows (N, C) float64 with labels (N,), and their source. It has the protocol of `Pictures`.
+
+    Labels are int64 0 and 1, or float64 shares of yes.
+    """
 
     rows: Tensor
     labels: Tensor
@@ -65,7 +68,7 @@ class RowStream:
     Args:
         files (TableFiles): the Parquet files.
         encoder (TableEncoder): makes the network's inputs.
-        labels (Tensor): of all rows that count, int64 (N,).
+        labels (Tensor): of all rows that count (N,), int64 0 and 1 or float64 shares of yes.
         chosen (Tensor): the numbers of the rows that count, of all rows, increasing (N,).
         source (str): a short name of the data.
         sha256 (str): the SHA-256 of the data.
@@ -189,8 +192,8 @@ def open_rows(
     """The rows of one split of Parquet files, for a network that takes `input` and whose vocabulary is `learned`.
 
     With `cache` they are prepared once and kept in memory, else read again in every epoch. None keeps up to 1 GB.
-    Raises ValueError for data that is not there, a column that is missing or of another type, and labels other than 0
-    and 1.
+    A label is 0 or 1, or a share of yes between them: how sure one is of a yes.
+    Raises ValueError for data that is not there, a column that is missing or of another type, and other labels.
     """
     if image_column:
         raise ValueError("image_column= is for networks of pictures.")
@@ -223,10 +226,10 @@ def _labels(files: TableFiles, column: str | None) -> Tensor:
     name = choose_column(files.columns, "label", column, USUAL, [], files.where)
     kind = files.schema.field(name).type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise ValueError(f"{files.where} has {kind} in the column {name!r}; labels are 0 and 1.")
+        raise ValueError(f"{files.where} has {kind} in the column {name!r}; labels are 0 and 1, or shares of yes.")
     found = [batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64) for batch in files.batches([name])]
     joined = np.concatenate([np.zeros(0), *found])
-    return torch.from_numpy(binary(joined, f"{files.where}, column {name!r},"))
+    return torch.from_numpy(shares(joined, f"{files.where}, column {name!r},"))
 
 
 def _shuffled(parts: Sequence[Tensor], generator: torch.Generator) -> Tensor:
