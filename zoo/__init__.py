@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.naming import Name as Name
     from zoo.naming import UnknownName as UnknownName
     from zoo.naming import parse as parse_name  # noqa: F401
+    from zoo.parallel.tables import shard_tables as shard_tables
     from zoo.passes.compress import compress as compress
     from zoo.passes.fuse import fuse as fuse
     from zoo.passes.qat import prepare_qat as prepare_qat
@@ -67,6 +68,7 @@ _PUBLIC = {
     "build": "zoo.model.build:build",
     "edit": "zoo.model.editing:edit",
     "blocks": "zoo.blocks",
+    "shard_tables": "zoo.parallel.tables:shard_tables",
     "losses": "zoo.train.losses",
     "recover": "zoo.train.recover:recover",
     "Sparsifier": "zoo.passes.sparsify:Sparsifier",

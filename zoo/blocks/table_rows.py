@@ -26,6 +26,7 @@ class Table(nn.Module):
 
     def __init__(self, rows: int, width: int, std: float = 0.01) -> None:
         super().__init__()
+        self.std = std
         self.weight = nn.Parameter(torch.empty(rows, width))
         nn.init.normal_(self.weight, 0.0, std)
 

@@ -22,11 +22,19 @@ def pack(array: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if array.dtype not in BITS or array.ndim < 2:
         return None
+    kept = np.ascontiguousarray(array).view(BITS[array.dtype]) != 0
+    return split(array) if is_smaller(array.size, int(np.count_nonzero(kept)), array.itemsize) else None
+
+
+def is_smaller(size: int, kept: int, itemsize: int) -> bool:
+    """Whether a mask of `size` bits and `kept` values take less than all values."""
+    return -(-size // 8) + kept * itemsize < size * itemsize
+
+
+def split(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mask, values) of an array."""
     flat = np.ascontiguousarray(array).reshape(-1)
     kept = flat.view(BITS[flat.dtype]) != 0
-    count = int(np.count_nonzero(kept))
-    if -(-flat.size // 8) + count * flat.itemsize >= flat.nbytes:
-        return None
     return np.packbits(kept, bitorder="little"), flat[kept]
 
 

@@ -203,17 +203,17 @@ def _timm_arrays(model: Model) -> dict[str, Any]:
 
 
 def _arrays(state: dict[str, Tensor]) -> dict[str, Any]:
-    """The tensors as contiguous arrays, packed if packing makes them smaller."""
-    arrays = {}
-    for key, tensor in state.items():
-        array = tensor.detach().cpu().contiguous().numpy()
-        if (packed := pack(array)) is not None:
-            arrays[f"{key}.bitmask"], arrays[f"{key}.values"] = packed
-        elif (packed := known_values.pack(array)) is not None:
-            arrays[f"{key}.numbers"], arrays[f"{key}.values"] = packed
-        else:
-            arrays[key] = array
-    return arrays
+    return {name: array for key, tensor in state.items() for name, array in arrays_of(key, tensor).items()}
+
+
+def arrays_of(key: str, tensor: Tensor) -> dict[str, Any]:
+    """A tensor as a contiguous array, or as those that it is packed to if packing makes it smaller."""
+    array = tensor.detach().cpu().contiguous().numpy()
+    if (packed := pack(array)) is not None:
+        return {f"{key}.bitmask": packed[0], f"{key}.values": packed[1]}
+    if (packed := known_values.pack(array)) is not None:
+        return {f"{key}.numbers": packed[0], f"{key}.values": packed[1]}
+    return {key: array}
 
 
 def _packs(model: Model) -> bool:

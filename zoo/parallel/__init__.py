@@ -1,0 +1,1 @@
+"""Training on several processes, on PyTorch's own engines."""
