@@ -73,6 +73,7 @@ ALLOWED = {
 FORBIDDEN = {
     "passes": {"zoo.models", "zoo.weights", "zoo.train", "zoo.catalog", "zoo.factory"},
     "weights": {"zoo.models", "zoo.passes", "zoo.train", "zoo.catalog.source", "zoo.factory"},
+    "parallel": {"zoo.models", "zoo.passes", "zoo.train", "zoo.catalog", "zoo.factory"},
     "train/finetune": {"zoo.models", "zoo.catalog", "zoo.factory"},
     "train/recover": {"zoo.models", "zoo.catalog", "zoo.factory"},
     "train/unlabelled": {"zoo.models", "zoo.weights", "zoo.catalog", "zoo.factory"},

@@ -22,6 +22,8 @@ from zoo.data.samples import Samples
 from zoo.inputs import Feature, ImageInput, TableInput, TextInput
 from zoo.model.build import Model
 from zoo.model.features import FeatureInfo, Features
+from zoo.parallel.processes import processes
+from zoo.parallel.saving import save
 from zoo.report import memory, timing
 from zoo.report.bench import Bench, Timing
 from zoo.report.compare import Comparison, Row
@@ -48,6 +50,8 @@ NAMED = (
     finetune.finetune,
     loop.fit,
     passes.register,
+    processes,
+    save,
     tasks.register,
     TextDecoder.forward,
     TextDecoder.generate,

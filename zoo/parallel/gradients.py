@@ -1,4 +1,4 @@
-"""What a step on several processes does beside the steps of one: the mean over all rows, and the norm of all gradients."""
+"""What a step on several processes needs: the mean over the rows of all, and the norm of all gradients."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def processes(*, seconds: float = SECONDS) -> Iterator[DeviceMesh]:
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo", timeout=wait)
     else:
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=wait)
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=wait)
     try:
         yield init_device_mesh("cpu", (dist.get_world_size(),), mesh_dim_names=(AXIS,))
     finally:

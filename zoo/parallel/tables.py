@@ -22,6 +22,7 @@ from zoo import kinds
 from zoo.blocks.table_rows import Table
 from zoo.model.build import Model, build_row, not_a_model
 from zoo.model.defaults import usual_defaults
+from zoo.model.finite import check_values
 from zoo.parallel.processes import AXIS, agree, gathered
 from zoo.spec import Block
 
@@ -65,7 +66,7 @@ class ShardedTable(nn.Module):
         return vectors.index_select(0, places.reshape(-1)).view(*rows.shape, weight.shape[1])
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.weight.shape)}, {self.weight.to_local().shape[0]} rows here"  # type: ignore[operator]
+        return f"{tuple(self.weight.shape)}, {self.weight.to_local().shape[0]} rows here"  # type: ignore[operator, attr-defined]
 
 
 class _Exchange(torch.autograd.Function):
@@ -125,22 +126,24 @@ def shard_tables(model: Model, mesh: DeviceMesh | None = None, *, seed: int = 0)
     if not isinstance(model, Model):
         raise not_a_model("shard_tables", model)
     tables = {path: part for path, part in model.named_modules() if isinstance(part, Table)}
+    mesh = _checked(mesh)
+    if len(set(gathered((model.spec.dumps(), len(tables)), mesh))) > 1:
+        raise ValueError(f"The processes have different networks: make the same {model.spec.name} on each.")
     if not tables:
         raise ValueError(
             f"{model.spec.name} has no embedding tables in float32 to share: shard_tables takes a recommender that is "
             "neither int8 nor sharded already."
         )
-    mesh = _checked(mesh)
-    if len({text for text in gathered(model.spec.dumps(), mesh)}) > 1:
-        raise ValueError(f"The processes have different networks: make the same {model.spec.name} on each.")
     fresh = all(weight.is_meta for weight in model.state_dict().values())
     if fresh:
         _fill_around(model, tables, seed)
     problem = ""
     for path, table in tables.items():
         weight = _own_rows(table, mesh, _mixed(seed, zlib.crc32(path.encode())) if fresh else None)
-        if not bool(weight.to_local().isfinite().all()):
-            problem = f"{path}.weight of {model.spec.name} has values that are not finite."
+        try:
+            check_values({f"{path}.weight": weight.to_local()}, model.spec.name)
+        except ValueError as error:
+            problem = str(error)
         parent, _, name = path.rpartition(".")
         model.get_submodule(parent).register_module(name, ShardedTable(weight))
     agree(mesh, problem)
@@ -186,7 +189,9 @@ def _fresh(first: int, last: int, width: int, std: float, seed: int) -> Tensor:
     """Rows `first` to `last` of a fresh table. They are drawn in blocks, so that any process draws the same."""
     own = torch.empty(last - first, width)
     for start in range(first // BLOCK * BLOCK, last, BLOCK):
-        drawn = torch.empty(BLOCK, width).normal_(0.0, std, generator=torch.Generator().manual_seed(_mixed(seed, start)))
+        drawn = torch.empty(BLOCK, width).normal_(
+            0.0, std, generator=torch.Generator().manual_seed(_mixed(seed, start))
+        )
         begin, end = max(start, first), min(start + BLOCK, last)
         own[begin - first : end - first] = drawn[begin - start : end - start]
     return own
@@ -198,7 +203,9 @@ def _fill_around(model: Model, tables: Iterable[str], seed: int) -> None:
     with torch.random.fork_rng(devices=[]), usual_defaults():
         torch.manual_seed(seed)
         for row in model.spec:
-            around |= {f"{row.name}.{key}": value for key, value in build_row(_small(row), "float32").state_dict().items()}
+            around |= {
+                f"{row.name}.{key}": value for key, value in build_row(_small(row), "float32").state_dict().items()
+            }
     weights = {f"{path}.weight" for path in tables}
     state = {key: value for key, value in model.state_dict().items() if key not in weights}
     for key, value in state.items():
