@@ -13,8 +13,9 @@ import toy_segmenter
 import zoo
 from zoo import kinds, tasks
 from zoo.catalog.listing import purpose
+from zoo.data.void import IGNORED
 from zoo.report.agreement import likeness
-from zoo.tasks.objectives import IGNORED, of_pixels
+from zoo.tasks.objectives import of_pixels
 from zoo.tasks.segmentation import PixelMetrics, Regions
 from zoo.train.imitation import Imitation
 from zoo.train.recipe import Recipe

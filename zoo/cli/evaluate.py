@@ -15,8 +15,8 @@ def run(
     data: Annotated[
         str,
         typer.Option(
-            help="A folder with a folder for every class, Parquet files with the columns 'image' (or 'text') and "
-            "'label', or a data set of the Hub, 'owner/name'."
+            help="A folder with a folder for every class, or with images/ and masks/; Parquet files with the columns "
+            "'image' (or 'text') and 'label' (or 'mask'); or a data set of the Hub, 'owner/name'."
         ),
     ],
     split: Annotated[
@@ -26,7 +26,14 @@ def run(
         list[str] | None,
         typer.Option(help="The column with the pictures or texts. Repeat it for the second text of a pair."),
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column with the labels.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The column with the labels or masks.")] = None,
+    ignore_index: Annotated[
+        int | None,
+        typer.Option(help="The value of pixels without a class, in masks. Default: the file's own, or 255.", min=0),
+    ] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out and count pictures whose mask or boxes are damaged.")
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(help="Batch size. Default: 250 pictures or 32 texts.")] = None,
     json: JsonOption = False,
 ) -> None:
@@ -42,6 +49,8 @@ def run(
         batch_size=batch_size,
         input_columns=input_column or (),
         label_column=label_column,
+        ignore_index=ignore_index,
+        skip_damaged=skip_damaged,
         progress=sys.stderr.isatty(),
     )
     if json:

@@ -26,14 +26,20 @@ class HubData:
 
 def read_pictures(dataset: Any, image_column: str | None, label_column: str | None, where: str) -> HubData:
     """The undecoded pictures in the column `image`, and their labels; raises ValueError if there are none."""
-    image = _column(dataset.features, "image", image_column, IMAGES, "Image", where)
+    pictures = pictures_of(dataset, "image", image_column, IMAGES, where)
+    return _labelled(pictures, dataset, label_column, where)
+
+
+def pictures_of(dataset: Any, what: str, given: str | None, usual: Sequence[str], where: str) -> Any:
+    """The undecoded pictures of a column, as a data set with the column `image`; raises ValueError for another."""
+    image = _column(dataset.features, what, given, usual, "Image", where)
     try:
         pictures = dataset.select_columns([image]).rename_columns({image: "image"} if image != "image" else {})
         pictures = pictures.cast_column("image", undecoded())
     except (TypeError, ValueError) as error:
         raise ValueError(f"Column {image!r} of {where} holds no pictures ({str(error).splitlines()[0]}).") from None
     _check_paths(pictures, where)
-    return _labelled(pictures, dataset, label_column, where)
+    return pictures
 
 
 def _check_paths(pictures: Any, where: str) -> None:
@@ -66,7 +72,12 @@ def _labelled(table: Any, dataset: Any, label_column: str | None, where: str) ->
     label = _column(dataset.features, "label", label_column, LABELS, "ClassLabel", where)
     labels = whole(dataset.select_columns([label]).with_format("arrow")[:].column(label), label, where)
     names = tuple(getattr(dataset.features[label], "names", None) or ())
-    return HubData(table, labels, names, hashlib.sha256(dataset._fingerprint.encode()).hexdigest())
+    return HubData(table, labels, names, digest(dataset))
+
+
+def digest(dataset: Any) -> str:
+    """The SHA-256 of the fingerprint of a data set."""
+    return hashlib.sha256(dataset._fingerprint.encode()).hexdigest()
 
 
 def _column(features: Any, what: str, given: str | None, usual: Sequence[str], kind: str, where: str) -> str:

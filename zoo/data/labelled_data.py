@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import tasks
+from zoo import kinds, tasks
 from zoo.checks import check_told
 from zoo.data.folders import read_folders
+from zoo.data.pairs import Pairs, Walk
 from zoo.data.parquet import ParquetFiles, Rows
 from zoo.data.readers import Reader
 from zoo.data.splits import EVALUATION, called, parts_of, which
@@ -24,7 +25,7 @@ class LabelledData:
     """Labelled examples. `examples` are what `zoo.preprocess` takes; None for one that is missing."""
 
     names: Sequence[str]
-    labels: Sequence[Any]  # targets of the task, such as classes
+    labels: Any  # targets of the task, such as classes: labels[row], for each row in turn, and len(labels)
     examples: Iterable[Any]
     source: str
     digest: str | Callable[[], str]  # a function where only what was read is known
@@ -51,6 +52,8 @@ def open_labelled_data(
     split: str | None = None,
     input_columns: Sequence[str] = (),
     label_column: str | None = None,
+    ignore_index: int | None = None,
+    skip_damaged: bool = False,
 ) -> LabelledData:
     """Open any data that `zoo.evaluate` takes; raises ValueError for other data."""
     spec = model.spec
@@ -59,8 +62,18 @@ def open_labelled_data(
     check_told(
         split=split, label_column=label_column, **{f"input_columns[{i}]": one for i, one in enumerate(input_columns)}
     )
+    task = tasks.of(spec)
+    if not task.pairs and (ignore_index is not None or skip_damaged):
+        raise ValueError(
+            f"ignore_index= and skip_damaged= are for masks and boxes, and {spec.name} is for {task.name}."
+        )
     reader: Reader = spec.input.fetch("reader")(spec, input_columns)
-    targets: Targets = tasks.of(spec).fetch("targets")(model)
+    targets: Targets = task.fetch("targets")(model)
+    if task.pairs and isinstance(data, (str, Path)):
+        columns = {"image_column": next(iter(input_columns), None), "target_column": label_column}
+        return _open_pairs(data, model, split, columns, ignore_index, skip_damaged)
+    if ignore_index is not None or skip_damaged:
+        raise ValueError("ignore_index= and skip_damaged= are for data by its path or its name on the Hub.")
     if isinstance(data, (str, Path)):
         return _open_path(data, split, _Wanted(reader, targets, label_column))
     if split or input_columns or label_column:
@@ -68,6 +81,29 @@ def open_labelled_data(
     examples, labels, source, sha256 = reader.in_memory(data)
     found = targets.in_memory(labels, len(examples))
     return LabelledData([f"{reader.one} {i}" for i in range(len(examples))], found, examples, source, sha256)
+
+
+def _open_pairs(
+    data: str | Path,
+    model: Model,
+    split: str | None,
+    columns: dict[str, str | None],
+    ignore_index: int | None,
+    skip_damaged: bool,
+) -> LabelledData:
+    """Pictures with targets of their pixels, in the network's classes."""
+    pairs: Pairs = (
+        tasks.of(model.spec)
+        .fetch("pairs")
+        .open(data, split=split or EVALUATION, classes=known_classes(model), ignore_index=ignore_index, **columns)
+    )
+    walk = Walk(pairs, "RGB" if model.spec.input.width == 3 else "L", skip_damaged=skip_damaged)
+    return LabelledData(pairs.names, walk, walk, pairs.source, pairs.sha256)
+
+
+def known_classes(model: Model) -> tuple[str, ...]:
+    """The network's labels; their numbers, where they have no names."""
+    return model.labels or tuple(map(str, range(kinds.classes(model.spec))))
 
 
 def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> LabelledData:

@@ -56,6 +56,7 @@ class ParquetFiles:
         metadata = self._opened[0].schema_arrow.metadata or {}
         self.features = _features(metadata.get(b"huggingface", b""))
         names = metadata.get(b"class_names", b"").decode(errors="replace")
+        self._metadata = metadata
         self._class_names = tuple(names.split(",")) if names else ()
 
     def __len__(self) -> int:
@@ -95,6 +96,11 @@ class ParquetFiles:
         names = self.features.get(column, {}).get("names")
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         return tuple(names) if known else self._class_names  # type: ignore[arg-type]
+
+    def number(self, key: str) -> int | None:
+        """The whole number that the file's metadata has under `key`; None if there is none."""
+        text = self._metadata.get(key.encode(), b"").decode(errors="replace")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
     def cells(self, columns: Sequence[str]) -> Iterator[Any]:
         """Record batches of `columns`, a few rows each, in the order of the rows."""

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,19 @@ def open_picture(picture: Picture, mode: str) -> Image.Image:
         return _from_array(picture).convert(mode)
     if isinstance(picture, Image.Image):
         if picture.format in _PROGRAMS:
-            raise ImageError(f"The image given is {picture.format}, which is not opened; formats are {_formats()}.")
+            raise ImageError(
+                f"The image given is {picture.format}, which is not opened; formats are {', '.join(FORMATS)}."
+            )
         return _upright(picture, mode, where_of(picture), own=False)
+    with open_undecoded(picture) as opened:
+        return _upright(opened, mode, where_of(picture), own=True)
+
+
+def open_undecoded(picture: str | os.PathLike[str] | bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """The picture of a path or of the bytes of a file, in one of `formats`, before its pixels are decoded.
+
+    Decoding it takes no more than `MAX_BYTES`. Raises as `open_picture`.
+    """
     if isinstance(picture, bytes):
         source: Any = io.BytesIO(picture)
         size = len(picture)
@@ -66,12 +78,15 @@ def open_picture(picture: Picture, mode: str) -> Image.Image:
     if size > MAX_BYTES:
         raise ImageError(f"{where} has {size:,} bytes; a picture's file may have {MAX_BYTES:,}.")
     try:
-        opened = Image.open(source, formats=FORMATS)
+        opened = Image.open(source, formats=formats)
     except Exception as error:  # a decoder may raise any error for hostile bytes
-        raise _damaged(where, error) from None
-    with opened:
+        raise _damaged(where, error, formats) from None
+    try:
         _fit(opened, where)
-        return _upright(opened, mode, where, own=True)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def where_of(picture: Picture) -> str:
@@ -144,16 +159,12 @@ def _upright(picture: Image.Image, mode: str, where: str, *, own: bool) -> Image
         raise _damaged(where, error) from None
 
 
-def _damaged(where: str, error: Exception) -> ImageError:
+def _damaged(where: str, error: Exception, formats: Sequence[str] = FORMATS) -> ImageError:
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(f"{where} is not a picture of a format that is read here: {_formats()}.")
+        return ImageError(f"{where} is not a picture of a format that is read here: {', '.join(formats)}.")
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(f"{where} is too large ({error}).")
     return ImageError(f"{where} is a damaged picture ({error}).")
-
-
-def _formats() -> str:
-    return ", ".join(FORMATS)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

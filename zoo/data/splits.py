@@ -64,7 +64,7 @@ def parts_of(data: str | Path) -> dict[str, Part]:
 
 def splits(data: str | Path) -> list[str]:
     """The names of the splits of `data`; train is first if there is one."""
-    return _ordered(parts_of(data))
+    return ordered(parts_of(data))
 
 
 def which(split: str | tuple[str, ...], parts: dict[str, Part], data: str | Path) -> str:
@@ -72,7 +72,7 @@ def which(split: str | tuple[str, ...], parts: dict[str, Part], data: str | Path
     wanted = split if isinstance(split, tuple) else VALIDATION if split == "validation" else (split,)
     name = first_of(wanted, parts, data)
     if name is None:
-        raise ValueError(f"{data} has no split {split!r}; it has {', '.join(map(repr, _ordered(parts)))}.")
+        raise ValueError(f"{data} has no split {split!r}; it has {', '.join(map(repr, ordered(parts)))}.")
     return name
 
 
@@ -94,7 +94,8 @@ def called(data: str | Path, name: str, part: Part) -> str:
     return f"{data}/{name}"
 
 
-def _ordered(parts: dict[str, Part]) -> list[str]:
+def ordered(parts: Collection[str]) -> list[str]:
+    """The names of splits, train first."""
     return sorted(parts, key=lambda name: name != "train")
 
 
@@ -109,14 +110,14 @@ def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     left: list[Path] = []
     for file in files:
-        name = _split_of(file.stem, _FILE) or (_split_of(file.parent.name) if file.parent != root else None)
+        name = split_of(file.stem, _FILE) or (split_of(file.parent.name) if file.parent != root else None)
         if name is not None:
             parts.setdefault(name, []).append(file)
         else:
             left.append(file)
     if parts and left:
         raise ValueError(
-            f"{left[0]} belongs to no split, and files beside it do ({', '.join(_ordered(parts))}): their names begin "
+            f"{left[0]} belongs to no split, and files beside it do ({', '.join(ordered(parts))}): their names begin "
             "with the split's. Rename it, or move it elsewhere."
         )
     return parts or {"train": files}
@@ -124,7 +125,7 @@ def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Part]:
 
 def _folder_parts(path: Path) -> dict[str, Part]:
     folders = folders_in(path)
-    beside = [folder for folder in folders if _split_of(folder.name) or folder.name == "data"]
+    beside = [folder for folder in folders if split_of(folder.name) or folder.name == "data"]
     found = (file for folder in (path, *beside) for file in folder.glob("*.parquet") if not is_hidden(file.name))
     if files := sorted(found):
         if classes := class_folders(path):
@@ -142,7 +143,7 @@ def _folder_parts(path: Path) -> dict[str, Part]:
         table = next((file.name for file in sorted(path.iterdir()) if file.suffix.lower() in TABLES), "")
         told = f" {table} is neither. {_TO_PARQUET}" if table else ""
         raise ValueError(f"{path} holds neither Parquet files nor folders of pictures, one for every class.{told}")
-    if all(_split_of(folder.name) for folder in classes):
+    if all(split_of(folder.name) for folder in classes):
         names = ", ".join(f"{folder.name}/" for folder in classes)
         raise ValueError(f"{names} in {path} need a folder for every class, with the pictures in those.")
     if deeper := next((folder for folder in classes if _inner_splits(folder)), None):
@@ -150,7 +151,7 @@ def _folder_parts(path: Path) -> dict[str, Part]:
             f"{path} has no splits, and {deeper} has ({', '.join(sub.name for sub in _inner_splits(deeper))}): give "
             f"{deeper}, or put the pictures of each class right into its folder."
         )
-    return {_split_of(path.resolve().name) or "train": path}
+    return {split_of(path.resolve().name) or "train": path}
 
 
 def _inner_splits(path: Path) -> list[Path]:
@@ -160,14 +161,14 @@ def _inner_splits(path: Path) -> list[Path]:
     """
     return [
         folder for folder in folders_in(path)
-        if _split_of(folder.name) and folders_in(folder) and not holds_pictures(folder)
+        if split_of(folder.name) and folders_in(folder) and not holds_pictures(folder)
     ]  # fmt: skip
 
 
 def _split_folders(path: Path, inner: list[Path]) -> dict[str, Part]:
     parts: dict[str, Part] = {}
     for folder in inner:
-        name = str(_split_of(folder.name))
+        name = str(split_of(folder.name))
         if name in parts:
             raise ValueError(
                 f"{parts[name].name}/ and {folder.name}/ in {path} are both the split {name!r}; join them."
@@ -175,17 +176,18 @@ def _split_folders(path: Path, inner: list[Path]) -> dict[str, Part]:
         parts[name] = folder
     if others := [folder.name for folder in class_folders(path) if folder not in inner]:
         raise ValueError(
-            f"{path} has splits ({', '.join(_ordered(parts))}) and other folders with pictures beside them: "
+            f"{path} has splits ({', '.join(ordered(parts))}) and other folders with pictures beside them: "
             f"{', '.join(others[:5])}. Move these into a split, or elsewhere."
         )
-    if empty := [folder.name for folder in folders_in(path) if _split_of(folder.name) and folder not in inner]:
+    if empty := [folder.name for folder in folders_in(path) if split_of(folder.name) and folder not in inner]:
         raise ValueError(f"{empty[0]}/ in {path} is a split without pictures, beside others. Fill it, or remove it.")
     check_no_table(path.iterdir())
     tell_left_out(path, "what lies in its splits")
     return parts
 
 
-def _split_of(name: str, style: re.Pattern[str] = _FOLDER) -> str | None:
+def split_of(name: str, style: re.Pattern[str] = _FOLDER) -> str | None:
+    """The split that a folder's name stands for: "val" of "val2017", "train" of "training"; None for other names."""
     match = style.fullmatch(name)
     return match[1].lower().removesuffix("ing") if match else None
 

@@ -82,6 +82,8 @@ def evaluate(
     batch_size: int | None = None,
     input_columns: Sequence[str] = (),
     label_column: str | None = None,
+    ignore_index: int | None = None,
+    skip_damaged: bool = False,
     progress: bool = False,
 ) -> Evaluation:
     """Measure a network on labelled pictures or texts, by the figures of its task: of a classifier, its accuracy.
@@ -91,9 +93,10 @@ def evaluate(
 
     Args:
         model (Model): a network whose task has figures to measure.
-        data (Any): a folder with one folder a class, or with such folders below test/, validation/ and train/; a
-            Parquet file, or a folder or glob of them; "owner/name" of a data set of the Hub; `zoo.samples(...)`; a pair
-            (images, labels), uint8 (N, H, W, 3) and integers (N,); or, for a network of texts, (texts, labels).
+        data (Any): a folder with one folder a class, or with such folders below test/, validation/ and train/; for a
+            segmenter, a folder with images/ and masks/; a Parquet file, or a folder or glob of them; "owner/name" of a
+            data set of the Hub; `zoo.samples(...)`; a pair (images, labels), uint8 (N, H, W, 3) and integers (N,); or,
+            for a network of texts, (texts, labels).
         split (str | None): the part to measure. Default: None, the first that there is of "test", "validation" and
             "train".
         batch_size (int | None): examples that go through the network together. Default: None, 250 pictures or 32
@@ -101,6 +104,10 @@ def evaluate(
         input_columns (Sequence[str]): columns of a table that hold the input. Default: "img" or "image"; "text" or
             "sentence"; the two columns of a pair as well-known data sets name them, such as "sentence1", "sentence2".
         label_column (str | None): the column of a table that holds the label. Default: None, "label".
+        ignore_index (int | None): the value of pixels without a class, in masks. Default: None, that of the file's
+            metadata, or 255.
+        skip_damaged (bool): leave out and count pictures whose mask or boxes are damaged or do not fit them; else the
+            first is an error. Default: False.
         progress (bool): whether a bar is drawn on stderr. Default: False.
 
     Returns:
@@ -128,7 +135,18 @@ def evaluate(
             f"This {model.spec.name} ends in {last.name!r}, not in a classifier: evaluate has no figure "
             f"for its task ({task.name})."
         )
-    examples = open_labelled_data(data, model, split=split, input_columns=input_columns, label_column=label_column)
+    check_flag("skip_damaged", skip_damaged)
+    if ignore_index is not None:
+        check_whole("ignore_index", ignore_index)
+    examples = open_labelled_data(
+        data,
+        model,
+        split=split,
+        input_columns=input_columns,
+        label_column=label_column,
+        ignore_index=ignore_index,
+        skip_damaged=skip_damaged,
+    )
     metric = task.metrics[0]
     judge: Judge = task.fetch("judge")(metric.name, examples.source)
     began = time.perf_counter()

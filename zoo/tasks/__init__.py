@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoo import kinds
@@ -48,6 +49,8 @@ class Task:
         continues (bool): whether an answer continues the input. Default: False.
         binary (bool): whether the output is one logit, of yes against no. Default: False.
         pixels (bool): whether every pixel of a picture is answered for: outputs are (B, K, H, W). Default: False.
+        pairs (str): how pictures with targets of their pixels are found, a `zoo.data.pairs.PairData`. Default: empty,
+            examples are found as the input says.
         batch (int): how many examples are evaluated together. Default: 0, as many as the input says.
         models (Mapping[str, str]): type of input -> model class, where it is not the one that the input names.
             Default: empty.
@@ -71,6 +74,7 @@ class Task:
     continues: bool = False
     binary: bool = False
     pixels: bool = False
+    pairs: str = ""
     batch: int = 0
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -90,7 +94,7 @@ class Task:
         """Import a part of the task.
 
         Args:
-            part (str): the field that names the part: "judge", "targets", "loss" or "shown".
+            part (str): the field that names the part: "judge", "targets", "loss", "shown" or "pairs".
 
         Returns:
             Any: the class or function.
@@ -147,6 +151,24 @@ def main_figure(spec: ModelSpec, answered: Iterable[tuple[Any, Sequence[Any]]], 
 def batch_of(spec: ModelSpec) -> int:
     """How many examples are evaluated together, where nobody says."""
     return of(spec).batch or spec.input.batch
+
+
+def splits(spec: ModelSpec, data: Any) -> Sequence[str]:
+    """The names of the splits of data for the training of such a network."""
+    found = of(spec).fetch("pairs").splits if of(spec).pairs else fetch("zoo.data.splits:splits")
+    return found(data)  # type: ignore[no-any-return]
+
+
+def loader(spec: ModelSpec) -> Any:
+    """What opens data for the training of such a network: that of the task's pairs, else that of the input."""
+    if of(spec).pairs:
+        return partial(fetch("zoo.train.pairs:open_pairs"), of(spec).fetch("pairs"))
+    return spec.input.fetch("loader")
+
+
+def batches(spec: ModelSpec) -> Any:
+    """The class that makes inputs of what `loader` opened."""
+    return fetch("zoo.train.batches:PairBatches") if of(spec).pairs else spec.input.fetch("batches")
 
 
 def model_class(spec: ModelSpec) -> Any:
@@ -210,6 +232,7 @@ register(
         shown="zoo.tasks.segmentation:Regions",
         chooses=True,
         pixels=True,
+        pairs="zoo.data.masks:MASK_DATA",
         batch=8,
     )
 )

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = 255  # in masks: the pixel is of no class, and does not count
+from zoo.data.void import IGNORED
 
 
 def of_classes(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.data.void import IGNORED
 from zoo.tasks.answers import class_name
-from zoo.tasks.objectives import IGNORED
 from zoo.tasks.targets import Targets
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
-
-MOST_CLASSES = IGNORED  # masks are uint8, and one value stands for pixels that do not count
 
 
 class Masks(Targets):

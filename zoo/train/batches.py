@@ -5,6 +5,7 @@ Shapes: B examples, H and W height and width, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from zoo import kinds
 from zoo.model.build import Model
 from zoo.train.augment import Augmentation
 from zoo.train.images import normalize
-from zoo.train.recipe import OF_PICTURES, Recipe
+from zoo.train.recipe import OF_CLASSES, OF_PAIRS, OF_PICTURES, Recipe
 
 
 class Batches:
@@ -54,6 +55,7 @@ class PictureBatches(Batches):
     def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
         self.input = model.spec.pictures
         if recipe is not None:
+            _check_unused(recipe, OF_PAIRS, f"for pictures with masks or boxes, and {model.spec.name} learns classes")
             self.augmentation = Augmentation(recipe, kinds.classes(model.spec), shift=shift)
 
     def prepare(self, network: nn.Module) -> None:
@@ -65,3 +67,27 @@ class PictureBatches(Batches):
     def augmented(self, raw: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         x = self.inputs(self.augmentation.pictures(raw))
         return self.augmentation.mix(x.to(device), targets.to(device))
+
+
+class PairBatches(Batches):
+    """Takes pictures (B, H, W, C) uint8 that `zoo.train.pairs` has changed at random already, with their targets."""
+
+    def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
+        self.input = model.spec.pictures
+        if recipe is not None:
+            _check_unused(recipe, OF_CLASSES, f"for pictures with a class, and {model.spec.name} learns their parts")
+
+    def prepare(self, network: nn.Module) -> None:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def inputs(self, raw: Tensor) -> Tensor:
+        return normalize(raw, self.input.mean, self.input.std)
+
+    def augmented(self, raw: Tensor, targets: Any, device: torch.device) -> tuple[Tensor, Any]:
+        return self.inputs(raw).to(device), targets.to(device) if isinstance(targets, Tensor) else targets
+
+
+def _check_unused(recipe: Recipe, names: Sequence[str], why: str) -> None:
+    changed = recipe.changed()
+    if idle := [f"{name}=" for name in names if name in changed]:
+        raise ValueError(f"{', '.join(idle)}: {why}.")

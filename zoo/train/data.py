@@ -17,12 +17,14 @@ from torch import Tensor
 from zoo.data import hub
 from zoo.data.classes import match
 from zoo.data.folders import class_names, read_folders
+from zoo.data.mapped import mapped
 from zoo.data.parquet import IMAGES, LABELS, ParquetFiles, Rows
 from zoo.data.splits import called, parts_of, splits, which
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
+from zoo.train.pairs import PairStream
 from zoo.train.pictures import Pictures
-from zoo.train.stream import SCALE, ImageStream, mapped
+from zoo.train.stream import SCALE, ImageStream
 
 __all__ = ["hold_out", "open_pictures", "splits"]
 
@@ -118,7 +120,7 @@ def hold_out(data: P, share: float = 0.1, seed: int = 0) -> tuple[P, P]:
         raise ValueError(f"{share} of {len(data)} pictures leaves nothing to hold out, or nothing to train on.")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     train, held = data.take(order[size:]), data.take(order[:size])
-    return train, (replace(held, train=False) if isinstance(held, ImageStream) else held)
+    return train, (replace(held, train=False) if isinstance(held, (ImageStream, PairStream)) else held)
 
 
 def _check_datasets() -> None:

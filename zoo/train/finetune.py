@@ -81,7 +81,7 @@ def finetune(
         raise ValueError(f"sparsity= takes a number from 0 to below 1, not {sparsity!r}.")
     recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
     check_flag("quiet", quiet)
-    model.spec.input.fetch("batches")(model, recipe)  # refuses what it does not use, before anything is written
+    tasks.batches(model.spec)(model, recipe)  # refuses what it does not use, before anything is written
     steps_an_epoch(train, recipe)
     if len(train.classes) == 1:
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
@@ -97,7 +97,8 @@ def finetune(
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
     try_save(start, out)
-    trained, zeros = trainable(model, labelled_inputs(train, model)[0])
+    inputs = labelled_inputs(train, model)[0] if _is_int8(model) and unranged(model) else None
+    trained, zeros = trainable(model, inputs)
     run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
     run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
     trained.to(device)
@@ -165,8 +166,7 @@ def trainable(model: Model, inputs: Any = None) -> tuple[Model, Sparsifier | Non
     `inputs` give ranges to the rows of an int8 network that have none, such as a new head.
     """
     model = rebuildable(model, "finetune", float32=True)
-    int8 = any(row.precision == "int8" for row in model.spec)
-    trained = prepare_qat(model, inputs if unranged(model) else None) if int8 else copied(model)
+    trained = prepare_qat(model, inputs if unranged(model) else None) if _is_int8(model) else copied(model)
     return trained, Sparsifier.holding(trained) if is_sparse(model) else None
 
 
@@ -175,6 +175,10 @@ def finished(trained: Model) -> Model:
     if any(row.precision == "qat" for row in trained.spec):
         return compress(trained, "int8")
     return trained
+
+
+def _is_int8(model: Model) -> bool:
+    return any(row.precision == "int8" for row in model.spec)
 
 
 def is_sparse(model: Model) -> bool:
@@ -189,7 +193,7 @@ def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> 
     """(inputs, targets): `count` training examples, the same each time, as the network takes them."""
     order = order_of(train, torch.Generator().manual_seed(0))  # folders are sorted by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
-    return model.spec.input.fetch("batches")(model).inputs(images), labels
+    return tasks.batches(model.spec)(model).inputs(images), labels
 
 
 def digest(model: Model) -> str:

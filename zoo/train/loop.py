@@ -32,7 +32,7 @@ from zoo.train.log import TrainingLog
 from zoo.train.memory import kept_memory
 from zoo.train.objective import Examples, Objective, Supervised
 from zoo.train.optim import Schedule, make_optimizer
-from zoo.train.pictures import Pictures, order_of
+from zoo.train.pictures import Pictures, order_of, with_recipe
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
@@ -92,6 +92,7 @@ def fit(
     """
     if objective is None:
         objective = Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
+    train = with_recipe(train, recipe)
     run = _Run(model, train, recipe, folder, objective, after_step, identity, log or TrainingLog(folder))
     run.resume()
     run.log.begin(run.rows, run.done, run.total)
@@ -256,16 +257,21 @@ def accuracy(model: Model, data: Pictures) -> float:
     was_training = model.training
     model.eval()
     device = next(iter(model.state_dict().values())).device
-    batches = model.spec.input.fetch("batches")(model)
+    batches = tasks.batches(model.spec)(model)
 
-    def answered() -> Iterator[tuple[Tensor, list[Any]]]:
+    def answered() -> Iterator[tuple[Tensor, Any]]:
         for images, labels in data.stream(torch.arange(len(data)).split(tasks.batch_of(model.spec)), 0):
-            yield model(batches.inputs(images).to(device)), labels.tolist()
+            yield model(batches.inputs(images).to(device)), labels.tolist() if is_numbers(labels) else labels
 
     with torch.inference_mode():
         found = tasks.main_figure(model.spec, answered(), data.source)
     model.train(was_training)
     return found
+
+
+def is_numbers(labels: Any) -> bool:
+    """Whether labels are one number an example, (B,)."""
+    return isinstance(labels, Tensor) and labels.dim() == 1
 
 
 def _first_bad_row(model: Model, x: Any) -> str | None:

@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import tasks
+from zoo.data.void import IGNORED
 from zoo.model.build import Model
 from zoo.tasks.objectives import in_pairs, shares_in_pairs
 from zoo.train.batches import Batches
@@ -50,11 +51,11 @@ class Supervised:
         self, model: Model, recipe: Recipe, teacher: nn.Module | None = None, shift: int | None = None
     ) -> None:
         self.recipe, self.teacher = recipe, teacher
-        self.task_loss = tasks.of(model.spec).fetch("loss")
-        self.binary = tasks.of(model.spec).binary
+        self.task = tasks.of(model.spec)
+        self.task_loss = self.task.fetch("loss")
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
-        self.batches: Batches = model.spec.input.fetch("batches")(model, recipe, shift)
+        self.batches: Batches = tasks.batches(model.spec)(model, recipe, shift)
 
     def prepare(self, model: Model) -> None:
         self.batches.prepare(model.train())
@@ -73,8 +74,12 @@ class Supervised:
         smoothing = recipe.label_smoothing
         if soft is None:
             return self.task_loss(logits, labels, label_smoothing=smoothing), x
-        if self.binary:
+        if self.task.binary:
             logits, soft = in_pairs(logits), in_pairs(soft)
             labels = shares_in_pairs(labels) if labels.is_floating_point() else labels
+        if self.task.pixels:
+            counts = labels.flatten() != IGNORED
+            logits, soft, labels = (one[counts] for one in (*map(self.task.scores, (logits, soft)), labels.flatten()))
+            labels = labels.long()
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
         return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x

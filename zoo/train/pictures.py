@@ -15,6 +15,12 @@ def order_of(examples: Any, generator: torch.Generator) -> Tensor:
     return own(generator) if own is not None else torch.randperm(len(examples), generator=generator)
 
 
+def with_recipe(examples: Any, recipe: Any) -> Any:
+    """The same examples; those that change at random while they are read, by the recipe."""
+    own = getattr(examples, "with_recipe", None)
+    return own(recipe) if own is not None else examples
+
+
 class Pictures(Protocol):
     """Pictures with labels (N,). `skipped` names the pictures that could not be read."""
 

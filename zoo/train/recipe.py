@@ -9,7 +9,9 @@ from typing import Literal
 from zoo.checks import MAX_SEED, MOST
 from zoo.passes.options import option
 
-OF_PICTURES = ("shift", "mirror", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # settings of augmentation
+OF_PAIRS = ("scale_jitter", "color_jitter")  # augmentation of pictures with masks or boxes
+OF_CLASSES = ("shift", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # and of pictures with a class
+OF_PICTURES = ("mirror", *OF_CLASSES, *OF_PAIRS)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Recipe:
     cutmix: float = option(
         0.0, "Alpha of CutMix (Yun et al., 2019). With mixup too, each batch gets one of the two at random."
     )
+    scale_jitter: float = option(
+        2.0, "Pictures with masks or boxes are resized at random, by 1 / this to this, and cut. 1 cuts nothing."
+    )
+    color_jitter: float = option(
+        0.3, "Strength, up to 1, of random brightness, contrast and saturation of pictures with masks or boxes."
+    )
     temperature: float = option(4.0, "Temperature of the teacher's soft labels. Used only with a teacher.")
     soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
     recompute: bool = option(
@@ -85,7 +93,8 @@ class Recipe:
         _require("temperature", self.temperature, self.temperature > 0, "above 0")
         for name in ("warmup", "label_smoothing", "average"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
-        for name in ("erasing", "soft_weight", "momentum"):
+        _require("scale_jitter", self.scale_jitter, 1 <= self.scale_jitter <= 100, "from 1 to 100")
+        for name in ("erasing", "soft_weight", "momentum", "color_jitter"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         for name in ("weight_decay", "clip", "mixup", "cutmix"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")

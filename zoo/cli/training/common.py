@@ -21,26 +21,38 @@ from zoo.cli.screen import remark
 from zoo.data.classes import ClassError, match
 from zoo.data.splits import first_of
 from zoo.factory import with_classes
-from zoo.files import local_path, path_to_write
+from zoo.files import lines_of, local_path, path_to_write
 from zoo.model.build import Model
 from zoo.model.defaults import check_device
 from zoo.passes.options import Options, option
 from zoo.printable import printable
-from zoo.train.data import hold_out, splits
+from zoo.train.data import hold_out
 from zoo.train.loop import accuracy
 from zoo.train.pictures import Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common(Options):
-    data: str = option(help="A folder with a folder for every class, Parquet files, or a data set of the Hub.")
+    data: str = option(
+        help="A folder with a folder for every class, or with images/ and masks/; Parquet files; or a data set of the "
+        "Hub."
+    )
     out: Path = option(
         help="The folder for the network. Checkpoints, curves and figures go to its subfolder training/."
     )
     image_column: str | None = option(
         None, "The column with the pictures, in Parquet files or a data set of the Hub. Default: img or image."
     )
-    label_column: str | None = option(None, "The column with the labels. Default: label.")
+    label_column: str | None = option(None, "The column with the labels or masks. Default: label, or mask.")
+    ignore_index: int | None = option(
+        None, "The value of pixels without a class, in masks. Default: that of the file's metadata, or 255.", least=0
+    )
+    class_names: str | None = option(
+        None, "Names of the classes of masks without names: separated by commas, or a text file with one a line."
+    )
+    skip_damaged: bool = option(
+        False, "Leave out and count pictures whose mask or boxes are damaged. Without it, the first is an error."
+    )
     held_out: float = option(
         0.1,
         least=0,
@@ -72,19 +84,23 @@ def open_data(settings: Common, model: Model) -> Data:
     Classes that the network knows have the network's numbers.
     """
     remark(f"Reading {printable(settings.data)}.")
-    found = splits(settings.data)
+    found = tasks.splits(model.spec, settings.data)
     learned = model.spec.input.learned
     opened = partial(
-        model.spec.input.fetch("loader"),
+        tasks.loader(model.spec),
         settings.data,
         model.spec.input,
         workers=settings.workers,
         image_column=settings.image_column,
         label_column=settings.label_column,
         **({"learned": getattr(model, learned)} if learned else {}),
+        **_of_pairs(settings, model),
     )
     train = opened(split="train")
-    if train.classes != model.labels and _are_all_of(train.classes, model.labels, settings.data):
+    by_number = not getattr(train, "named", True) and len(train.classes) == len(model.labels)
+    if by_number:
+        remark(f"The data does not name its {len(train.classes)} classes; they have the network's names, in order.")
+    if train.classes != model.labels and (by_number or _are_all_of(train.classes, model.labels, settings.data)):
         train = opened(split="train", classes=model.labels)
 
     def other(names: tuple[str, ...]) -> Pictures | None:
@@ -99,6 +115,27 @@ def open_data(settings: Common, model: Model) -> Data:
     if validation is None and settings.held_out:
         train, validation = hold_out(train, settings.held_out)
     return Data(train, validation, other(("test",)))
+
+
+def _of_pairs(settings: Common, model: Model) -> dict[str, Any]:
+    """The options of pictures with targets of their pixels; raises ValueError where they would be ignored."""
+    named = ("ignore_index", "class_names", "skip_damaged")
+    if tasks.of(model.spec).pairs:
+        names = _names(settings.class_names) if settings.class_names else ()
+        return {**{name: getattr(settings, name) for name in named}, "class_names": names}
+    if idle := [f"{name}=" for name in named if getattr(settings, name) != getattr(Common, name)]:
+        raise ValueError(f"{', '.join(idle)}: for masks and boxes, and {model.spec.name} is for {model.spec.task}.")
+    return {}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names separated by commas, or the lines of a file."""
+    path = local_path(text)
+    names = lines_of(path, "names of classes, one a line") if path.is_file() else text.split(",")
+    names = [name.strip() for name in names]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"class_names= takes different names, separated by commas, or a file, not {text[:100]!r}.")
+    return tuple(names)
 
 
 def _are_all_of(classes: tuple[str, ...], labels: tuple[str, ...], where: str) -> bool:
