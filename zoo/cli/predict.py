@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from zoo.cli.common import BAD, JsonOption, NameArgument, open_model, print_json
+from zoo.cli.drawings import Drawings
 from zoo.cli.screen import complain, counting, out, remark, track, whole
 
 if TYPE_CHECKING:
@@ -32,12 +33,21 @@ def run(
         str | None,
         typer.Option(metavar="FILE", help="A Parquet or CSV file whose rows a recommender scores, in order."),
     ] = None,
+    out_path: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="FILE.png",
+            help="Draw the answer for a picture: masks or boxes with names. Of several pictures, a folder of drawings.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Classify pictures or texts: show the five likeliest classes and their probabilities. Or score rows of a table.
 
     A network that gives several labels at once shows one independent probability for each label. A network that gives
     scores shows scores. A recommender gives the probability of a yes; other columns, such as the label's, are ignored.
+    A segmenter shows the share of each class, and draws the classes with --out.
     """
     from zoo import kinds, tasks
     from zoo.catalog.info import info
@@ -46,6 +56,8 @@ def run(
         raise ValueError("Give the inputs behind the name, or rows= with a table." if rows is None else TOGETHER)
     known, model = info(name), open_model(name)
     if rows is not None or images is None:
+        if out_path is not None:
+            raise ValueError("out= is for drawings of pictures, and rows= scores a table.")
         _scores(model, f"{whole(known.name)}: {known.purpose}", str(rows), json)
         return
     console = out()
@@ -56,13 +68,20 @@ def run(
         raise ValueError(f"{model.spec.name} is for {model.spec.task}, and that task shows no answers.{other}")
     if not kinds.head(model.spec):
         raise ValueError(f"{model.spec.name} has no head, so there is no answer to show.")
+    drawings = Drawings(out_path, inputs, images) if out_path is not None else None
+    if drawings is not None and not hasattr(task.fetch("shown"), "draw"):
+        raise ValueError(f"out= draws masks and boxes, and {model.spec.name} is for {model.spec.task}.")
     if not json:
         console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
-    answers = [_answer(model, task, image) for image in track(inputs, "Predicting")]
+    answers = [_answer(model, task, image, drawings) for image in track(inputs, "Predicting")]
     if json:
         said = [one if isinstance(one, dict) else one.to_json() for one in answers]
         one, several = model.spec.input.keys
         told = [{one: given, **answer} for given, answer in zip(inputs, said, strict=True)]
+        if drawings is not None:
+            told = [
+                answer if "error" in answer else {**answer, "drawing": str(drawings.of(answer[one]))} for answer in told
+            ]
         # For one release texts are told under "images" too, their key until there were other inputs.
         places = (several, "images") if several == "inputs" else (several,)
         print_json({"name": known.name, "purpose": known.purpose, **dict.fromkeys(places, told)})
@@ -108,7 +127,7 @@ def _scores(model: Model, title: str, path: str, json: bool) -> None:
         print_json({"scores": scores})
 
 
-def _answer(model: Model, task: Task, image: Any) -> Shown | dict[str, str]:
+def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = None) -> Shown | dict[str, str]:
     """The answer for one input, ready to show, or the error that explains why the input cannot be read."""
     import torch
 
@@ -126,4 +145,7 @@ def _answer(model: Model, task: Task, image: Any) -> Shown | dict[str, str]:
         else:
             found = model(prepared)
             check_answer(model, found, prepared)
-    return task.fetch("shown")(model, found[0])  # type: ignore[no-any-return]
+    shown = task.fetch("shown")(model, found[0])
+    if drawings is not None:
+        drawings.write(image, shown)
+    return shown  # type: ignore[no-any-return]

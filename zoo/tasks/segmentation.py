@@ -15,9 +15,13 @@ from torch import Tensor
 
 from zoo.data.void import IGNORED
 from zoo.tasks.answers import class_name
+from zoo.tasks.drawing import color_of, layered, with_legend, within_bounds
+from zoo.tasks.metrics import choices
 from zoo.tasks.targets import Targets
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from zoo.model.build import Model
 
 
@@ -99,15 +103,13 @@ def _jaccard(classes: int) -> Any:
 
 
 class Regions:
-    """The share of the picture that each class has, the largest first.
+    """The share of the picture that each class has, the largest first; drawn, the class of every pixel.
 
     Attributes:
         classes (np.ndarray): the class of every pixel, int64 (H, W).
     """
 
     def __init__(self, model: Model, scores: Tensor) -> None:
-        from zoo.tasks.metrics import choices
-
         self._model, self._scores = model, scores.detach().float().cpu()
         self.classes = choices(self._scores.movedim(0, -1))
 
@@ -123,3 +125,17 @@ class Regions:
     def lines(self) -> Iterator[str]:
         for number, share in self.shares().items():
             yield f"{100 * share:6.2f}%  {class_name(self._model, number)}"
+
+    def draw(self, picture: Image.Image) -> Image.Image:
+        """Lay the colours of the classes over the picture, with their names and shares below it.
+
+        Args:
+            picture (Image.Image): what the network was asked about, upright.
+
+        Returns:
+            An RGB picture, up to 2048 pixels wide and high above the names.
+        """
+        shown = within_bounds(picture)
+        classes = choices(at_size(self._scores[None], (shown.height, shown.width)).movedim(1, -1))[0]
+        rows = [(color_of(i), f"{class_name(self._model, i)} {100 * s:.1f}%") for i, s in self.shares().items()]
+        return with_legend(layered(shown, classes), rows)
