@@ -10,6 +10,7 @@ peak above what it took before the network. What `--figures` holds already is no
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -86,6 +87,7 @@ def measured(shapes: Sequence[Shape]) -> None:
         mesh = stack.enter_context(processes()) if "WORLD_SIZE" in os.environ else None
         trained(1000, 4, mesh, 2)  # what is imported at first use
         for rows, features in shapes:
+            gc.collect()  # DistributedDataParallel is in cycles
             Path("/proc/self/clear_refs").write_text("5")
             before = kib("VmRSS")
             seconds = min(trained(rows, features, mesh, STEPS + 1)[1:])
@@ -162,9 +164,12 @@ def draw(found: dict[str, Any], out: Path) -> None:
             for count in PROCESSES:
                 keys = [f"{at}/{FEATURES[1]}/{count}" if across is ROWS else f"{MILLION}/{at}/{count}" for at in across]
                 label = f"{count} process{'es' if count > 1 else ''}"
-                panel.loglog(
-                    across, [scale * found[key][what] for key in keys], "o-", color=colours[count], label=label
-                )
+                panel.plot(across, [scale * found[key][what] for key in keys], "o-", color=colours[count], label=label)
+            panel.set_xscale("log")
+            if across is ROWS:
+                panel.set_yscale("log")
+            else:
+                panel.set_ylim(bottom=0)
             panel.grid(alpha=0.15)
         line[0].set_ylabel(unit)
     panels[1][0].set_xlabel(f"rows of the tables ({FEATURES[1]} features)")

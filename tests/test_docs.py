@@ -35,8 +35,11 @@ def test_the_examples_of_fine_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(row.precision == "float32" for row in known["mixed"].spec) == 2
 
 
-def test_the_examples_of_recommenders() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_examples_of_recommenders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     known: dict[str, object] = {}
-    exec(block, known)
-    assert known["x"].shape == (6, 4)  # type: ignore[attr-defined]
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        exec(block, known)
+    assert len(blocks) == 2 and known["x"].shape == (6, 4)  # type: ignore[attr-defined]
+    assert zoo.load("runs/big")(known["table"]).shape == (6, 1)
