@@ -24,7 +24,7 @@ pytestmark = pytest.mark.multiprocess
 def two(tmp_path_factory: Any) -> Path:
     """What two processes found."""
     folder: Path = tmp_path_factory.mktemp("two")
-    launched(2, ["trained", "resumed", "refused", "memory", "fresh"], folder)
+    launched(2, ["trained", "resumed", "refused", "memory", "loaded", "fresh"], folder)
     return folder
 
 
@@ -62,6 +62,11 @@ def test_a_process_needs_memory_for_its_own_rows(two: Path) -> None:
         table = found["table"]
         assert found["fresh"] < 0.75 * table  # half, and a block that is drawn
         assert found["trained"] < 3.2 * table  # of weights, gradients, two states and a temporary: one process needs 5
+
+
+def test_a_process_copies_its_own_rows_of_a_file(two: Path) -> None:
+    for found in read(two, "loaded"):
+        assert found["same"] and 0.4 * found["table"] < found["taken"] < 0.7 * found["table"]
 
 
 @pytest.mark.parametrize("arch", OPTIMIZERS)

@@ -110,12 +110,28 @@ def memory(mesh: Any, folder: Path) -> None:
     )
 
 
+def loaded(mesh: Any, folder: Path) -> None:
+    """Bytes that are not the mapped file's, above those before, of the own rows of a network in a file."""
+    schema = TableInput((Feature("id", num_embeddings=ROWS, hashed=True),))
+    model = zoo.shard_tables(zoo.build(registry.spec("dcnv2", schema=schema), device="meta"), mesh)
+    save(model, folder / "large")
+    before = _kib("RssAnon")
+    again = zoo.shard_tables(zoo.load(folder / "large"), mesh)
+    taken = 1024 * (_kib("RssAnon") - before)
+    same = torch.equal(again.embed.tables[0].weight.to_local(), model.embed.tables[0].weight.to_local())
+    leave({"taken": taken, "table": model.embed.tables[0].weight.nbytes, "same": same}, mesh, folder, "loaded")
+
+
 def _peak(*, reset: bool = False) -> int:
     """Bytes, on Linux."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
+    return 1024 * _kib("VmHWM")
+
+
+def _kib(field: str) -> int:
     lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def fresh(mesh: Any, folder: Path) -> None:
