@@ -67,7 +67,7 @@ ALLOWED = {
     "tabular/encoder": {"numpy", "torch", "zoo.inputs", "zoo.spec", "zoo.tabular"},
     "data/preprocess": {"numpy", "PIL", "torch", "zoo.data", "zoo.spec"},
     "data/labelled_data": {"zoo.checks", "zoo.data", "zoo.kinds", "zoo.tasks"},
-    "data": {"numpy", "PIL", "pyarrow", "datasets", "torch", "zoo.data", "zoo.naming", "zoo.files", "zoo.spec"},
+    "data": {"numpy", "PIL", "pyarrow", "datasets", "torch", "yaml", "zoo.data", "zoo.naming", "zoo.files", "zoo.spec"},
 }
 # package -> what it may never import
 FORBIDDEN = {

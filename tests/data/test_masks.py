@@ -117,8 +117,8 @@ def test_a_mask_that_does_not_fit_is_named(tmp_path: Path) -> None:
             pairs.at(1)
         assert pairs.at(2) is None  # a picture that cannot be read
         with pytest.raises(DamagedTarget):
-            list(Walk(pairs, "RGB"))
-        read = Walk(pairs, "RGB", skip_damaged=True)
+            list(Walk(pairs, "RGB", (24, 32)))
+        read = Walk(pairs, "RGB", (24, 32), skip_damaged=True)
         seen = [(picture is None, read[row] is None) for row, picture in enumerate(read)]
         assert seen == [(False, False), (True, True), (True, True)]
 

@@ -97,7 +97,8 @@ def _open_pairs(
         .fetch("pairs")
         .open(data, split=split or EVALUATION, classes=known_classes(model), ignore_index=ignore_index, **columns)
     )
-    walk = Walk(pairs, "RGB" if model.spec.input.width == 3 else "L", skip_damaged=skip_damaged)
+    mode, size = "RGB" if model.spec.input.width == 3 else "L", model.spec.pictures.size
+    walk = Walk(pairs, mode, size, skip_damaged=skip_damaged)
     return LabelledData(pairs.names, walk, walk, pairs.source, pairs.sha256)
 
 

@@ -14,7 +14,7 @@ from zoo.data import hub
 from zoo.data.classes import match
 from zoo.data.mapped import mapped
 from zoo.data.pair_folders import paired_files, parts_with
-from zoo.data.pairs import DamagedTarget, PairData, Pairs, Size
+from zoo.data.pairs import DamagedTarget, PairData, Pairs, Size, unread
 from zoo.data.parquet import IMAGES, ParquetFiles, Rows, content_of
 from zoo.data.pictures import ImageError, open_undecoded
 from zoo.data.splits import called, ordered, which
@@ -153,7 +153,7 @@ def _of_parquet(
     if of_masks != sha256:  # pictures and masks that the table names by their paths
         sha256 = hashlib.sha256((sha256 + of_masks).encode()).hexdigest()
     own = table.class_names(mask)
-    found = Pairs(pictures, _Column(masks), Rows(len(table)), _unread, own, where, sha256, bool(own))
+    found = Pairs(pictures, _Column(masks), Rows(len(table)), unread, own, where, sha256, bool(own))
     return found, own, table.number("ignore_index")
 
 
@@ -165,7 +165,7 @@ def _of_hub(
         for what, given, usual in (("image", image_column, IMAGES), ("label", target_column, MASKS))
     )
     sha256 = hub.digest(dataset)
-    return Pairs(pictures, _Column(masks), Rows(len(pictures)), _unread, (), where, sha256, False), (), None
+    return Pairs(pictures, _Column(masks), Rows(len(pictures)), unread, (), where, sha256, False), (), None
 
 
 class _Column(Sequence[Any]):
@@ -179,10 +179,6 @@ class _Column(Sequence[Any]):
 
     def __getitem__(self, row: Any) -> Any:
         return self._table[row]["image"]
-
-
-def _unread(target: Any, size: Size, name: str) -> Any:
-    raise NotImplementedError
 
 
 def _classes_of(found: Pairs, ignore_index: int, where: str) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.data.folders import DIGEST_BYTES, folders_in, is_picture, pictures_below
-from zoo.data.pairs import Pairs
+from zoo.data.folders import folders_in, is_picture, pictures_below
+from zoo.data.pairs import Pairs, unread
+from zoo.data.raw_boxes import by_path, digest
 from zoo.data.splits import parts_of, split_of
 from zoo.files import local_path
 
@@ -27,21 +27,7 @@ def parts_with(data: str | Path, beside: Sequence[str]) -> dict[str, Any]:
     path = local_path(data)
     if not path.is_dir():
         return parts_of(data)
-    if pair := _pair_in(path, beside):
-        pictures, targets = pair
-        inner = {split_of(one.name): one for one in folders_in(pictures)}
-        if inner and None not in inner and not any(map(is_picture, pictures.iterdir())):
-            return {str(split): (one, _same(one, targets), path) for split, one in inner.items()}
-        return {split_of(path.resolve().name) or "train": (pictures, targets, path)}
-    inner = {split_of(one.name): one for one in folders_in(path)}
-    if any(split and _images_in(one) for split, one in inner.items()):
-        found = {}
-        for split, one in inner.items():
-            if split is None:
-                continue
-            if (pair := _pair_in(one, beside)) is None:
-                raise ValueError(f"{one} needs the folders images/ and {beside[0]}/, as the splits beside it have.")
-            found[split] = (*pair, path)
+    if found := pairs_of_folders(path, beside):
         return found
     if not any(path.rglob("*.parquet")):
         raise ValueError(
@@ -49,6 +35,27 @@ def parts_with(data: str | Path, beside: Sequence[str]) -> dict[str, Any]:
             "names."
         )
     return parts_of(data)
+
+
+def pairs_of_folders(path: Path, beside: Sequence[str]) -> dict[str, Beside]:
+    """The same of a folder alone; empty where it has no such folders."""
+    if pair := _pair_in(path, beside):
+        pictures, targets = pair
+        inner = {split_of(one.name): one for one in folders_in(pictures)}
+        if inner and None not in inner and not any(map(is_picture, pictures.iterdir())):
+            return {str(split): (one, _same(one, targets), path) for split, one in inner.items()}
+        return {split_of(path.resolve().name) or "train": (pictures, targets, path)}
+    inner = {split_of(one.name): one for one in folders_in(path)}
+    if any(split and _pair_in(one, beside) for split, one in inner.items()):
+        found: dict[str, Beside] = {}
+        for split, one in inner.items():
+            if split is None:
+                continue
+            if (pair := _pair_in(one, beside)) is None:
+                raise ValueError(f"{one} needs the folders images/ and {beside[0]}/, as the splits beside it have.")
+            found[split] = (*pair, path)
+        return found
+    return {}
 
 
 def paired_files(pictures: Path, targets: Path, root: Path, where: str) -> tuple[Pairs, tuple[str, ...]]:
@@ -72,15 +79,11 @@ def paired_files(pictures: Path, targets: Path, root: Path, where: str) -> tuple
         raise ValueError(f"{len(alone)} files in {targets} have no picture; {found[alone[0]]} is one.")
     names = [file.relative_to(root).as_posix() for file in files]
     beside = [found[key] for key in keys]
-    table = [{"image": {"bytes": None, "path": str(file)}} for file in files]
-    told = [{"bytes": None, "path": str(file)} for file in beside]
-    own = _names_in(root)
-    digest = _digest([*files, *beside], root)
-    return Pairs(table, told, names, _unread, own, where, digest, bool(own)), own
-
-
-def _unread(target: Any, size: Any, name: str) -> Any:
-    raise NotImplementedError
+    table = [by_path(file) for file in files]
+    told = [by_path(file)["image"] for file in beside]
+    own = names_in(root)
+    sha256 = digest([*files, *beside], root)
+    return Pairs(table, told, names, unread, own, where, sha256, bool(own)), own
 
 
 def _images_in(path: Path) -> Path | None:
@@ -104,7 +107,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
-def _names_in(root: Path) -> tuple[str, ...]:
+def names_in(root: Path) -> tuple[str, ...]:
     """The lines of classes.txt; none without that file."""
     file = root / NAMES
     if not file.is_file():
@@ -116,14 +119,3 @@ def _names_in(root: Path) -> tuple[str, ...]:
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8; it holds names of classes, one a line.") from None
     return tuple(line for line in lines if line)
-
-
-def _digest(files: Sequence[Path], root: Path) -> str:
-    """Of names and contents; of names and sizes, above 1 GB."""
-    sizes = [file.stat().st_size for file in files]
-    whole = sum(sizes) <= DIGEST_BYTES
-    digest = hashlib.sha256()
-    for file, size in zip(files, sizes, strict=True):
-        told = file.read_bytes() if whole else str(size).encode()
-        digest.update(file.relative_to(root).as_posix().encode(errors="surrogateescape") + b"\0" + told)
-    return digest.hexdigest()

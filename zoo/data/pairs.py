@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from zoo.data.parquet import content_of
@@ -66,6 +67,20 @@ class Pairs:
         return f"{self.source}, {self.names[row]}"
 
 
+def unread(target: Any, size: Size, name: str) -> Any:
+    """In the place of `Pairs.read`, until the classes are known."""
+    raise NotImplementedError
+
+
+def at_size(target: Any, size: Size) -> Any:
+    """Boxes in the pixels of the picture at another height and width; a mask as it is."""
+    if not isinstance(target, Mapping):
+        return target
+    height, width = target["size"]
+    factors = np.array([size[1] / width, size[0] / height] * 2, np.float32)
+    return {**target, "boxes": target["boxes"] * factors, "size": size}
+
+
 @dataclass(frozen=True)
 class PairData:
     """How pairs of one form are found.
@@ -82,11 +97,13 @@ class PairData:
 class Walk:
     """Goes through pairs once, in order: iterating gives the pictures, and indexing the target of the last one.
 
+    Boxes are in the pixels of a picture of `size`, the network's.
+
     A picture that cannot be read is None, and with `skip_damaged` one whose target is damaged too.
     """
 
-    def __init__(self, pairs: Pairs, mode: str, *, skip_damaged: bool = False) -> None:
-        self._pairs, self._mode, self._skips = pairs, mode, skip_damaged
+    def __init__(self, pairs: Pairs, mode: str, size: Size, *, skip_damaged: bool = False) -> None:
+        self._pairs, self._mode, self._size, self._skips = pairs, mode, size, skip_damaged
         self._row, self._target = -1, None
 
     def __iter__(self) -> Iterator[Image.Image | None]:
@@ -97,7 +114,7 @@ class Walk:
                 if not self._skips:
                     raise
                 found = None
-            self._row, self._target = row, None if found is None else found[1]
+            self._row, self._target = row, None if found is None else at_size(found[1], self._size)
             yield None if found is None else found[0]
 
     def __len__(self) -> int:

@@ -97,6 +97,10 @@ class ParquetFiles:
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         return tuple(names) if known else self._class_names  # type: ignore[arg-type]
 
+    def type_of(self, column: str) -> str:
+        """The Arrow type of a column, in words."""
+        return str(self._opened[0].schema_arrow.field(column).type)
+
     def number(self, key: str) -> int | None:
         """The whole number that the file's metadata has under `key`; None if there is none."""
         text = self._metadata.get(key.encode(), b"").decode(errors="replace")

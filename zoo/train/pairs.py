@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.data.pairs import DamagedTarget, PairData, Pairs
+from zoo.data.pairs import DamagedTarget, PairData, Pairs, at_size
 from zoo.data.preprocess import Preprocess
 from zoo.spec import ImageInput
 from zoo.train.paired import PairedAugmentation
@@ -154,7 +154,7 @@ class _Decoder(Dataset[Any]):
             return None
         picture, target = found
         if self.change is None:
-            return self.prepare.cut(picture), target
+            return self.prepare.cut(picture), at_size(target, self.prepare.input.size)
         # A hash, because torch uses 32 bits of a seed: with a sum, two pictures would share changes.
         chance = int(np.random.SeedSequence((self.seed, row)).generate_state(1)[0])
         with torch.random.fork_rng(devices=[]):
