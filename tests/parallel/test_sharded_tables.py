@@ -128,6 +128,21 @@ def test_fewer_rows_than_processes(tmp_path: Path) -> None:
     assert zoo.load(tmp_path / "few").embed.tables[0].weight.shape == (2, 16)
 
 
+@pytest.mark.nightly
+def test_four_processes_are_one_too(tmp_path: Path) -> None:
+    launched(4, ["trained", "resumed", "fresh"], tmp_path)
+    for arch in OPTIMIZERS:
+        expected = alone(arch).state_dict()
+        assert all(furthest(found["state"], expected) < 1e-5 for found in read(tmp_path, arch, 4))
+        assert furthest(zoo.load(tmp_path / arch).state_dict(), read(tmp_path, arch, 4)[0]["state"]) == 0
+    assert all(furthest(found["through"], found["again"]) == 0 for found in read(tmp_path, "resumed", 4))
+    with processes() as mesh:  # one goes on from what four wrote
+        model, optimizer = sharded("deepfm", mesh)
+        step = ShardedCheckpoints(tmp_path / "checkpoints", {"of": "deepfm"}, mesh).resume(model, optimizer)
+        together(model, optimizer, mesh, range(step, STEPS))
+        assert furthest(whole(model), read(tmp_path, "resumed", 4)[0]["through"]) < 1e-5
+
+
 def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a process group: start the program by torchrun"):
         zoo.shard_tables(network("deepfm"))
