@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from zoo.blocks.linear import Multiplying
 from zoo.blocks.table_rows import RowReader, Table
+from zoo.blocks.traced import traced
 
 
 class Wide(nn.Module):
@@ -62,6 +65,9 @@ class Wide(nn.Module):
             found, counts = self.reader.one(x)
             return torch.addmm(self.bias, torch.tensor([counts], dtype=self.bias.dtype), self.table(found))
         rows, weights, _ = self.reader(x, self.bias.dtype)
+        table: Any = self.table
+        if weights is not None and hasattr(table, "totals") and not traced():
+            return table.totals(rows, weights) + self.bias  # type: ignore[no-any-return]
         found = self.table(rows).squeeze(-1)
         found = found if weights is None else found * weights
         return found.sum(1, keepdim=True) + self.bias
@@ -97,7 +103,30 @@ class FactorizationMachine(nn.Module):
             vectors = x.unflatten(1, (len(self.dims), width))
         else:
             vectors = torch.stack([F.pad(one, (0, width - one.shape[1])) for one in x.split(self.dims, 1)], 1)
-        return 0.5 * (vectors.sum(1).square() - vectors.square().sum(1)).sum(1, keepdim=True)
+        if vectors.requires_grad and torch.is_grad_enabled() and not traced():
+            return _Pairs.apply(vectors)  # type: ignore[no-untyped-call, no-any-return]
+        return _pairs(vectors, vectors.sum(1))
+
+
+class _Pairs(torch.autograd.Function):
+    """`_pairs` with a gradient of fewer passes: that of a vector is the sum of the others."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        total = vectors.sum(1)
+        ctx.save_for_backward(vectors, total)
+        return _pairs(vectors, total)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        vectors, total = ctx.saved_tensors
+        return (total[:, None] - vectors).mul_(grad[..., None])
+
+
+def _pairs(vectors: Tensor, total: Tensor) -> Tensor:
+    """The products of all pairs of vectors (B, F, K), whose sum is `total` (B, K): (B, 1)."""
+    return 0.5 * (total.square() - vectors.square().sum(1)).sum(1, keepdim=True)
 
 
 class CrossLayer(Multiplying):

@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.blocks.traced import traced
 
 _FEW = 1024  # values of the matrix that joins the slots of one input
+_DENSE = 16  # rows of a table for each slot of a list
 
 READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a list's rows; a row times a number
 
@@ -39,29 +40,84 @@ class Table(nn.Module):
         """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed."""
         batch, count = rows.shape
         first = torch.arange(0, batch * count, count, device=rows.device)[:, None] + slots.starts
-        found: Tensor = _Bags.apply(self.weight, rows.reshape(-1), weights.reshape(-1), first.view(-1), slots.features)  # type: ignore[no-untyped-call]
+        found: Tensor = _Bags.apply(self.weight, rows, weights.to(self.weight.dtype), first.view(-1), slots.runs)  # type: ignore[no-untyped-call]
         return found.view(batch, len(slots.starts), -1)
+
+    def totals(self, rows: Tensor, weights: Tensor) -> Tensor:
+        """(B, S) row numbers to (B, width): all their vectors, times `weights` (B, S), summed."""
+        return _Totals.apply(self.weight, rows, weights)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Totals(torch.autograd.Function):
+    """The sum of the weighted vectors of each input, with a quick gradient for vectors of one value."""
+
+    @staticmethod
+    def forward(weight: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        return F.embedding_bag(rows, weight, mode="sum", per_sample_weights=weights)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        weight, rows, weights = inputs
+        ctx.save_for_backward(rows, weights)
+        ctx.shape = weight.shape
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weights = ctx.saved_tensors
+        count, width = ctx.shape
+        if width == 1 and grad.device.type == "cpu":
+            return torch.bincount(rows.view(-1), (grad * weights).view(-1), count).to(grad.dtype)[:, None], None, None
+        of_slots = (grad[:, None] * weights[..., None]).view(-1, width)
+        return grad.new_zeros(ctx.shape).index_add_(0, rows.view(-1), of_slots), None, None
 
 
 class _Bags(torch.autograd.Function):
     """`F.embedding_bag`, whose own gradient takes ten times as long as a lookup's."""
 
     @staticmethod
-    def forward(weight: Tensor, rows: Tensor, weights: Tensor, first: Tensor, features: Tensor) -> Tensor:
-        return F.embedding_bag(rows, weight, first, mode="sum", per_sample_weights=weights.to(weight.dtype))
+    def forward(weight: Tensor, rows: Tensor, weights: Tensor, first: Tensor, runs: tuple[Run, ...]) -> Tensor:
+        return F.embedding_bag(rows.view(-1), weight, first, mode="sum", per_sample_weights=weights.view(-1))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight, rows, weights, _, features = inputs
-        ctx.save_for_backward(rows, weights, features)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weight, rows, weights, _, ctx.runs = inputs
+        ctx.save_for_backward(rows, weights)
         ctx.shape = weight.shape
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weights, features = ctx.saved_tensors
-        batch, width = len(rows) // len(features), ctx.shape[1]
-        of_slots = grad.view(batch, -1, width).index_select(1, features).view(-1, width) * weights[:, None]
-        return grad.new_zeros(ctx.shape).index_add_(0, rows, of_slots.to(grad.dtype)), None, None, None, None
+        rows, weights = ctx.saved_tensors
+        vectors = grad.view(len(rows), -1, ctx.shape[1])
+        found = grad.new_zeros(ctx.shape)
+        for run in ctx.runs:
+            run.add(vectors, rows, weights, found)
+        return found, None, None, None, None
+
+
+class Run(NamedTuple):
+    """Neighbouring slots that are read alike: of several features with a slot each, or of one list."""
+
+    read: str
+    first: int  # slot
+    last: int
+    feature: int  # the first one
+    base: int  # where the table of a list begins
+    rows: int  # of a list's table
+
+    def add(self, grad: Tensor, rows: Tensor, weights: Tensor, found: Tensor) -> None:
+        """Add to `found`, the gradient of the table, what the vectors' gradients (B, F, K) make of these slots."""
+        rows, weights = rows[:, self.first : self.last], weights[:, self.first : self.last]
+        if self.read not in ("row", "number"):
+            of_list = grad[:, self.feature]
+            if self.rows <= _DENSE * rows.shape[1]:  # a product with a small matrix is quicker than adding rows
+                counts = grad.new_zeros(len(rows), self.rows).scatter_add_(1, rows - self.base, weights)
+                found[self.base : self.base + self.rows] += counts.t() @ of_list
+                return
+            of_slots = of_list[:, None] * weights[..., None]
+        else:
+            of_slots = grad[:, self.feature : self.feature + rows.shape[1]]
+            of_slots = of_slots * weights[..., None] if self.read == "number" else of_slots
+        found.index_add_(0, rows.reshape(-1), of_slots.reshape(-1, grad.shape[2]))
 
 
 class Slots(NamedTuple):
@@ -70,8 +126,8 @@ class Slots(NamedTuple):
     columns: Tensor
     bases: Tensor  # (S,) where the tables of the slots begin in the one table that holds them
     starts: Tensor  # (F,) first slots of the features
-    features: Tensor  # (S,) the feature of each slot
     values: Tensor  # (N,) the columns of numbers
+    runs: tuple[Run, ...]
 
 
 class RowReader:
@@ -108,7 +164,7 @@ class RowReader:
             if read in ("mean", "sum") and columns[place] > 0
         ]
         self.plain = not self.lists and not numbers  # one row for each feature, and nothing else
-        self._runs = _runs(self.reads, self.sizes)
+        self._runs = _runs(self.reads, self.sizes, rows)
         slots = len(self._places)
         self._few = slots * len(self.reads) <= _FEW
         self._features = list(zip(self.reads, firsts, self.sizes, bases, strict=False))
@@ -127,8 +183,9 @@ class RowReader:
         return found
 
     def _slots(self, device: torch.device) -> Slots:
-        held = (self._places, self._bases, self._starts, self.features, self._values)
-        return Slots(*(torch.tensor(one, dtype=torch.int64, device=device) for one in held))
+        held = (self._places, self._bases, self._starts, self._values)
+        columns, bases, starts, values = (torch.tensor(one, dtype=torch.int64, device=device) for one in held)
+        return Slots(columns, bases, starts, values, self._runs)
 
     def takes_one(self, x: Tensor) -> bool:
         """Whether `x` is one input on the CPU with few slots: Python's numbers are quicker then than tensors are."""
@@ -169,7 +226,7 @@ class RowReader:
 
     def _weights(self, x: Tensor, numbers: Tensor, slots: Slots, dtype: torch.dtype) -> Tensor:
         parts: list[Tensor] = []
-        for read, first, last in self._runs:
+        for read, first, last, *_ in self._runs:
             of_run = numbers[:, first:last]
             there = of_run != 0
             if read == "row":
@@ -190,18 +247,18 @@ class RowReader:
             vectors = vectors * weights[..., None]
         if not self.lists:
             return vectors
-        runs = ((vectors[:, first:last], read in ("row", "number")) for read, first, last in self._runs)
+        runs = ((vectors[:, first:last], read in ("row", "number")) for read, first, last, *_ in self._runs)
         return torch.cat([one if single else one.sum(1, keepdim=True) for one, single in runs], 1)
 
 
-def _runs(reads: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int, int]]:
-    """(how it is read, first slot, last) of neighbours that are read alike; each list by itself."""
-    found: list[tuple[str, int, int]] = []
-    start = 0
-    for read, size in zip(reads, sizes, strict=True):
-        if found and found[-1][0] == read and read in ("row", "number"):
-            found[-1] = (read, found[-1][1], start + size)
+def _runs(reads: Sequence[str], sizes: Sequence[int], rows: Sequence[int]) -> tuple[Run, ...]:
+    """Neighbours that are read alike; each list by itself."""
+    found: list[Run] = []
+    start = base = 0
+    for feature, (read, size, count) in enumerate(zip(reads, sizes, rows, strict=False)):
+        if found and found[-1].read == read and read in ("row", "number"):
+            found[-1] = found[-1]._replace(last=start + size)
         else:
-            found.append((read, start, start + size))
-        start += size
-    return found
+            found.append(Run(read, start, start + size, feature, base, count))
+        start, base = start + size, base + count
+    return tuple(found)

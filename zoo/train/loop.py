@@ -222,7 +222,7 @@ class _Run:
         for part in range(self.recipe.accumulate):
             batch = next(batches)
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(_mixed(self.recipe.seed, self.done, part + 1))
+                _seed(_mixed(self.recipe.seed, self.done, part + 1), self.device)
                 loss, x = self.objective.loss(self.model, batch)
                 (loss / self.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
@@ -306,6 +306,14 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed what computes on `device`. `torch.manual_seed` would note a call for every kind of device, at each step."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _mixed(*numbers: int) -> int:
