@@ -124,6 +124,32 @@ def sums() -> Model:
     return lively(ModelSpec("sums", rows, ImageInput(size=(32, 32))))
 
 
+def joined() -> Model:
+    """Rows that join and part maps, each kind once: slices of one map, concatenations, sums, pools, gate and head."""
+    first, back = {"activation": "relu"}, {"kernel_size": 1, "activation": "relu"}
+    rows = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=16, stride=2, **first),
+        Block("conv_norm_act", "a", in_channels=16, out_channels=16, **first),
+        Block("slice", "second", channels=8, before=8),
+        Block("conv_norm_act", "b", in_channels=8, out_channels=8, **first),
+        Block("branch", "again", taps=("a",)),
+        Block("slice", "first", channels=8, after=8),
+        Block("conv_norm_act", "c", in_channels=8, out_channels=8, stride=2, **first),
+        Block("avg_pool", "smooth", stride=1),
+        Block("upsample", "up", taps=("b",), mode="nearest"),
+        Block("concat", "cat", taps=("b", "a"), in_channels=8, tap0_channels=8, tap1_channels=16),
+        Block("conv_norm_act", "d", in_channels=32, out_channels=16, **back),
+        Block("add", "sum", taps=("a",), channels=16, activation="relu"),
+        Block("adaptive_avg_pool", "grid", size=3),
+        Block("conv_norm_act", "e", in_channels=16, out_channels=16, **back),
+        Block("upsample", "grown", taps=("sum",)),
+        Block("channel_gate", "gate", taps=("d",), channels=16, gate_channels=16),
+        Block("upsample", "finer", scale_factor=2),
+        Block("segmentation_head", "classifier", taps=("input", "b"), in_channels=16, side_channels=8, num_classes=5),
+    )
+    return lively(ModelSpec("joined", rows, ImageInput(size=(32, 40)), "image-segmentation"))
+
+
 def tiny() -> Model:
     """Two convolutions and a sum: for what holds of every network alike, and costs time with every row."""
     rows = (

@@ -23,12 +23,27 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
         return spec  # its tables and towers are small as they are
     shape = (size, size) if isinstance(size, int) else size
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
+    rows = _joined(rows)
     if isinstance(spec.input, TextInput):
         return spec.replace(rows=tuple(map(_shorter, rows)), input=TextInput(VOCABULARY, TOKENS))
     if not hasattr(spec.input, "size"):  # an input of one size, such as named columns
         return spec.replace(rows=rows)
     grids = tuple(_on_grid(row, shape) if row.kind == "patch_embedding" else row for row in rows)
     return spec.replace(rows=grids, input=replace(spec.input, size=shape))
+
+
+def _joined(rows: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Rows behind a concatenation read as many channels as it has now."""
+    made: list[Block] = []
+    gives: dict[str, int | None] = {}
+    for row in rows:
+        kind, before = kinds.KINDS[row.kind], gives.get(made[-1].name) if made else None
+        if before and "in" in kind.widths and kinds.KINDS[made[-1].kind].composed:
+            row = row.replace(**{kind.widths["in"]: before})
+        made.append(row)
+        passes = kind.passes_channels and not kind.branches
+        gives[row.name] = before if passes else kinds.layer_widths(row).get("out")
+    return tuple(made)
 
 
 def structure(spec: ModelSpec) -> frozenset[tuple[str, ...]]:
@@ -67,7 +82,7 @@ def _narrower(row: Block, width: float, *, first: bool) -> Block:
     scaled = {
         name: max(8, round(args[name] * width / 8) * 8)
         for space, name in names.items()
-        if name not in KEPT and not (first and space == "in")
+        if name not in KEPT and not (first and space == "in") and args[name]
     }
     if "kv_heads" in args:
         kv_heads = max(1, round(args["kv_heads"] * width))

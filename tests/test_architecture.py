@@ -34,7 +34,7 @@ ALLOWED = {
     "passes/__init__": {"zoo.passes.options"},
     "naming": {"zoo.passes", "zoo.printable"},
     "kinds": {"zoo.spec", "zoo.kinds", "zoo.printable"},
-    "models": {"zoo.spec", "zoo.models", "zoo.inputs"},
+    "models": {"zoo.spec", "zoo.models", "zoo.inputs", "zoo.kinds"},
     "registry": {"zoo.spec", "zoo.naming", "zoo.models", "zoo.printable", "zoo.lazy"},
     "blocks": {"torch", "zoo.blocks"},
     "engine": {"torch", "zoo.blocks", "zoo.kinds", "zoo.engine"},

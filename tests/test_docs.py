@@ -43,3 +43,21 @@ def test_the_examples_of_recommenders(tmp_path: Path, monkeypatch: pytest.Monkey
         exec(block, known)
     assert len(blocks) == 2 and known["x"].shape == (6, 4)  # type: ignore[attr-defined]
     assert zoo.load("runs/big")(known["table"]).shape == (6, 1)
+
+
+def test_the_examples_of_dense_prediction() -> None:
+    known: dict[str, object] = {}
+    page = (DOCS / "dense-prediction.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, known)
+    answers = known["answers"]
+    assert len(answers) == 4  # type: ignore[arg-type]
+    for answer in answers:  # type: ignore[attr-defined]
+        assert sorted(answer) == ["boxes", "labels", "scores"]
+        assert (answer["boxes"] >= 0).all() and (answer["boxes"][:, 2::4] <= 160).all()
+    whole, int8 = (known["detectors"][place].backbone.body for place in (0, 2))  # type: ignore[index]
+    x = torch.randn(1, 3, 128, 160)
+    with torch.inference_mode():
+        for ours, theirs in zip(int8(x), whole(x), strict=True):
+            assert (ours - theirs).std() < 0.5 * theirs.std()
+    assert int8.spec["s1_1"].precision == "int8" and whole.spec["s1_1"].precision == "float32"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from zoo import catalog, kinds, registry
-from zoo.catalog import listing
+from zoo.catalog import backbones, listing
 from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.checks import check_flag
 from zoo.spec import ModelSpec, SpecError, TableInput
@@ -41,6 +42,10 @@ def create(
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
     schema: TableInput | None = ...,
+    backbone: str | Model | None = ...,
+    backbone_weights: str | os.PathLike[str] | None = ...,
+    output_stride: int | None = ...,
+    decoder_channels: int | None = ...,
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
@@ -61,6 +66,10 @@ def create(
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
     schema: TableInput | None = ...,
+    backbone: str | Model | None = ...,
+    backbone_weights: str | os.PathLike[str] | None = ...,
+    output_stride: int | None = ...,
+    decoder_channels: int | None = ...,
     revision: str | None = ...,
     calibration: Any = ...,
     allow_untuned: bool = ...,
@@ -80,6 +89,10 @@ def create(
     out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
     schema: TableInput | None = None,
+    backbone: str | Model | None = None,
+    backbone_weights: str | os.PathLike[str] | None = None,
+    output_stride: int | None = None,
+    decoder_channels: int | None = None,
     revision: str | None = None,
     calibration: Any = None,
     allow_untuned: bool = False,
@@ -115,6 +128,17 @@ def create(
         schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh. None is
             the schema of the weights, or a small example without weights. Default: None.
             `zoo.create("deepfm", schema=zoo.create("dcnv2", weights=None).spec.input)`.
+        backbone (str | Model | None): What a segmenter stands on: the name of a network of pictures, or such a float
+            network, pruned ones too. Its weights are kept, the rows behind it are fresh. None is the usual backbone of
+            the name. Default: None. `zoo.create("lraspp", backbone="mobilenetv2_100", num_classes=11)`.
+        backbone_weights (str | path | None): Where the weights of a backbone given by name come from, as `weights`
+            says. None are those of the tag in its name, and without a tag fresh ones. Default: None.
+            `zoo.create("lraspp", backbone="tf_efficientnet_lite0", backbone_weights="default")`.
+        output_stride (int | None): How much smaller than the picture the backbone's last map is: 8, 16 or 32. Strides
+            that would go further become dilations. None is the usual one. Default: None.
+            `zoo.create("deeplabv3plus", weights=None, output_stride=8)`.
+        decoder_channels (int | None): The width of a segmenter behind its backbone. None is the usual one.
+            Default: None. `zoo.create("deeplabv3plus", weights=None, decoder_channels=128)`.
         revision (str | None): Another branch, tag or commit of the repository on the Hub. None is the one that is
             pinned, or else the main branch. Default: None. `zoo.create("resnet18.a1_in1k", revision="main")`.
         calibration (tensor | list | None): Preprocessed inputs, as `zoo.compress` takes them, for a variant that
@@ -152,6 +176,11 @@ def create(
     _check_share("min_agreement", min_agreement)
     if schema is not None:
         name_or_spec = _with_schema(name_or_spec, schema, weights)
+    body = None
+    options = {"output_stride": output_stride, "decoder_channels": decoder_channels}
+    if any(one is not None for one in (backbone, backbone_weights, *options.values())):
+        body = backbones.given(backbone, backbone_weights, partial(create, cache_dir=cache_dir))
+        name_or_spec = backbones.spec_on(name_or_spec, body, options, weights, num_classes)
     source = catalog.resolve(
         name_or_spec,
         weights=weights,
@@ -164,6 +193,10 @@ def create(
     )
     file = source.fetch(report=_report)
     model = source.load(file, device)
+    if body is not None and not isinstance(body, ModelSpec):
+        from zoo.model.backbone import on_backbone
+
+        model = on_backbone(model.spec, body)
     model = _with_ends(model, num_classes, in_chans, features_only, out_indices)
     return _running(model, runtime, cache_dir, device)
 

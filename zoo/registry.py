@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from zoo.lazy import fetch
@@ -54,6 +55,7 @@ MODELS: dict[str, str] = {
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",
     "llama3_2_1b": "zoo.models.gpt:transformers",
+    **{name: f"zoo.models.segmentation:{name}" for name in ("lraspp", "deeplabv3plus", "fastscnn")},
     **dict.fromkeys(("wide_deep", "deepfm", "dcnv2", "finalmlp"), "zoo.models.recommender:tabular"),
 }
 
@@ -107,6 +109,14 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("basic_block", "float32"): "zoo.blocks.residual:BasicBlock",
     ("bottleneck", "float32"): "zoo.blocks.residual:Bottleneck",
     ("branch", "float32"): "zoo.blocks.graph:Branch",
+    ("add", "float32"): "zoo.blocks.joins:Add",
+    ("concat", "float32"): "zoo.blocks.joins:Concat",
+    ("slice", "float32"): "zoo.blocks.joins:Slice",
+    ("upsample", "float32"): "zoo.blocks.joins:Upsample",
+    ("avg_pool", "float32"): "zoo.blocks.pool:AvgPool",
+    ("adaptive_avg_pool", "float32"): "zoo.blocks.pool:AdaptiveAvgPool",
+    ("channel_gate", "float32"): "zoo.blocks.dense:ChannelGate",
+    ("segmentation_head", "float32"): "zoo.blocks.dense:SegmentationHead",
     ("feature_embedding", "float32"): "zoo.blocks.feature_embedding:FeatureEmbedding",
     ("wide", "float32"): "zoo.blocks.interactions:Wide",
     ("factorization_machine", "float32"): "zoo.blocks.interactions:FactorizationMachine",
@@ -148,6 +158,15 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("global_pool", "int8"): "zoo.engine.int8.pool:Int8GlobalPool",
     ("hidden", "int8"): "zoo.engine.int8.rows:Int8Hidden",
     ("classifier", "int8"): "zoo.engine.int8.rows:Int8Classifier",
+    ("branch", "int8"): "zoo.engine.int8.joins:Int8Branch",
+    ("add", "int8"): "zoo.engine.int8.joins:Int8Add",
+    ("concat", "int8"): "zoo.engine.int8.joins:Int8Concat",
+    ("slice", "int8"): "zoo.engine.int8.joins:Int8Slice",
+    ("upsample", "int8"): "zoo.engine.int8.joins:Int8Upsample",
+    ("avg_pool", "int8"): "zoo.engine.int8.joins:Int8AvgPool",
+    ("adaptive_avg_pool", "int8"): "zoo.engine.int8.joins:Int8AdaptiveAvgPool",
+    ("channel_gate", "int8"): "zoo.engine.int8.joins:Int8ChannelGate",
+    ("segmentation_head", "int8"): "zoo.engine.int8.joins:Int8SegmentationHead",
     ("conv_norm_act", "qat"): "zoo.engine.qat.rows:QatConvNormAct",
     ("depthwise_separable", "qat"): "zoo.engine.qat.rows:QatDepthwiseSeparable",
     ("inverted_residual", "qat"): "zoo.engine.qat.rows:QatInvertedResidual",
@@ -157,11 +176,22 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("global_pool", "qat"): "zoo.engine.qat.rows:QatGlobalPool",
     ("hidden", "qat"): "zoo.engine.qat.rows:QatHidden",
     ("classifier", "qat"): "zoo.engine.qat.rows:QatClassifier",
+    ("branch", "qat"): "zoo.engine.qat.joins:QatBranch",
+    ("add", "qat"): "zoo.engine.qat.joins:QatAdd",
+    ("concat", "qat"): "zoo.engine.qat.joins:QatConcat",
+    ("slice", "qat"): "zoo.engine.qat.joins:QatSlice",
+    ("upsample", "qat"): "zoo.engine.qat.joins:QatUpsample",
+    ("avg_pool", "qat"): "zoo.engine.qat.joins:QatAvgPool",
+    ("adaptive_avg_pool", "qat"): "zoo.engine.qat.joins:QatAdaptiveAvgPool",
+    ("channel_gate", "qat"): "zoo.engine.qat.joins:QatChannelGate",
+    ("segmentation_head", "qat"): "zoo.engine.qat.joins:QatSegmentationHead",
     ("conv_norm_act", "fused"): "zoo.engine.fused.rows:FusedConvNormAct",
     ("depthwise_separable", "fused"): "zoo.engine.fused.rows:FusedDepthwiseSeparable",
     ("inverted_residual", "fused"): "zoo.engine.fused.rows:FusedInvertedResidual",
     ("basic_block", "fused"): "zoo.engine.fused.rows:FusedBasicBlock",
     ("bottleneck", "fused"): "zoo.engine.fused.rows:FusedBottleneck",
+    ("channel_gate", "fused"): "zoo.engine.fused.rows:FusedChannelGate",
+    ("segmentation_head", "fused"): "zoo.engine.fused.rows:FusedSegmentationHead",
     ("hidden", "fused"): "zoo.engine.fused.rows:FusedHidden",
     ("classifier", "fused"): "zoo.engine.fused.rows:FusedClassifier",
 }
@@ -186,13 +216,18 @@ def resolve(text: str) -> Name:
 def spec(arch: str, num_classes: int | None = None, **options: Any) -> ModelSpec:
     """The dense spec of an architecture, with its own number of classes or another one.
 
-    `options` are those of its family, such as `schema` of recommenders.
+    `options` are those of its family, such as `schema` of recommenders and `backbone` of segmenters.
     """
     target = MODELS.get(arch)
     if target is None:
         raise UnknownName(f"Unknown architecture {arch!r}{did_you_mean(arch, MODELS)}")
     make = fetch(target)
     return make(arch, **options) if num_classes is None else make(arch, num_classes=num_classes, **options)
+
+
+def options(arch: str) -> frozenset[str]:
+    """What the specs of an architecture can be asked for beside the number of classes, such as "backbone"."""
+    return frozenset(inspect.signature(fetch(MODELS[arch])).parameters) - {"name", "num_classes"}
 
 
 def _respelled(text: object) -> str | None:

@@ -16,7 +16,7 @@ from zoo.model.build import Model, build
 from zoo.passes import Pruned, prune
 from zoo.passes.compress import compress, convert
 from zoo.passes.decision import Decision
-from zoo.passes.groups import channel_groups, narrowed
+from zoo.passes.groups import channel_groups, kept_channels, narrowed
 from zoo.passes.importance import CRITERIA
 
 SUBJECTS = (*CONVOLUTIONAL, "gated")
@@ -46,7 +46,7 @@ def zeroed(model: Model, decision: Decision) -> Model:
     """The dense network with every entry that belongs to a dropped channel at zero."""
     model = copy.deepcopy(model)
     kept = decision.choices["kept"]
-    of_node = {node: kept[g.name] for g in channel_groups(model.spec) if g.name in kept for node in g.members}
+    of_node = kept_channels(channel_groups(model.spec), kept)
     state = model.state_dict()
     for row in model.spec:
         for key, (_, axes) in kinds.state(row).items():

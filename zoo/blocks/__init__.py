@@ -2,13 +2,15 @@
 
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
+from zoo.blocks.dense import ChannelGate, SegmentationHead
 from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
 from zoo.blocks.feature_embedding import FeatureEmbedding
 from zoo.blocks.graph import Branch
 from zoo.blocks.head import Classifier, Hidden
 from zoo.blocks.interactions import CrossLayer, FactorizationMachine, Wide
+from zoo.blocks.joins import Add, Concat, Slice, Upsample
 from zoo.blocks.mobile import DepthwiseSeparable, InvertedResidual
-from zoo.blocks.pool import GlobalPool, MaxPool
+from zoo.blocks.pool import AdaptiveAvgPool, AvgPool, GlobalPool, MaxPool
 from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
 from zoo.blocks.streams import BilinearHead, FeatureGate, LogitHead
@@ -16,12 +18,17 @@ from zoo.blocks.tokens import PairClassifier, Pooler, TokenHead, TokenNorm, Toke
 from zoo.blocks.transformer import Mlp, TransformerBlock
 
 __all__ = [
+    "AdaptiveAvgPool",
+    "Add",
     "Attention",
+    "AvgPool",
     "BasicBlock",
     "BilinearHead",
     "Bottleneck",
     "Branch",
+    "ChannelGate",
     "Classifier",
+    "Concat",
     "ConvNormAct",
     "CrossLayer",
     "DepthwiseSeparable",
@@ -37,11 +44,14 @@ __all__ = [
     "PairClassifier",
     "PatchEmbedding",
     "Pooler",
+    "SegmentationHead",
+    "Slice",
     "SqueezeExcite",
     "TokenEmbedding",
     "TokenHead",
     "TokenNorm",
     "TokenPool",
     "TransformerBlock",
+    "Upsample",
     "Wide",
 ]

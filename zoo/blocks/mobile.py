@@ -18,6 +18,7 @@ class DepthwiseSeparable(nn.Module):
         out_channels (int): channels of the output.
         kernel_size (int): height and width of the kernel, odd. Default: 3.
         stride (int): step of the kernel, in positions. Default: 1.
+        dilation (int): distance of the kernel's elements, in positions. Default: 1.
         padding (str): "symmetric", or "same", TensorFlow's, which depends on the size. Default: "symmetric".
         skip (bool): whether the input is added to the output. Default: False.
         activation (str): that of the depthwise part, as for `ConvNormAct`. Default: "relu6".
@@ -46,6 +47,7 @@ class DepthwiseSeparable(nn.Module):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        dilation: int = 1,
         padding: str = "symmetric",
         skip: bool = False,
         activation: str = "relu6",
@@ -63,6 +65,7 @@ class DepthwiseSeparable(nn.Module):
             out_channels=in_channels,
             kernel_size=kernel_size,
             stride=stride,
+            dilation=dilation,
             padding=padding,
             groups=in_channels,
             activation=activation,
@@ -89,6 +92,7 @@ class InvertedResidual(nn.Module):
         out_channels (int): channels of the output.
         kernel_size (int): height and width of the kernel, odd. Default: 3.
         stride (int): step of the kernel, in positions. Default: 1.
+        dilation (int): distance of the kernel's elements, in positions. Default: 1.
         padding (str): "symmetric", or "same", TensorFlow's, which depends on the size. Default: "symmetric".
         skip (bool): whether the input is added to the output. Default: False.
         activation (str): that of the first two convolutions, as for `ConvNormAct`. Default: "relu6".
@@ -117,6 +121,7 @@ class InvertedResidual(nn.Module):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        dilation: int = 1,
         padding: str = "symmetric",
         skip: bool = False,
         activation: str = "relu6",
@@ -136,6 +141,7 @@ class InvertedResidual(nn.Module):
             out_channels=mid_channels,
             kernel_size=kernel_size,
             stride=stride,
+            dilation=dilation,
             padding=padding,
             groups=mid_channels,
             activation=activation,

@@ -20,6 +20,8 @@ class BasicBlock(nn.Module):
         mid_channels (int): channels between the two convolutions.
         out_channels (int): channels of the output.
         stride (int): step of the kernel, in positions. Default: 1.
+        first_dilation (int): distance of the first kernel's elements, in positions. Default: 1.
+        dilation (int): distance of the second kernel's elements. Default: 1.
         projection (bool): whether the shortcut is a strided 1x1 convolution, not the input. Default: False.
         activation (str): as for `ConvNormAct`; the last follows the sum. Default: "relu".
         eps (float): added to the variance in batch norm. Default: 1e-5.
@@ -43,15 +45,24 @@ class BasicBlock(nn.Module):
         mid_channels: int,
         out_channels: int,
         stride: int = 1,
+        first_dilation: int = 1,
+        dilation: int = 1,
         projection: bool = False,
         activation: str = "relu",
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv1 = ConvNormAct(
-            in_channels=in_channels, out_channels=mid_channels, stride=stride, activation=activation, eps=eps
+            in_channels=in_channels,
+            out_channels=mid_channels,
+            stride=stride,
+            dilation=first_dilation,
+            activation=activation,
+            eps=eps,
         )
-        self.conv2 = ConvNormAct(in_channels=mid_channels, out_channels=out_channels, activation="none", eps=eps)
+        self.conv2 = ConvNormAct(
+            in_channels=mid_channels, out_channels=out_channels, dilation=dilation, activation="none", eps=eps
+        )
         self.shortcut = _shortcut(in_channels, out_channels, stride, projection, eps)
         self.act = make_activation(activation)
 
@@ -68,6 +79,7 @@ class Bottleneck(nn.Module):
         mid2_channels (int): channels out of the 3x3 convolution.
         out_channels (int): channels of the output.
         stride (int): step of the kernel, in positions. Default: 1.
+        dilation (int): distance of the 3x3 kernel's elements, in positions. Default: 1.
         projection (bool): whether the shortcut is a strided 1x1 convolution, not the input. Default: False.
         activation (str): as for `ConvNormAct`; the last follows the sum. Default: "relu".
         eps (float): added to the variance in batch norm. Default: 1e-5.
@@ -92,6 +104,7 @@ class Bottleneck(nn.Module):
         mid2_channels: int,
         out_channels: int,
         stride: int = 1,
+        dilation: int = 1,
         projection: bool = False,
         activation: str = "relu",
         eps: float = 1e-5,
@@ -101,7 +114,12 @@ class Bottleneck(nn.Module):
             in_channels=in_channels, out_channels=mid1_channels, kernel_size=1, activation=activation, eps=eps
         )
         self.conv2 = ConvNormAct(
-            in_channels=mid1_channels, out_channels=mid2_channels, stride=stride, activation=activation, eps=eps
+            in_channels=mid1_channels,
+            out_channels=mid2_channels,
+            stride=stride,
+            dilation=dilation,
+            activation=activation,
+            eps=eps,
         )
         self.conv3 = ConvNormAct(
             in_channels=mid2_channels, out_channels=out_channels, kernel_size=1, activation="none", eps=eps

@@ -17,15 +17,16 @@ class Wiring:
     """Rows are numbered by their places; the network's input has the place `INPUT`.
 
     `taps` are, for each row, the places whose outputs it takes too; empty where no row taps. `kept` are all places that
-    some row taps, and `done` those that no row behind the row taps.
+    some row taps, and `done` those that no row behind the row taps. `coded` are the rows that take codes as they are.
     """
 
     taps: tuple[tuple[int, ...], ...] = ()
     kept: frozenset[int] = frozenset()
     done: tuple[tuple[int, ...], ...] = ()
+    coded: frozenset[int] = frozenset()
 
     @staticmethod
-    def of(names: Sequence[str], taps: Sequence[Sequence[str]]) -> Wiring:
+    def of(names: Sequence[str], taps: Sequence[Sequence[str]], coded: Iterable[int] = ()) -> Wiring:
         """Of rows in order: their names, and the names that each taps, "input" for the network's input."""
         places = {name: place for place, name in enumerate(names)} | {"input": INPUT}
         tapped = tuple(tuple(places[name] for name in row) for row in taps)
@@ -33,7 +34,7 @@ class Wiring:
         if not last:
             return CHAIN
         done = tuple(tuple(place for place, at in last.items() if at == row) for row in range(len(tapped)))
-        return Wiring(tapped, frozenset(last), done)
+        return Wiring(tapped, frozenset(last), done, frozenset(coded))
 
     def keeping(self, places: Iterable[int]) -> Wiring:
         """The same, with the outputs at these places kept to the end too."""
@@ -54,20 +55,24 @@ def run(
 ) -> Tensor:
     """`x` through `calls`, one for each of `modules`, as they are wired. `kept` receives what is kept to the end.
 
-    What is tapped is floats: the codes that an int8 row hands to the row behind it are read for whoever taps them.
+    Codes that an int8 row hands to the row behind it are read for whoever taps them and takes floats.
     """
-    kept = {} if kept is None else kept
-    if INPUT in wiring.kept:
-        kept[INPUT] = x
+    held: dict[int, Tensor] = {INPUT: x} if INPUT in wiring.kept else {}
     for place, call in enumerate(calls):
-        x = call(x, *(kept[tap] for tap in wiring.taps[place])) if wiring.taps else call(x)
+        if wiring.taps and (taps := wiring.taps[place]):
+            coded = place in wiring.coded
+            x = call(x, *(held[tap] if coded else _floats(modules, tap, held[tap]) for tap in taps))
+        else:
+            x = call(x)
         if wiring.done:
             for tap in wiring.done[place]:
-                kept.pop(tap, None)
+                held.pop(tap, None)
         if place in wiring.kept:
-            kept[place] = _floats(modules[place], x)
+            held[place] = x.clone() if x.dtype == torch.uint8 else x  # the row behind may write over codes
+    if kept is not None:
+        kept |= {place: _floats(modules, place, value) for place, value in held.items()}
     return x
 
 
-def _floats(module: nn.Module, x: Tensor) -> Tensor:
-    return x if x.dtype != torch.uint8 else module.dequantize(x)  # type: ignore[operator, no-any-return]
+def _floats(modules: Sequence[nn.Module], place: int, x: Tensor) -> Tensor:
+    return x if x.dtype != torch.uint8 else modules[place].dequantize(x)  # type: ignore[operator, no-any-return]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from zoo.engine.arithmetic import QParams
+from zoo.engine.arithmetic import QParams, Size
 
 if TYPE_CHECKING:
     from zoo.engine.int8.layer import Int8Layer
@@ -55,3 +56,17 @@ class Numerics(Protocol):
 
     def largest(self, codes: Tensor, qparams: QParams, kernel_size: int, stride: int) -> Tensor:
         """(B, C, H, W) codes to the largest code of each window."""
+
+    def add(
+        self, x: Tensor, source: QParams, other: Tensor, other_source: QParams, activation: str, target: QParams
+    ) -> Tensor:
+        """The sum of two maps of codes, and the activation, to codes on `target`."""
+
+    def concat(self, codes: Sequence[Tensor], sources: Sequence[QParams], target: QParams) -> Tensor:
+        """Maps of codes, each on its own of `sources`, along the channels, to codes on `target`."""
+
+    def moved(self, codes: Tensor, qparams: QParams, move: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `move` makes of a map, all of whose values come from it as they are: codes on the same edge."""
+
+    def upsample(self, codes: Tensor, qparams: QParams, size: Size, mode: str) -> Tensor:
+        """(B, C, H, W) codes to (B, C, *size) on the same edge."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks.joins import resized
 from zoo.blocks.traced import traced
 from zoo.engine import arithmetic
-from zoo.engine.arithmetic import QParams
+from zoo.engine.arithmetic import QParams, Size
 
 if TYPE_CHECKING:
     from zoo.engine.int8.layer import Int8Layer
@@ -50,6 +52,28 @@ class Reference:
             y = self.before_sum(y, skip_qparams, after, target, leaf.summand)
             y = arithmetic.activate(y + self.dequantize(skip, skip_qparams), after)
         return y if target is None else self.quantize(y, target)
+
+    def add(
+        self, x: Tensor, source: QParams, other: Tensor, other_source: QParams, activation: str, target: QParams
+    ) -> Tensor:
+        y = self.dequantize(x, source) + self.dequantize(other, other_source)
+        return self.quantize(arithmetic.activate(y, activation), target)
+
+    def concat(self, codes: Sequence[Tensor], sources: Sequence[QParams], target: QParams) -> Tensor:
+        alike = [
+            one if source == target else self.quantize(self.dequantize(one, source), target)
+            for one, source in zip(codes, sources, strict=True)
+        ]
+        return torch.cat(alike, 1)
+
+    def moved(self, codes: Tensor, qparams: QParams, move: Callable[[Tensor], Tensor]) -> Tensor:
+        return move(codes)
+
+    def upsample(self, codes: Tensor, qparams: QParams, size: Size, mode: str) -> Tensor:
+        if mode == "nearest":
+            return self.moved(codes, qparams, lambda x: resized(x, size, mode))
+        units = resized(codes.float() - qparams.zero_point, size, mode)
+        return units.round_().add_(qparams.zero_point).to(torch.uint8)
 
     def tokens(self, leaf: TokenLinear, x: Tensor, source: QParams | None, target: QParams | None) -> Tensor:
         if source is None:

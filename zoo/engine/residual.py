@@ -44,7 +44,7 @@ class BasicBlockRow(ResidualRow):
     conv1: Leaf
     conv2: Leaf
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         entry, inner = self.qparams[:2]
         conv1 = part(self.conv1, size, entry, inner)
         return self._add(part, size, self.conv1.out_size(size), conv1, self.conv2)
@@ -57,7 +57,7 @@ class BottleneckRow(ResidualRow):
     conv2: Leaf
     conv3: Leaf
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         entry, first, second = self.qparams[:3]
         conv1 = part(self.conv1, size, entry, first)
         conv2 = part(self.conv2, size, first, second)

@@ -74,7 +74,11 @@ class Row(EngineModule):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.emits = layout.emits
-        self._hold_qparams(layout.qparams)
+        self.edge_of_tap = tuple(
+            layout.edges.index(edge) if (edge := f"tap{tap}") in layout.edges else -1
+            for tap in range(len(layout.tapped))
+        )
+        self._hold_qparams(len(layout.edges))
         for path, shape in layout.leaves.items():
             group, _, name = path.rpartition(".")
             if group and group not in self._modules:
@@ -105,14 +109,20 @@ class Row(EngineModule):
         """What the last layer gives, as the floats that it stands for."""
         return codes
 
-    def forward(self, x: Tensor) -> Tensor:
-        codes = self.build_forward(as_module, x.shape[2:])(self.enter(x))
+    def enter_tap(self, tap: int, x: Tensor) -> Tensor:
+        """What was tapped, as the row's layers take it."""
+        return x
+
+    def forward(self, x: Tensor, *tapped: Tensor) -> Tensor:
+        step = self.build_forward(as_module, x.shape[2:], *(one.shape[2:] for one in tapped))
+        codes = step(self.enter(x), *(self.enter_tap(tap, one) for tap, one in enumerate(tapped)))
         return codes if self.emits == "uint8" or self.ends_in_floats else self.dequantize(codes)
 
-    def function(self, x: Tensor) -> Step:
-        """`forward` for inputs like `x` as one function, which may overwrite codes that come in."""
+    def function(self, x: Tensor, *tapped: Tensor) -> Step:
+        """`forward` for inputs like `x` and `tapped` as one function, which may overwrite codes that come in as `x`."""
         return self
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
-        """The row as a function of codes on its first edge to codes on its last, for maps of `size`."""
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
+        """The row as a function of codes on its first edge to codes on its last, for maps of `size`; `sizes` are those
+        of the tapped maps, which the function takes too."""
         raise TypeError(f"{type(self).__name__} does not say how it runs.")

@@ -25,7 +25,7 @@ class ConvNormActRow(Row):
 
     conv: Leaf
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         source, target = self.qparams
         return part(self.conv, size, source, target)
 
@@ -63,7 +63,7 @@ class SeparableRow(Row):
 class DepthwiseSeparableRow(SeparableRow):
     """`DepthwiseSeparable` in integers."""
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         separable = self._separable(part, size, self.qparams, self.qparams[0])
         return (lambda x: separable(x, x)) if self.skip else separable
 
@@ -73,7 +73,7 @@ class InvertedResidualRow(SeparableRow):
 
     expand: Leaf
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         entry, *inner = self.qparams
         expand = part(self.expand, size, entry, inner[0])
         separable = self._separable(part, size, tuple(inner), entry)
@@ -85,7 +85,7 @@ class HiddenRow(Row):
 
     fc: Leaf
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         source, target = self.qparams
         return part(self.fc, size, source, target)
 
@@ -100,6 +100,6 @@ class ClassifierRow(Row):
         super().__init__(layout)
         self.dropout: float = layout.args["dropout"]
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         source, target = self.qparams
         return part(self.fc, size, source, target if self.emits == "uint8" else None)

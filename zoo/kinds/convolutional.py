@@ -10,8 +10,9 @@ from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Kind
 
 WIDTH = Arg(int, low=1, high=MAX_CHANNELS)
 CLASSES = Arg(int, low=1, high=1_000_000)
-_KERNEL = Arg(int, 3, low=1, high=31, odd=True)  # an even one has no symmetric padding that keeps the size
+KERNEL = Arg(int, 3, low=1, high=31, odd=True)  # an even one has no symmetric padding that keeps the size
 _STRIDE = Arg(int, 1, low=1, high=8)
+_DILATION = Arg(int, 1, low=1, high=64)
 _PADDING = Arg(str, "symmetric", choices=PADDINGS)
 _ACT = Arg(str, "relu6", choices=ACTIVATIONS)
 _RELU = Arg(str, "relu", choices=ACTIVATIONS)
@@ -54,6 +55,7 @@ def _depthwise_layer(args: Mapping[str, Any], space: str) -> Layer:
         space,
         args["kernel_size"],
         args["stride"],
+        args["dilation"],
         padding=args["padding"],
         activation=args["activation"],
         depthwise=True,
@@ -95,8 +97,8 @@ def _shortcut_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
 
 def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
-        Layer("conv1.", "in", "mid", 3, args["stride"], activation=args["activation"]),
-        Layer("conv2.", "mid", "out", 3),
+        Layer("conv1.", "in", "mid", 3, args["stride"], args["first_dilation"], activation=args["activation"]),
+        Layer("conv2.", "mid", "out", 3, dilation=args["dilation"]),
         *_shortcut_layers(args),
     )
 
@@ -104,7 +106,7 @@ def _basic_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
 def _bottleneck_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return (
         Layer("conv1.", "in", "mid1", activation=args["activation"]),
-        Layer("conv2.", "mid1", "mid2", 3, args["stride"], activation=args["activation"]),
+        Layer("conv2.", "mid1", "mid2", 3, args["stride"], args["dilation"], activation=args["activation"]),
         Layer("conv3.", "mid2", "out"),
         *_shortcut_layers(args),
     )
@@ -134,9 +136,9 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         {
             "in_channels": WIDTH,
             "out_channels": WIDTH,
-            "kernel_size": _KERNEL,
+            "kernel_size": KERNEL,
             "stride": _STRIDE,
-            "dilation": Arg(int, 1, low=1, high=32),
+            "dilation": _DILATION,
             "padding": _PADDING,
             "activation": _ACT,
             "eps": _EPS,
@@ -149,8 +151,9 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
         {
             "in_channels": WIDTH,
             "out_channels": WIDTH,
-            "kernel_size": _KERNEL,
+            "kernel_size": KERNEL,
             "stride": _STRIDE,
+            "dilation": _DILATION,
             "padding": _PADDING,
             "skip": Arg(bool, False),
             "activation": _ACT,
@@ -170,8 +173,9 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
             "in_channels": WIDTH,
             "mid_channels": WIDTH,
             "out_channels": WIDTH,
-            "kernel_size": _KERNEL,
+            "kernel_size": KERNEL,
             "stride": _STRIDE,
+            "dilation": _DILATION,
             "padding": _PADDING,
             "skip": Arg(bool, False),
             "activation": _ACT,
@@ -191,6 +195,8 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
             "mid_channels": WIDTH,
             "out_channels": WIDTH,
             "stride": _STRIDE,
+            "first_dilation": _DILATION,
+            "dilation": _DILATION,
             "projection": Arg(bool, False),
             "activation": _RELU,
             "eps": _EPS,
@@ -210,6 +216,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
             "mid2_channels": WIDTH,
             "out_channels": WIDTH,
             "stride": _STRIDE,
+            "dilation": _DILATION,
             "projection": Arg(bool, False),
             "activation": _RELU,
             "eps": _EPS,
@@ -223,7 +230,7 @@ CONVOLUTIONAL: tuple[Kind, ...] = (
     ),
     Kind(
         "max_pool",
-        {"kernel_size": _KERNEL, "stride": Arg(int, 2, low=1, high=8)},
+        {"kernel_size": KERNEL, "stride": Arg(int, 2, low=1, high=8)},
         lambda args: (),
         passes_channels=True,
         edges=lambda args: ("in",),

@@ -126,7 +126,10 @@ def _row_macs(row: Block, shape: Shape, tapped: Sequence[Shape]) -> tuple[int, S
     if kind.rank and len(shape) != kind.rank:
         raise SpecError(f"Row {row.name!r}: {row.kind} cannot take an input of shape {shape}.")
     if kind.macs_and_shape:
-        return kind.macs_and_shape(args, shape, *tapped)
+        try:
+            return kind.macs_and_shape(args, shape, *tapped)
+        except SpecError as error:
+            raise SpecError(f"Row {row.name!r}: {error}") from None
     for layer in kind.layers(args):
         if not layer.linear and not layer.pooled:
             shape = entry if layer.from_row_input else shape

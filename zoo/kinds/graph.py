@@ -11,9 +11,10 @@ GRAPH: tuple[Kind, ...] = (
         lambda args: (),
         rank=0,
         macs_and_shape=lambda args, shape, tapped: (0, tapped),
-        edges=lambda args: (),
-        precisions=("float32",),
+        edges=lambda args: ("tap0",),
+        precisions=("float32", "int8", "qat"),
         taps=lambda args: 1,
         branches=True,
+        reduction=lambda args, reduction, tapped: tapped,
     ),
 )

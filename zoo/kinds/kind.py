@@ -173,6 +173,12 @@ class Kind:
       "tap0", of the second "tap1"; one that `widths` does not name keeps its channels. Such a kind has
       `macs_and_shape`, which takes the shapes of the taps too, behind that of the input.
     - `branches`: the row gives what it taps, and the previous row's output goes no further.
+    - `sized_by`: the taps of which it reads the height and width alone.
+    - `composed`: channel space -> the spaces that it is, one behind another. Spaces of width 0 are not there.
+    - `one_code`: the edges that have the scale and zero point of the last edge where they can: their codes go on as
+      they are.
+    - `reduction`: takes the reduction of the input and of the taps too, and returns that of the output, 0 where it has
+      none; without it the argument `stride` says it.
     - `output`: what an answer of several named parts calls the row's output; "logits" of every head.
     """
 
@@ -201,6 +207,10 @@ class Kind:
     grid: bool = False
     taps: Callable[[Mapping[str, Any]], int] = lambda args: 0
     branches: bool = False
+    sized_by: tuple[int, ...] = ()
+    composed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    one_code: tuple[str, ...] = ()
+    reduction: Callable[..., int] | None = None  # (args, reduction, *reductions of taps)
     tables: Callable[[Mapping[str, Any]], tuple[Table, ...]] = lambda args: ()
     keys: Callable[[Mapping[str, Any]], int] | None = None
     takes_rows: bool = False

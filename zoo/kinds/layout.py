@@ -28,18 +28,19 @@ class LeafShape(NamedTuple):
 class Layout:
     """What `build` hands to an int8, qat or fused row.
 
-    `leaves` are its layers by the path of the leaf in the row, such as "se.reduce"; `qparams` counts the places where
-    the row quantizes. `reads` is what the row before emits: "float32" or "uint8".
+    `leaves` are its layers by the path of the leaf in the row, such as "se.reduce"; `edges` are the places where the
+    row quantizes. `reads` is what the row before emits, "float32" or "uint8", and `tapped` what each tapped row does.
     """
 
     args: Mapping[str, Any]
     leaves: Mapping[str, LeafShape] = field(default_factory=dict)
-    qparams: int = 2
+    edges: tuple[str, ...] = ("in", "out")
     reads: str = "float32"
     emits: str = "float32"
+    tapped: tuple[str, ...] = ()
 
 
-def layout(row: Block, reads: str = "float32") -> Layout:
+def layout(row: Block, reads: str = "float32", tapped: tuple[str, ...] = ()) -> Layout:
     """The row's layout, from the layers that its kind declares."""
     kind, args, widths = KINDS[row.kind], arguments(row), layer_widths(row)
     leaves = {
@@ -56,4 +57,4 @@ def layout(row: Block, reads: str = "float32") -> Layout:
         )
         for layer in kind.layers(args)
     }
-    return Layout(args, leaves, len(kind.edges(args)), reads, row.emits)
+    return Layout(args, leaves, kind.edges(args), reads, row.emits, tapped)

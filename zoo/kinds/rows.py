@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo.kinds.convolutional import CONVOLUTIONAL
+from zoo.kinds.dense import DENSE
 from zoo.kinds.graph import GRAPH
 from zoo.kinds.kind import Axis, Kind, Sum
 from zoo.kinds.tabular import TABULAR
@@ -13,7 +14,7 @@ from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
 EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *TRANSFORMER, *GRAPH, *TABULAR)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *TRANSFORMER, *GRAPH, *TABULAR)}
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -44,9 +45,10 @@ def residual(block: Block) -> Sum | None:
 
 def layer_widths(block: Block) -> dict[str, int]:
     """The size of each of the row's channel spaces."""
-    args = arguments(block)
-    given = {space: args[name] for space, name in KINDS[block.kind].widths.items() if args[name]}
-    return {space: sum(width) if isinstance(width, tuple) else width for space, width in given.items()}
+    kind, args = KINDS[block.kind], arguments(block)
+    given = {space: args[name] for space, name in kind.widths.items() if args[name]}
+    widths = {space: sum(width) if isinstance(width, tuple) else width for space, width in given.items()}
+    return widths | {space: sum(widths.get(one, 0) for one in parts) for space, parts in kind.composed.items()}
 
 
 def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:

@@ -1,4 +1,4 @@
-"""Residual streams: the places in a network's rows whose int8 codes have one scale. No torch."""
+"""Places in a network's rows whose int8 codes have one scale: tensors between rows, residual streams. No torch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,50 @@ def edges_of(row: Block) -> tuple[str, ...]:
 
 
 def hand_over_codes(before: Block, row: Block) -> bool:
-    """Whether codes pass between neighbours that both have edges."""
+    """Whether codes pass between rows that both have edges."""
     return not (KINDS[before.kind].float_io or KINDS[row.kind].float_io)
+
+
+def takes_codes(row: Block) -> bool:
+    """Whether the row takes codes of rows that it taps."""
+    return row.precision in ("int8", "qat") and not KINDS[row.kind].float_io
+
+
+def with_edges(spec: ModelSpec, rows: Sequence[Block], precision: str = "int8") -> list[Block]:
+    """Those of `rows` that have the precision. A branch has it where what it takes up can be codes."""
+    found: dict[str, Block] = {}
+    wanted = {row.name for row in rows if precision in KINDS[row.kind].precisions}
+    for row in spec:
+        coded = not KINDS[row.kind].branches or (
+            row.taps[0] in found and hand_over_codes(found[row.taps[0]], row) and bool(edges_of(found[row.taps[0]]))
+        )
+        if row.name in wanted and coded:
+            found[row.name] = row
+    return list(found.values())
+
+
+def sources(spec: ModelSpec, rows: Sequence[Block]) -> dict[Place, Block | None]:
+    """Each edge of `rows` -> the one of them whose codes come in there, None where that is none of them."""
+    ranged = {row.name for row in rows}
+    found: dict[Place, Block | None] = {}
+    before: Block | None = None
+    for row in spec:
+        for edge in edges_of(row) if row.name in ranged else ():
+            source = before if edge == "in" else None
+            if edge.startswith("tap") and (name := row.taps[int(edge.removeprefix("tap"))]) != "input":
+                source = spec[name]
+            gives = source and source.name in ranged and edges_of(source) and hand_over_codes(source, row)
+            found[row.name, edge] = source if gives else None
+        before = row
+    return found
+
+
+def makers(spec: ModelSpec, rows: Sequence[Block]) -> dict[Place, Place]:
+    """Each edge of `rows` -> the edge that makes the tensor there, itself where that is none of theirs."""
+    found: dict[Place, Place] = {}
+    for place, source in sources(spec, rows).items():
+        found[place] = found[source.name, edges_of(source)[-1]] if source else place
+    return found
 
 
 def streams(spec: ModelSpec, rows: Sequence[Block]) -> list[list[Place]]:
@@ -26,18 +68,40 @@ def streams(spec: ModelSpec, rows: Sequence[Block]) -> list[list[Place]]:
 
     A tensor between two rows has one place, that of the row that makes it.
     """
-    ranged = {row.name for row in rows}
-    found: dict[Place, list[Place]] = {}
-    before: Block | None = None
+    maker = makers(spec, rows)
+    found: dict[Place, list[Place]] = {place: [place] for place in maker.values()}
     for row in spec.rows:
-        if row.name in ranged:
-            edges = edges_of(row)
-            found |= {(row.name, edge): [(row.name, edge)] for edge in edges}
-            if before and before.name in ranged and edges and hand_over_codes(before, row):
-                found[row.name, edges[0]] = found[before.name, edges_of(before)[-1]]
-            added = residual(row)
-            if added and added.after in CLIPS:
-                stream = found[row.name, edges[-1]] = found[row.name, added.shortcut]
-                stream += [(row.name, ADDED), (row.name, edges[-1])]
-        before = row
+        added = residual(row) if (row.name, "out") in maker else None
+        if added and added.after in CLIPS:
+            out = (row.name, "out")
+            stream = found[out] = found[maker[row.name, added.shortcut]]
+            stream += [(row.name, ADDED), out]
     return [stream for place, stream in found.items() if len(stream) > 1 and place == stream[0]]
+
+
+def joined(spec: ModelSpec, rows: Sequence[Block]) -> list[list[Place]]:
+    """The places of `rows` whose codes are the same, because a row joins them as they are; in the order of the rows.
+
+    Of streams, whose zero points are chosen one by one, none is joined.
+    """
+    maker = makers(spec, rows)
+    apart = {place for stream in streams(spec, rows) for place in stream}
+    found: dict[Place, list[Place]] = {}
+    for row in spec.rows:
+        out = maker.get((row.name, "out"))
+        if out is None or out in apart:
+            continue
+        for edge in KINDS[row.kind].one_code:
+            place = maker.get((row.name, edge))
+            if place is None or place in apart:
+                continue
+            ours, theirs = found.setdefault(place, [place]), found.setdefault(out, [out])
+            if ours is not theirs:
+                ours += theirs
+                found |= dict.fromkeys(theirs, ours)
+    order = {place: number for number, place in enumerate(maker)}
+    return [
+        sorted(places, key=order.__getitem__)
+        for place, places in found.items()
+        if len(places) > 1 and place == places[0]
+    ]

@@ -23,16 +23,21 @@ class Level:
 def levels(spec: ModelSpec) -> tuple[Level, ...]:
     """One level a reduction, the largest map first: the last row of the trunk at that reduction.
 
-    The trunk ends before the row called "head", or before the first that gives no map. Raises SpecError as `row_costs`.
+    The trunk ends before the row called "head", before a head, or before the first row that gives no map. Raises
+    SpecError as `row_costs`.
     """
     found: dict[int, Level] = {}
     reduction = 1
     reductions = {"input": 1}
     for row, shape in zip(spec, row_shapes(spec), strict=True):
-        if row.name == HEAD or len(shape) != 3:
+        if row.name == HEAD or KINDS[row.kind].role == "head" or len(shape) != 3:
             break
-        reduction = reductions[row.taps[0]] if KINDS[row.kind].branches else reduction
-        reduction *= arguments(row).get("stride", 1)
+        kind, args = KINDS[row.kind], arguments(row)
+        if kind.reduction:
+            reduction = kind.reduction(args, reduction, *(reductions[tap] for tap in row.taps))
+        else:
+            reduction *= args.get("stride", 1)
         reductions[row.name] = reduction
-        found[reduction] = Level(row.name, shape[0], reduction)
-    return tuple(found.values())
+        if reduction:
+            found[reduction] = Level(row.name, shape[0], reduction)
+    return tuple(found[reduction] for reduction in sorted(found))

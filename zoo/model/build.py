@@ -14,10 +14,11 @@ from zoo import kinds, tasks
 from zoo.blocks.memory import arranged, in_order
 from zoo.blocks.traced import traced
 from zoo.blocks.wiring import INPUT, Wiring, run
+from zoo.kinds.streams import edges_of, sources, takes_codes
 from zoo.lazy import fetch
 from zoo.model.defaults import usual_defaults
 from zoo.model.finite import check_finite, check_small, check_values
-from zoo.model.streams import share_scales
+from zoo.model.streams import check_edges, share_scales
 from zoo.registry import BLOCKS
 from zoo.spec import Block, ModelSpec, SpecError
 
@@ -56,14 +57,15 @@ class Model(nn.Module):
         self._unread = False  # whether large weights of a file have not been looked at
         self._needs_finite = any(row.precision not in ("float32", "qat") for row in spec)
         self._tapped = frozenset(tap for row in spec for tap in row.taps)
-        self._wiring = Wiring.of([row.name for row in spec], [row.taps for row in spec])
+        coded = [place for place, row in enumerate(spec) if takes_codes(row)]
+        self._wiring = Wiring.of([row.name for row in spec], [row.taps for row in spec], coded)
         self._runner: Callable[..., Tensor] = in_order
-        reads = "float32"
+        reads, emits = "float32", {"input": "float32"}
         for row in spec:
             if hasattr(self, row.name):
                 raise SpecError(f"A row cannot be called {row.name!r}: a module has an attribute of that name.")
-            self.add_module(row.name, build_row(row, reads))
-            reads = row.emits
+            self.add_module(row.name, build_row(row, reads, tuple(emits[tap] for tap in row.taps)))
+            reads = emits[row.name] = row.emits
         runners: list[Any] = [row.runner for row in self.children() if getattr(row, "runner", None)]
         if runners:  # of int8 and fused rows
             self._runner = runners[0]()
@@ -232,7 +234,7 @@ def from_state(spec: ModelSpec, state: Mapping[str, Tensor]) -> Model:
     with usual_defaults("meta"):
         model: Model = tasks.model_class(spec)(spec)
     model.load_state_dict(state, assign=True)
-    _check_edges(model)
+    check_edges(model)
     share_scales(model)
     return model.eval()
 
@@ -287,15 +289,18 @@ def upto(model: Model, row: str) -> Model:
 def learned_edges(model: Model) -> dict[str, Tensor]:
     """qat row -> scale and zero point (n, 2) of its edges as training has left them.
 
-    The first is the last of the row before, where that emits uint8.
+    Of a tensor between two rows, where it is codes, they are those of the row that makes it.
     """
+    rows = [row for row in model.spec if row.precision == "qat"]
+    given = sources(model.spec, rows)
     learned: dict[str, Tensor] = {}
-    before: Tensor | None = None
-    for row, module in zip(model.spec.rows, model.children(), strict=True):
-        if row.precision == "qat":
-            own = cast(Tensor, module.current_edges).detach()
-            learned[row.name] = own if before is None else torch.cat([before, own[1:]])
-        before = learned[row.name][-1:] if row.precision == "qat" and row.emits == "uint8" else None
+    for row in rows:
+        own = cast(Tensor, model.get_submodule(row.name).current_edges).detach().clone()
+        for place, edge in enumerate(edges_of(row)):
+            source = given[row.name, edge]
+            if source and source.emits == "uint8":
+                own[place] = learned[source.name][-1]
+        learned[row.name] = own
     return learned
 
 
@@ -318,26 +323,9 @@ def initialize(model: nn.Module) -> None:
                 nn.init.trunc_normal_(learned, std=0.02)
 
 
-def _check_edges(model: Model) -> None:
-    """Check that scales are positive, zero points are codes, and adjacent int8 rows share scale and zero point."""
-    before: Tensor | None = None
-    for row, module in zip(model.spec.rows, model.children(), strict=True):
-        edges: Tensor | None = getattr(module, "current_edges" if row.precision == "qat" else "edges", None)
-        if edges is not None:
-            scales, zeros = edges.unbind(1)
-            proper = (scales > 0) & scales.isfinite() & (zeros >= 0) & (zeros <= 255) & (zeros == zeros.round())
-            if not proper.all():
-                raise ValueError(f"Row {row.name!r} has a scale or zero point out of range: {edges.tolist()}.")
-            if row.precision == "int8" and before is not None and not torch.equal(before, edges[0]):
-                raise ValueError(f"Row {row.name!r} and the row before it differ in scale or zero point.")
-            if row.precision == "int8":
-                module.qparams  # read now: while it is exported, its tensors have no values  # noqa: B018
-        before = edges[-1] if edges is not None and row.emits == "uint8" else None
-
-
-def build_row(row: Block, reads: str = "float32") -> nn.Module:
-    """The module of one row, behind a row that emits `reads`."""
+def build_row(row: Block, reads: str = "float32", tapped: tuple[str, ...] = ()) -> nn.Module:
+    """The module of one row, behind a row that emits `reads`; `tapped` is what each of those that it taps emits."""
     make = fetch(BLOCKS[row.kind, row.precision])
     if row.precision == "float32" or kinds.KINDS[row.kind].float_io:
         return make(**kinds.arguments(row))  # type: ignore[no-any-return]
-    return make(kinds.layout(row, reads))  # type: ignore[no-any-return]
+    return make(kinds.layout(row, reads, tapped))  # type: ignore[no-any-return]

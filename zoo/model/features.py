@@ -106,7 +106,8 @@ class Features(Model):
             raise ValueError(f"{whole.spec.name} has no maps before its pooling, so it has no features to give.")
         chosen = _chosen(len(levels), out_indices, whole.spec.name)
         with usual_defaults("meta"):
-            super().__init__(whole.spec.upto(levels[max(chosen)].row))
+            last = max((levels[index].row for index in chosen), key=[row.name for row in whole.spec].index)
+            super().__init__(whole.spec.upto(last))
         own, state = self.state_dict(), whole.state_dict()
         self.load_state_dict({key: state[key] for key in own}, assign=True)
         self.feature_info = FeatureInfo(levels, chosen)

@@ -29,7 +29,7 @@ def visit_layers(model: Model, visit: Visit) -> None:
     module: Any
     for row, module in zip(model.spec.rows, model.children(), strict=True):
         if row.precision == "int8" and hasattr(module, "build_forward"):
-            module.build_forward(see, (1, 1))
+            module.build_forward(see, (1, 1), *[(1, 1)] * len(row.taps))
         elif row.precision == "int8" and hasattr(module, "products"):
             for layer, source in module.products():
                 see(layer, (1, 1), source, None)

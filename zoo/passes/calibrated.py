@@ -12,7 +12,7 @@ from zoo.passes.allot import allotted
 from zoo.passes.damage import Loss, block_losses, group_losses
 from zoo.passes.data import Batch, count, split
 from zoo.passes.evidence import spread
-from zoo.passes.groups import Group
+from zoo.passes.groups import Group, channel_groups, kept_channels
 from zoo.passes.reconstruct import reconstruct
 from zoo.spec import ModelSpec
 
@@ -58,18 +58,18 @@ def divided(batches: Sequence[Batch]) -> list[Batch]:
     return [part for batch in spread(batches, MOST) for part in split(batch, size)]
 
 
-def solve(
-    model: Model, small: Model, kept: Mapping[str, list[int]], groups: Sequence[Group], parts: Sequence[Batch]
-) -> None:
+def solve(model: Model, small: Model, kept: Mapping[str, list[int]], parts: Sequence[Batch]) -> None:
     """Solve the layers of `small`, which is `model` with the channels `kept`, in place."""
-    channels = {node: kept[group.name] for group in groups if group.name in kept for node in group.members}
-    reconstruct(model, small, channels, parts, sum(map(count, parts)))
+    reconstruct(model, small, kept_channels(channel_groups(model.spec), kept), parts, sum(map(count, parts)))
 
 
 def _droppable(spec: ModelSpec) -> list[str]:
-    """Rows without which the next one still gets what it can take: those with a shortcut from their input."""
+    """Rows without which the next one still gets what it can take: a shortcut from their input, no taps."""
     found = []
+    tapped = {name for row in spec for name in row.taps}
     for row in spec:
+        if row.name in tapped:
+            continue
         total = kinds.residual(row)
         if kinds.KINDS[row.kind].droppable or (total is not None and total.shortcut == "in"):
             found.append(row.name)

@@ -124,7 +124,7 @@ def _measured(model: Model, changes: Sequence[Change], trial: Sequence[Batch]) -
 
 
 def _reading(state: Mapping[str, Tensor], reader: Reader, gram: Gram) -> Reading:
-    return Reading(gram, as_columns(reader.layer, *reader.folded(state)), reader.entries)
+    return Reading(gram, as_columns(reader.layer, *reader.folded(state)), reader.entries, reader.first)
 
 
 def _without(

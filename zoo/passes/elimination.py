@@ -31,10 +31,11 @@ class Curve:
 class Reading:
     """What one reader of a group would lose with each channel, while channels leave.
 
-    `weight` (C * entries + 1, O) are its folded weights, the bias last; `gram` is of what it takes.
+    `weight` (C * entries + 1, O) are its folded weights, the bias last; `gram` is of what it takes. The group's first
+    channel is its channel `first`.
     """
 
-    def __init__(self, gram: Gram, weight: Tensor, entries: int) -> None:
+    def __init__(self, gram: Gram, weight: Tensor, entries: int, first: int = 0) -> None:
         system = gram.xx / gram.count
         centred = system[:-1, :-1] - system[:-1, -1:] * system[-1:, :-1]
         ridge = RIDGE + FEW * len(system) / gram.count
@@ -42,7 +43,7 @@ class Reading:
         own = own.clamp_min(NEXT_TO_NONE * max(float(own.mean()), 1e-12))
         self.system = system + torch.diag(torch.cat([ridge * own, own.new_full((1,), 1e-12)]))
         self.start = weight
-        self.entries = entries
+        self.entries, self.first = entries, first
         variance = float((weight[:-1] * (centred @ weight[:-1])).sum())
         self.scale = max(variance, 1e-30) ** -0.5
         self.weight = weight * self.scale
@@ -51,7 +52,7 @@ class Reading:
 
     def columns(self, channels: Tensor) -> Tensor:
         reach = torch.arange(self.entries, device=channels.device)
-        return (channels[:, None] * self.entries + reach).flatten()
+        return ((channels[:, None] + self.first) * self.entries + reach).flatten()
 
     def scores(self, channels: Tensor) -> Tensor:
         """The damage of each channel, if it were the next to leave."""
@@ -66,6 +67,7 @@ class Reading:
         """The same of some channels alone, for eliminations among them."""
         at = self.columns(channels)
         part = object.__new__(Reading)
+        part.first = 0
         part.entries, part.inverse, part.weight = self.entries, self.inverse[at][:, at].clone(), self.weight[at].clone()
         return part
 

@@ -1,4 +1,4 @@
-"""Which channels must narrow together: union-find over rows and ties. No tracer, no torch."""
+"""Which channels must narrow together, by rows, ties and taps. No tracer, no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo import kinds
+from zoo.passes.spans import Span, join, resolved
 from zoo.spec import ModelSpec
 
 Node = tuple[str, str]  # (row, channel space)
@@ -17,7 +18,7 @@ class Group:
     """Channel spaces that share one set of channels. A frozen one (input, classes, tapped) keeps its width.
 
     Heads go one by one: each is many entries wide. The channels of `parts`, such as the vectors of several features,
-    one behind the other, narrow part by part.
+    one behind the other, narrow part by part. `starts` says where in each member the group's channels begin.
     """
 
     name: str
@@ -26,71 +27,86 @@ class Group:
     frozen: bool
     step: int  # widths are multiples of it, unless one is asked for
     parts: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
 
 
 def channel_groups(spec: ModelSpec) -> list[Group]:
     """Every group of the network, in the order of its first row."""
-    parent: dict[Node, Node] = {}
-    size: dict[Node, int] = {}
+    spans: dict[Node, list[Span]] = {("input", "out"): [Span(spec.input.width)]}
     parts: dict[Node, tuple[int, ...]] = {}
-
-    def find(node: Node) -> Node:
-        while parent[node] != node:
-            node = parent[node]
-        return node
-
-    def join(a: Node, b: Node) -> None:
-        parent[find(b)] = find(a)
-
-    before: Node = ("input", "out")
-    parent[before], size[before] = before, spec.input.width
+    before = spans["input", "out"]
     frozen = [before]
     gives = {"input": before}  # row -> the channels of its output
     for row in spec:
-        kind = kinds.KINDS[row.kind]
+        kind, args = kinds.KINDS[row.kind], kinds.arguments(row)
+        own: dict[str, list[Span]] = {}
         for space, width in kinds.layer_widths(row).items():
-            node = (row.name, space)
-            parent[node], size[node] = node, width
-            held = kinds.arguments(row)[kind.widths[space]]
-            parts |= {node: held} if isinstance(held, tuple) else {}
-            frozen += [node] if space in kind.fixed else []
-        for a, b in kind.ties(kinds.arguments(row)):
-            join((row.name, a), (row.name, b))
+            composed = [span for part in kind.composed.get(space, ()) for span in own.get(part, [])]
+            own[space] = spans[row.name, space] = composed or [Span(width)]
+            held = args[kind.widths[space]] if space in kind.widths else None
+            parts |= {(row.name, space): held} if isinstance(held, tuple) else {}
+            frozen += [own[space]] if space in kind.fixed else []
+        for a, b in kind.ties(args):
+            join(own[a], own[b])
         for tap, name in enumerate(row.taps):
             if kind.branches:
                 before = gives[name]
-            elif (row.name, f"tap{tap}") in parent:
-                join(gives[name], (row.name, f"tap{tap}"))
-            else:
+            elif f"tap{tap}" in own:
+                join(gives[name], own[f"tap{tap}"])
+            elif tap not in kind.sized_by:
                 frozen.append(gives[name])
         if not (kind.passes_channels or kind.branches):
-            read, made = (row.name, "vocabulary" if kind.takes_ids else "in"), (row.name, "out")
-            if read in parent:
+            read = own.get("vocabulary" if kind.takes_ids else "in")
+            if read:
                 join(before, read)
             else:
                 frozen.append(before)
-            if made not in parent:  # a width that no argument holds
-                parent[made], size[made] = made, 0
-                frozen.append(made)
-            before = made
+            if "out" not in own:  # a width that no argument holds
+                own["out"] = spans[row.name, "out"] = [Span(0)]
+                frozen.append(own["out"])
+            before = own["out"]
         gives[row.name] = before
     frozen.append(before)
-    frozen_roots = {find(node) for node in frozen}
+    frozen_spans = {span for held in frozen for span in resolved(held)}
 
-    members: dict[Node, list[Node]] = {}
-    for node in parent:
-        members.setdefault(find(node), []).append(node)
+    found: dict[Span, list[tuple[Node, int]]] = {}
+    for node, held in spans.items():
+        start = 0
+        for span in resolved(held):
+            found.setdefault(span, []).append((node, start))
+            start += span.size
     return [
         Group(
-            ".".join(nodes[0]),
-            size[nodes[0]],
-            tuple(nodes),
-            root in frozen_roots,
-            _step(spec, nodes, size),
-            next((parts[node] for node in nodes if node in parts), ()),
+            _name(*places[0]),
+            span.size,
+            tuple(node for node, _ in places),
+            span in frozen_spans,
+            _step(spec, [node for node, _ in places], span.size),
+            next((parts[node] for node, _ in places if node in parts), ()),
+            tuple(start for _, start in places),
         )
-        for root, nodes in members.items()
+        for span, places in found.items()
     ]
+
+
+def _name(node: Node, start: int) -> str:
+    return ".".join(node) if not start else f"{'.'.join(node)}+{start}"
+
+
+def kept_channels(groups: Sequence[Group], kept: Mapping[str, Sequence[int]]) -> dict[Node, list[int]]:
+    """The channels of each channel space that stay, where the groups have `kept` some of theirs."""
+    pieces: dict[Node, list[tuple[int, Sequence[int], bool]]] = {}
+    for group in groups:
+        channels = kept.get(group.name, range(group.size))
+        for node, start in zip(group.members, group.starts, strict=True):
+            pieces.setdefault(node, []).append((start, channels, group.name in kept))
+    return {
+        node: [
+            start + channel for start, channels, _ in sorted(of_node, key=lambda one: one[0]) for channel in channels
+        ]
+        for node, of_node in pieces.items()
+        if any(narrower for *_, narrower in of_node)
+    }
 
 
 def of_part(group: Group, place: int) -> str:
@@ -101,7 +117,9 @@ def of_part(group: Group, place: int) -> str:
 def parted(group: Group) -> list[Group]:
     """The parts of a group, as groups of their own."""
     return [
-        replace(group, name=of_part(group, place), size=size, members=(), step=4 if size >= 8 else 1, parts=())
+        replace(
+            group, name=of_part(group, place), size=size, members=(), starts=(), step=4 if size >= 8 else 1, parts=()
+        )
         for place, size in enumerate(group.parts)
     ]
 
@@ -115,19 +133,20 @@ def entries(axis: kinds.Axis, kept: Sequence[int]) -> list[int]:
     return found
 
 
-def _step(spec: ModelSpec, nodes: list[Node], size: Mapping[Node, int]) -> int:
+def _step(spec: ModelSpec, nodes: list[Node], size: int) -> int:
     for row, space in nodes:
         if row == "input":
             continue
         layers = kinds.KINDS[spec[row].kind].layers(kinds.arguments(spec[row]))
         if any(layer.target == space and sum(layer.target_parts) > 1 for layer in layers):
             return 1
-    return 8 if size[nodes[0]] >= 64 else 4
+    return 8 if size >= 64 else 4
 
 
 def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
     """The spec with the named groups, and parts of groups, at new widths; torch-free."""
     changes: dict[str, dict[str, Any]] = {}
+    less: dict[Node, int] = {}  # channel space -> how many channels leave
     for group in channel_groups(spec):
         if group.parts:
             dims = tuple(widths.get(of_part(group, place), size) for place, size in enumerate(group.parts))
@@ -138,9 +157,14 @@ def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
         if group.name not in widths:
             continue
         for row, space in group.members:
-            kind, args = kinds.KINDS[spec[row].kind], kinds.arguments(spec[row])
-            argument, width = kind.widths[space], widths[group.name]
-            changes.setdefault(row, {})[argument] = width
-            if other := kind.scales_with.get(argument):
-                changes[row][other] = args[other] // args[argument] * width
+            less[row, space] = less.get((row, space), 0) + group.size - widths[group.name]
+    for (row, space), gone in less.items():
+        kind, args = kinds.KINDS[spec[row].kind], kinds.arguments(spec[row])
+        argument = kind.widths.get(space)
+        if argument is None:  # the widths of what it is composed of say it
+            continue
+        width = kinds.layer_widths(spec[row])[space] - gone
+        changes.setdefault(row, {})[argument] = width
+        if other := kind.scales_with.get(argument):
+            changes[row][other] = args[other] // args[argument] * width
     return spec.replace(rows=tuple(row.replace(**changes.get(row.name, {})) for row in spec))

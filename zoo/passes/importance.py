@@ -29,7 +29,11 @@ def scores(model: Model, groups: list[Group], criterion: str, data: Any = None) 
     gradients = _gradients(model, data) if criterion == "taylor" else {}
     result = {}
     for group in groups:
-        parts = [part for node in group.members for part in _parts(model, node, criterion, state, gradients)]
+        parts = [
+            _normal(part[start : start + group.size], criterion)
+            for node, start in zip(group.members, group.starts, strict=True)
+            for part in _parts(model, node, criterion, state, gradients)
+        ]
         total = torch.stack(parts).sum(0) if parts else torch.ones(group.size, dtype=torch.float64)
         result[group.name] = (total if criterion == "taylor" else total / total.mean().clamp_min(1e-30)).cpu()
     if not all(score.isfinite().all() for score in result.values()):
@@ -60,7 +64,6 @@ def _parts(
             sums = weight.abs().sum(1) if criterion == "l1" else weight.square().sum(1)
             sums = _by_channel(sums, layer.target_parts)
             parts.append(sums if criterion == "l1" else sums.sqrt())
-            parts[-1] = parts[-1] / parts[-1].mean().clamp_min(1e-30)
         elif criterion == "bn_scale":
             if layer.norm:
                 parts.append(state[f"{prefix}bn.weight"].double().abs())
@@ -75,6 +78,11 @@ def _parts(
             changes = [(state[prefix + k] * gradients[prefix + k]).double() for k in keys]
             parts.append(torch.stack([c.reshape(len(c), -1).sum(1) for c in changes]).sum(0).square())
     return parts
+
+
+def _normal(part: Tensor, criterion: str) -> Tensor:
+    """Norms of weights as shares of their mean, so that layers compare."""
+    return part / part.mean().clamp_min(1e-30) if criterion in ("l1", "l2") else part
 
 
 def _by_channel(values: Tensor, parts: tuple[int, ...]) -> Tensor:

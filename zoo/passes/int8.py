@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo import kinds, tasks
 from zoo.engine.cpu.onednn import REDUCED
+from zoo.kinds.streams import with_edges
 from zoo.model.build import Model, copy_metadata, from_state, learned_edges
 from zoo.passes import Int8, quantize
 from zoo.passes.bias import input_means
@@ -41,7 +42,7 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
     if calibration is None:
         raise ValueError(f"{ADVICE}.")
     batches = as_calibration(calibration, ADVICE, model.spec)
-    rows = [row for row in model.spec if row.name not in kept and "int8" in kinds.KINDS[row.kind].precisions]
+    rows = with_edges(model.spec, [row for row in model.spec if row.name not in kept])
     smoothing = exponents(model, batches, kept) if options.smooth else {}
     model = _smoothed(model, smoothing)
     observed, names = observe(model, rows, batches, observer), [row.name for row in rows]

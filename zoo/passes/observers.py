@@ -5,6 +5,7 @@ Two looks at the data: the first finds the extremes, the second fills a histogra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,19 @@ class Histogram:
     def centers(self) -> Tensor:
         width = (self.high - self.low) / BINS
         return self.low + width * (torch.arange(BINS, dtype=torch.float64) + 0.5)
+
+
+def merged(histograms: Sequence[Histogram]) -> Histogram:
+    """All that was counted on several edges, as of one."""
+    whole = Histogram(min(one.low for one in histograms), max(one.high for one in histograms))
+    counts = torch.zeros(BINS, dtype=torch.float64)
+    step = max(whole.high - whole.low, 1e-6) / BINS
+    for one in histograms:
+        assert one.counts is not None
+        bins = ((one.centers - whole.low) / step).long().clamp_(0, BINS - 1)
+        counts.index_add_(0, bins, one.counts.double())
+    whole.counts = counts
+    return whole
 
 
 def edge_range(histogram: Histogram, observer: str) -> tuple[float, float]:

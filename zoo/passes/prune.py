@@ -23,7 +23,7 @@ from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
 from zoo.passes.embeddings import carried, lanes, occurrences, rare_rows, without_rows
 from zoo.passes.evidence import distinct, measured, sides
-from zoo.passes.groups import Group, channel_groups, entries, narrowed, of_part, parted
+from zoo.passes.groups import Group, channel_groups, entries, kept_channels, narrowed, of_part, parted
 from zoo.passes.importance import scores
 from zoo.report.agreement import likeness
 from zoo.spec import ModelSpec
@@ -134,8 +134,8 @@ def _calibrated(
     small, trial = from_state(*narrow), from_state(*narrow)
     seen, others = sides(parts)
     with torch.inference_mode():
-        solve(plain, small, kept, groups, parts)
-        solve(plain, trial, kept, groups, seen)
+        solve(plain, small, kept, parts)
+        solve(plain, trial, kept, seen)
     recipe = {"importance": "calibrated", target: share, "round_to": options.round_to or "8, 4 below 64"}
     recipe |= {"examples": sum(map(count, parts)), **measured(likeness(trial, plain, others))}
     recipe |= {"drop_blocks": gone} if gone else {}
@@ -168,7 +168,7 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
     """The dense state with only the kept entries of every axis that a narrowed group indexes."""
     kept = decision.choices["kept"]
     groups = channel_groups(spec)
-    of_node = {node: kept[g.name] for g in groups if g.name in kept for node in g.members}
+    of_node = kept_channels(groups, kept)
     of_features: dict[str, dict[int, list[int]]] = {}
     for group in groups:
         own = {place: kept[of_part(group, place)] for place in range(len(group.parts)) if of_part(group, place) in kept}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.checks import noted
-from zoo.kinds.streams import edges_of
+from zoo.kinds.streams import edges_of, with_edges
 from zoo.model.build import Model, copy_metadata, from_state
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
@@ -87,7 +87,7 @@ def prepare_qat(
         if batches is None:
             raise ValueError(f"Of a float model, {ADVICE}.")
         kept = set(keep_float)
-        rows = [row for row in spec if row.name not in kept]
+        rows = with_edges(spec, [row for row in spec if row.name not in kept], "qat")
         if smoothing := exponents(model, batches, kept):
             model = copy_metadata(from_state(spec, smoothed(model.state_dict(), spec, smoothing)), model)
         observed, names = observe(model, rows, batches, chosen), [row.name for row in rows]
@@ -151,8 +151,9 @@ def _by_neighbours(model: Model, kept: set[str], *, calibrated: bool) -> tuple[E
         if row.precision == "int8"
     }
     unknown: list[Block] = []
+    wanted = {row.name for row in with_edges(spec, [row for row in spec if row.name not in kept], "qat")}
     for place, row in enumerate(spec.rows):
-        if row.name in edges or row.name in kept:
+        if row.name in edges or row.name not in wanted:
             continue
         last = place + 1 == len(spec.rows)
         before = edges.get(spec.rows[place - 1].name) if place else None

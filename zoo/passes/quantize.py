@@ -13,7 +13,7 @@ from zoo import kinds
 from zoo.engine.arithmetic import QParams, quantize_weight
 from zoo.engine.int8.feature_embedding import quantized_parts, quantized_rows
 from zoo.engine.int8.layer import Int8Layer
-from zoo.kinds.streams import hand_over_codes
+from zoo.kinds.streams import edges_of, sources
 from zoo.model.build import from_state
 from zoo.model.layers import visit_layers
 from zoo.passes.bias import correction
@@ -47,9 +47,9 @@ class Rounding:
 def shared(spec: ModelSpec, edges: Edges) -> Edges:
     """The edges, with one tensor between two of the rows having one edge: that of the row that makes it."""
     out = {name: [list(edge) for edge in of_row] for name, of_row in edges.items()}
-    for before, row in zip(spec.rows, spec.rows[1:], strict=False):
-        if before.name in out and row.name in out and hand_over_codes(before, row):
-            out[row.name][0] = out[before.name][-1]
+    for (name, edge), source in sources(spec, [row for row in spec if row.name in edges]).items():
+        if source:
+            out[name][edges_of(spec[name]).index(edge)] = out[source.name][-1]
     return out
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.engine.arithmetic import QParams
-from zoo.kinds.streams import ADDED, Place, edges_of, streams
+from zoo.kinds.streams import ADDED, Place, edges_of, joined, streams
 from zoo.model.build import Model
 from zoo.passes.data import Batch, answer
-from zoo.passes.observers import Histogram, edge_range, scale_and_zero
+from zoo.passes.observers import Histogram, edge_range, merged, scale_and_zero
 from zoo.passes.quantize import Edges
 from zoo.passes.sums import watch_added, with_one_scale
 from zoo.spec import Block, ModelSpec
@@ -52,11 +52,21 @@ class Observed:
         found: dict[Place, tuple[float, int]] = {}
         for stream in streams(self._spec, rows):
             found |= self._choose(tuple(stream))
+        for places in joined(self._spec, rows):
+            found |= self._choose_one(tuple(places))
         for row in rows:
             for edge in (*edges_of(row), *([ADDED] if kinds.residual(row) else [])):
                 if (row.name, edge) not in found:
                     found |= self._choose(((row.name, edge),))
         return found
+
+    def _choose_one(self, places: tuple[Place, ...]) -> Mapping[Place, tuple[float, int]]:
+        """One range for all of them."""
+        key = (("", "joined"), *places)
+        if key not in self._chosen:
+            whole = merged([self._histograms[place] for place in places])
+            self._chosen[key] = dict.fromkeys(places, scale_and_zero(*edge_range(whole, self._observer)))
+        return self._chosen[key]
 
     def _choose(self, places: tuple[Place, ...]) -> Mapping[Place, tuple[float, int]]:
         if places not in self._chosen:
@@ -110,7 +120,10 @@ def _histograms(model: Model, rows: Sequence[Block], batches: Sequence[Batch]) -
 
 
 def _watch(module: nn.Module, edge: str, look: Callable[[Tensor], None]) -> None:
-    if edge == "in" or edge.startswith("<"):
+    if edge.startswith("tap"):
+        at = 1 + int(edge.removeprefix("tap"))
+        module.register_forward_pre_hook(lambda m, x: look(x[at]))
+    elif edge == "in" or edge.startswith("<"):
         part = module if edge == "in" else module.get_submodule(edge[1:])
         part.register_forward_pre_hook(lambda m, x: look(x[0]))
     else:

@@ -37,7 +37,7 @@ def reconstruct(
             continue
         row = dense.spec[name]
         behind = _left_behind(there.rows, name, here.rows)
-        same = same and not behind and not any((name, space) in channels for space in kinds.KINDS[row.kind].widths)
+        same = same and not behind and not any((name, space) in channels for space in kinds.layer_widths(row))
         if not same:
             for place in _in_order(row):
                 _solve(there, here, place, channels, behind, inputs)

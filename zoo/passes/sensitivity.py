@@ -9,7 +9,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from zoo import kinds, tasks
+from zoo import tasks
+from zoo.kinds.streams import with_edges
 from zoo.model.build import Model, from_state
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
@@ -37,7 +38,7 @@ def sensitivity(model: Model, calibration: Any, *, observer: Observer = Int8.obs
     if model.spec.input.ids:
         raise ValueError("The sensitivity of rows is measured on pictures, not on language models.")
     batches = as_calibration(calibration, ADVICE, model.spec)
-    rows = [row for row in model.spec if "int8" in kinds.KINDS[row.kind].precisions]
+    rows = with_edges(model.spec, model.spec.rows)
     names = [row.name for row in rows]
     rounding = Rounding(input_means(model, rows, batches))
     return row_errors(model, names, observe(model, rows, batches, observer), rounding, batches)

@@ -63,7 +63,7 @@ class CallPlan:
 
         def first_call(module: nn.Module) -> Callable[..., Tensor]:
             def call(x: Tensor, *tapped: Tensor) -> Tensor:
-                made.steps.append(step_of(module, x))
+                made.steps.append(step_of(module, x, *tapped))
                 return made.steps[-1](x, *tapped)
 
             return call
@@ -98,11 +98,11 @@ def _tensors(module: nn.Module) -> list[dict[str, Any]]:
     return [held for one in module.modules() for held in (one._buffers, one._parameters) if held]
 
 
-def step_of(module: nn.Module, x: Tensor) -> Step:
-    """The module as a function of inputs like `x`."""
+def step_of(module: nn.Module, x: Tensor, *tapped: Tensor) -> Step:
+    """The module as a function of inputs like `x`, and of what it taps."""
     if not hasattr(module, "function") or _watched(module):
         return module
-    return module.function(x)  # type: ignore[operator]
+    return module.function(x, *tapped)  # type: ignore[operator]
 
 
 def _watched(module: nn.Module) -> bool:

@@ -6,6 +6,7 @@ from torch import Tensor
 from zoo.engine.arithmetic import QParams
 from zoo.engine.cpu.call_plan import Step
 from zoo.engine.cpu.floats import packs
+from zoo.engine.dense import ChannelGateRow, SegmentationHeadRow
 from zoo.engine.fused.layer import FusedLayer, FusedSqueezeExcite
 from zoo.engine.residual import BasicBlockRow, BottleneckRow
 from zoo.engine.row import Row, as_function
@@ -36,17 +37,20 @@ class FusedRow(Row):
     def enter(self, x: Tensor) -> Tensor:
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
-    def function(self, x: Tensor) -> Step:
+    def enter_tap(self, tap: int, x: Tensor) -> Tensor:
+        return self.enter(x)
+
+    def function(self, x: Tensor, *tapped: Tensor) -> Step:
         if not packs(x):
             return self
-        step = self.build_forward(as_function, x.shape[2:])
+        step = self.build_forward(as_function, x.shape[2:], *(one.shape[2:] for one in tapped))
 
-        def on_map(x: Tensor) -> Tensor:
-            if x.requires_grad:  # a row before it has begun to learn
-                return self(x)
-            return step(x.contiguous(memory_format=torch.channels_last))
+        def call(x: Tensor, *tapped: Tensor) -> Tensor:
+            if x.requires_grad or any(one.requires_grad for one in tapped):  # a row before it has begun to learn
+                return self(x, *tapped)
+            return step(self.enter(x), *map(self.enter, tapped))
 
-        return on_map if x.dim() == 4 else lambda x: self(x) if x.requires_grad else step(x)
+        return call
 
 
 class FusedConvNormAct(ConvNormActRow, FusedRow):
@@ -75,3 +79,11 @@ class FusedHidden(HiddenRow, FusedRow):
 
 class FusedClassifier(ClassifierRow, FusedRow):
     """`Classifier`, without dropout: it does not train."""
+
+
+class FusedChannelGate(ChannelGateRow, FusedRow):
+    """`ChannelGate`."""
+
+
+class FusedSegmentationHead(SegmentationHeadRow, FusedRow):
+    """`SegmentationHead`, without dropout: it does not train."""

@@ -22,7 +22,7 @@ class Int8MaxPool(Int8Row):
         self.kernel_size: int = layout.args["kernel_size"]
         self.stride: int = layout.args["stride"]
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         (qparams,), largest = self.qparams, plain().largest
         return lambda x: largest(x, qparams, self.kernel_size, self.stride)
 
@@ -33,6 +33,6 @@ class Int8MaxPool(Int8Row):
 class Int8GlobalPool(Int8Row):
     """Mean over height and width of uint8 codes: (B, C, H, W) to (B, C)."""
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         (source, target), numerics = self.qparams, plain()
         return lambda x: numerics.quantize(numerics.mean(x, source), target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,8 +28,7 @@ class Int8Row(Ranged, Row):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Floats to codes on the row's first edge."""
-        codes = numerics(x.device).quantize(x.float(), self.qparams[0])
-        return codes.contiguous(memory_format=torch.channels_last) if codes.dim() == 4 else codes
+        return _arranged(numerics(x.device).quantize(x.float(), self.qparams[0]))
 
     def dequantize(self, codes: Tensor) -> Tensor:
         return plain().dequantize(codes, self.qparams[-1])
@@ -35,23 +36,35 @@ class Int8Row(Ranged, Row):
     def enter(self, x: Tensor) -> Tensor:
         return x if x.dtype == torch.uint8 else self.quantize(x)
 
-    def function(self, x: Tensor) -> Step:
+    def enter_tap(self, tap: int, x: Tensor) -> Tensor:
+        edge = self.edge_of_tap[tap]
+        if edge < 0 or x.dtype == torch.uint8:
+            return x
+        return _arranged(numerics(x.device).quantize(x.float(), self.qparams[edge]))
+
+    def function(self, x: Tensor, *tapped: Tensor) -> Step:
         if not runs_fast(x.device):
             return self
-        step = self.build_forward(as_function, x.shape[2:])
+        step = self.build_forward(as_function, x.shape[2:], *(one.shape[2:] for one in tapped))
         if x.dtype != torch.uint8:
             step = _behind(step, self.qparams[0])
+        if any(edge >= 0 and one.dtype != torch.uint8 for edge, one in zip(self.edge_of_tap, tapped, strict=True)):
+            step = _behind_taps(step, self.enter_tap)
         floats = self.emits != "uint8" and not self.ends_in_floats
         return _before_floats(step, self.qparams[-1]) if floats else step
 
 
-def _behind(step: Step, qparams: QParams) -> Step:
-    def call(x: Tensor) -> Tensor:
-        codes = whole_codes(x.float(), qparams)
-        return step(codes.contiguous(memory_format=torch.channels_last) if codes.dim() == 4 else codes)
+def _arranged(codes: Tensor) -> Tensor:
+    return codes.contiguous(memory_format=torch.channels_last) if codes.dim() == 4 else codes
 
-    return call
+
+def _behind(step: Step, qparams: QParams) -> Step:
+    return lambda x, *tapped: step(_arranged(whole_codes(x.float(), qparams)), *tapped)
+
+
+def _behind_taps(step: Step, enter: Callable[[int, Tensor], Tensor]) -> Step:
+    return lambda x, *tapped: step(x, *(enter(tap, one) for tap, one in enumerate(tapped)))
 
 
 def _before_floats(step: Step, qparams: QParams) -> Step:
-    return lambda x: arithmetic.dequantize(step(x), qparams)
+    return lambda x, *tapped: arithmetic.dequantize(step(x, *tapped), qparams)

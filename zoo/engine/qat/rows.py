@@ -52,12 +52,20 @@ class QatRow(Int8Row):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout)
-        self.reads = layout.reads
+        self.reads, self.tapped = layout.reads, layout.tapped
+        coded = sum(edge >= 0 and emits == "uint8" for edge, emits in zip(self.edge_of_tap, self.tapped, strict=True))
+        if self.log_scale is not None and coded == len(self.log_scale):
+            self.log_scale.requires_grad_(False)  # what is tapped is on codes already
         self._followed: dict[int, tuple[QatRow, int]] = {}  # edge -> the row and the edge that it follows
 
     def follow(self, edge: int, row: QatRow, other: int) -> None:
-        """Let an edge after the first have the factor of another row's edge, whose scale is the same now."""
+        """Let an edge have the factor of another row's edge, whose scale is the same now.
+
+        The first edge does so only where it is the row's last too.
+        """
         self._followed[edge] = (row, other)
+        if self.log_scale is not None and len(self._followed) == len(self.log_scale):
+            self.log_scale.requires_grad_(False)  # nothing would train it, and DDP wants no idle parameter
 
     def _factor(self, edge: int) -> Tensor:
         """The logarithm of the edge's factor."""
@@ -97,12 +105,13 @@ class QatRow(Int8Row):
     @property
     def current_edges(self) -> Tensor:
         """(n, 2) scale and zero point of every edge, as training has left them."""
-        if self.log_scale is None:
+        if self.log_scale is None and not self._followed:
             return self.edges
         scales, zeros = self.edges.unbind(1)
-        factors = torch.cat([scales.new_zeros(1), self.log_scale])
-        if self._followed:
-            factors = torch.stack([*map(self._factor, range(len(factors)))])
+        if self._followed or self.log_scale is None:
+            factors = torch.stack([*map(self._factor, range(len(scales)))])
+        else:
+            factors = torch.cat([scales.new_zeros(1), self.log_scale])
         return torch.stack([scales * factors.exp(), zeros], 1)
 
     @property
@@ -123,7 +132,11 @@ class QatRow(Int8Row):
     def enter(self, x: Tensor) -> Tensor:
         return x if self.reads == "uint8" else self.quantize(x)
 
-    def function(self, x: Tensor) -> Step:
+    def enter_tap(self, tap: int, x: Tensor) -> Tensor:
+        edge = self.edge_of_tap[tap]
+        return x if edge < 0 or self.tapped[tap] == "uint8" else fake_quantize(x, self.learned[edge])
+
+    def function(self, x: Tensor, *tapped: Tensor) -> Step:
         return self
 
 
@@ -150,14 +163,14 @@ class QatBottleneck(BottleneckRow, QatRow):
 class QatMaxPool(Int8MaxPool, QatRow):
     """`Int8MaxPool` in training: the largest of values on codes is on them, too."""
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         return lambda x: F.max_pool2d(x, self.kernel_size, self.stride, self.kernel_size // 2)
 
 
 class QatGlobalPool(Int8GlobalPool, QatRow):
     """`Int8GlobalPool` in training."""
 
-    def build_forward(self, part: Parts, size: Size) -> Step:
+    def build_forward(self, part: Parts, size: Size, *sizes: Size) -> Step:
         target = self.learned[-1]
         return lambda x: fake_quantize(x.mean((2, 3), dtype=torch.float32), target)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.engine.arithmetic import QParams, Range, activate
+from zoo.blocks.joins import resized
+from zoo.engine.arithmetic import QParams, Range, Size, activate
 from zoo.engine.reference import Reference
 from zoo.runtime.numerics import unrounded
 
@@ -28,6 +31,16 @@ class Exported(Reference):
         return self.quantize(
             F.max_pool2d(self.dequantize(codes, qparams), kernel_size, stride, kernel_size // 2), qparams
         )
+
+    def concat(self, codes: Sequence[Tensor], sources: Sequence[QParams], target: QParams) -> Tensor:
+        floats = [self.dequantize(one, source) for one, source in zip(codes, sources, strict=True)]
+        return self.quantize(torch.cat(floats, 1), target)
+
+    def moved(self, codes: Tensor, qparams: QParams, move: Callable[[Tensor], Tensor]) -> Tensor:
+        return self.quantize(move(self.dequantize(codes, qparams)), qparams)
+
+    def upsample(self, codes: Tensor, qparams: QParams, size: Size, mode: str) -> Tensor:
+        return self.quantize(resized(self.dequantize(codes, qparams), size, mode), qparams)
 
     def before_sum(self, y: Tensor, skip_qparams: QParams, after: str, target: QParams, seen: Range | None) -> Tensor:
         """Floats that a skip on `skip_qparams` is added to, rounded: runtimes add in integers only between codes.
