@@ -22,8 +22,9 @@ def pack(array: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if array.dtype not in BITS or array.ndim < 2:
         return None
-    kept = np.ascontiguousarray(array).view(BITS[array.dtype]) != 0
-    return split(array) if is_smaller(array.size, int(np.count_nonzero(kept)), array.itemsize) else None
+    bits = np.ascontiguousarray(array).view(BITS[array.dtype])
+    kept = int(np.count_nonzero(bits))  # of the bits, for a mask takes a quarter of a large table's memory
+    return split(array) if is_smaller(array.size, kept, array.itemsize) else None
 
 
 def is_smaller(size: int, kept: int, itemsize: int) -> bool:

@@ -20,7 +20,7 @@ from zoo.engine.module import EngineModule
 
 LEAST_SCALE = 2.0**-24  # of float16
 MOST_SCALE = 65504.0
-BATCH = 1 << 18  # rows that are quantized together
+BATCH = 1 << 14  # rows that are quantized together, which a cache holds
 SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # of a row's largest value: what 4 bits reach to
 
 
@@ -46,7 +46,9 @@ class Int8Table(EngineModule):
 
     def forward(self, rows: Tensor) -> Tensor:
         codes, scale = self.looked_up(rows)
-        return codes * scale[..., None]
+        if traced():
+            return codes * scale[..., None]
+        return codes.mul_(scale[..., None])  # where they are: more memory costs more than the product
 
     def looked_up(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Row numbers (...) to (whole numbers (..., width), scale (...)), as floats."""
@@ -147,10 +149,15 @@ def quantized_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     values that no scale reaches.
     """
     most = 127 if bits == 8 else 7
-    parts = [_quantized(part, most) for part in weight.float().split(BATCH)]
-    codes = torch.cat([part for part, _ in parts]).to(torch.int8)
-    scale = torch.cat([one for _, one in parts])
-    return (codes, scale) if bits == 8 else (_two_in_a_byte(codes), scale)
+    rows, width = weight.shape
+    held = (rows, width) if bits == 8 else (rows, -(-width // 2))
+    codes = torch.empty(held, dtype=torch.int8 if bits == 8 else torch.uint8, device=weight.device)
+    scale = torch.empty(rows, dtype=torch.float16, device=weight.device)
+    for part, own, by in zip(weight.split(BATCH), codes.split(BATCH), scale.split(BATCH), strict=True):
+        found, reach = _quantized(part.float(), most)  # a part at a time: floats of a large table take its memory again
+        own.copy_(found if bits == 8 else _two_in_a_byte(found))
+        by.copy_(reach)
+    return codes, scale
 
 
 def quantized_parts(weight: Tensor, parts: Sequence[int]) -> tuple[Tensor, Tensor]:
