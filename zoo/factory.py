@@ -125,9 +125,9 @@ def create(
             Default: None. `zoo.create("mobilenet", features_only=True, out_indices=[1, -1])`.
         device (str | None): The device of the weights. None is the CPU. Default: None.
             `zoo.create("resnet20", weights=None, device="meta")`.
-        schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh. None is
-            the schema of the weights, or a small example without weights. Default: None.
-            `zoo.create("deepfm", schema=zoo.create("dcnv2", weights=None).spec.input)`.
+        schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh, and no
+            value is known until `model.fit_vocabulary(table)`. None is the schema of the weights, or a small example
+            without weights. Default: None. `zoo.create("deepfm", schema=zoo.infer_schema("clicks.parquet"))`.
         backbone (str | Model | None): What a segmenter stands on: the name of a network of pictures, or such a float
             network, pruned ones too. Its weights are kept, the rows behind it are fresh. None is the usual backbone of
             the name. Default: None. `zoo.create("lraspp", backbone="mobilenetv2_100", num_classes=11)`.

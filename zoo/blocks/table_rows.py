@@ -25,6 +25,8 @@ READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a li
 class Table(nn.Module):
     """Vectors (rows, width), started small."""
 
+    _unread = ""  # the name of a large table of a file, whose rows are looked at when they are asked for
+
     def __init__(self, rows: int, width: int, std: float = 0.01) -> None:
         super().__init__()
         self.std = std
@@ -34,18 +36,26 @@ class Table(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(...) row numbers to vectors (..., width)."""
         # The gradient of index_select takes a tenth of the time of an embedding's.
-        return self.weight.index_select(0, rows.reshape(-1)).view(*rows.shape, self.weight.shape[1])
+        found = self.weight.index_select(0, rows.reshape(-1)).view(*rows.shape, self.weight.shape[1])
+        return self._looked_at(found) if self._unread else found
 
     def bags(self, rows: Tensor, weights: Tensor, slots: Slots) -> Tensor:
         """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed."""
         batch, count = rows.shape
         first = torch.arange(0, batch * count, count, device=rows.device)[:, None] + slots.starts
         found: Tensor = _Bags.apply(self.weight, rows, weights.to(self.weight.dtype), first.view(-1), slots.runs)  # type: ignore[no-untyped-call]
-        return found.view(batch, len(slots.starts), -1)
+        found = found.view(batch, len(slots.starts), -1)
+        return self._looked_at(found) if self._unread else found
 
     def totals(self, rows: Tensor, weights: Tensor) -> Tensor:
         """(B, S) row numbers to (B, width): all their vectors, times `weights` (B, S), summed."""
-        return _Totals.apply(self.weight, rows, weights)  # type: ignore[no-untyped-call, no-any-return]
+        found: Tensor = _Totals.apply(self.weight, rows, weights)  # type: ignore[no-untyped-call]
+        return self._looked_at(found) if self._unread else found
+
+    def _looked_at(self, found: Tensor) -> Tensor:
+        if not traced() and not bool(found.detach().isfinite().all()):
+            raise ValueError(f"{self._unread} has rows that are not finite, and this batch asks for one of them.")
+        return found
 
 
 class _Totals(torch.autograd.Function):

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from zoo import registry
 from zoo.checks import SpecError
 from zoo.data.splits import parts_of, which
@@ -15,7 +13,7 @@ from zoo.data.table_files import TableFiles
 from zoo.files import local_path
 from zoo.inputs import TableInput
 from zoo.model.build import Model, build
-from zoo.tabular.schema import fit_vocabulary, infer_schema
+from zoo.tabular.schema import infer_schema
 
 MOST_BYTES = 2**26  # of a schema's file
 
@@ -33,21 +31,16 @@ def for_data(
     Its schema is that of the file `schema`, else that of `like`, whose vocabulary it takes too, else the data's own.
     """
     if like is not None and schema is None:
-        return fresh(arch, like.spec.table, like.vocabulary)  # type: ignore[arg-type]
+        model = build(registry.spec(arch, schema=like.spec.table))
+        model.vocabulary.copy_(like.vocabulary)  # type: ignore[arg-type, operator, union-attr]
+        return model
     parts = parts_of(data)
     name = which("train", parts, data)
     if not isinstance(parts[name], list):
         raise ValueError(f"{data} ({name}) is no Parquet file, and networks of table rows train on Parquet.")
     files = TableFiles(parts[name], f"{data} ({name})")
     given = infer_schema(files, label_column) if schema is None else read_schema(schema)
-    return fresh(arch, given, fit_vocabulary(given, files))
-
-
-def fresh(arch: str, given: TableInput, vocabulary: torch.Tensor) -> Model:
-    """A recommender with random weights that knows these values."""
-    model = build(registry.spec(arch, schema=given))
-    model.vocabulary.copy_(vocabulary)  # type: ignore[operator, union-attr]
-    return model
+    return build(registry.spec(arch, schema=given)).fit_vocabulary(files)  # type: ignore[operator]
 
 
 def read_schema(path: str | Path) -> TableInput:

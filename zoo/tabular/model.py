@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.blocks.table_rows import Table
 from zoo.blocks.traced import traced
 from zoo.model.build import Model
 from zoo.spec import ModelSpec
 
+LARGE = 2**26  # bytes of a float table whose rows are looked at when they are asked for
 _FAR = 1e300  # a number that float64 holds
 
 
@@ -77,6 +79,38 @@ class TableModel(Model):
             self._encoder = (made_of, self.spec.input.fetch("preparer")(self.spec, vocabulary))
         return self._encoder[1](rows)  # type: ignore[no-any-return]
 
+    def fit_vocabulary(self, data: Any, *, progress: Callable[[int], object] = lambda rows: None) -> Self:
+        """Learn which values of a table to know: of each feature the most frequent, as many as its table has rows.
+
+        Call it before training. Rows that were trained for other values would stand for the new ones.
+
+        Args:
+            data (Any): the table to train on, as `zoo.infer_schema` takes it: a Parquet or CSV file of any size, a
+                glob, a folder; a `pandas.DataFrame`, a `pyarrow.Table` or a dict of columns.
+            progress (Callable[[int], object]): called with the number of rows of each batch that was read. Default:
+                does nothing.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            ValueError: the table cannot be read, or lacks a column.
+
+        Example:
+            >>> table = {"user_id": [1, 1, 2, 2], "click": [0, 1, 0, 1]}
+            >>> model = zoo.create("deepfm", schema=zoo.infer_schema(table)).fit_vocabulary(table)
+            >>> zoo.preprocess(model)({"user_id": [1, 2, 3, None]})  # known, known, unknown, missing
+            tensor([[2.],
+                    [3.],
+                    [1.],
+                    [0.]], dtype=torch.float64)
+        """
+        from zoo.tabular.schema import fit_vocabulary
+
+        with torch.no_grad():
+            self.vocabulary.copy_(fit_vocabulary(self.spec.table, data, progress=progress))
+        return self
+
     @property
     def vocabulary(self) -> Tensor:
         """The keys of the known values, int64, feature by feature, sorted in each (Tensor)."""
@@ -91,6 +125,15 @@ class TableModel(Model):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
+
+    def _looked_up_later(self) -> list[str]:
+        """Reading such a table takes longer than all else that a first call does."""
+        found = list[str]()
+        for path, part in self.named_modules():
+            if isinstance(part, Table) and part.weight.nbytes >= LARGE:
+                part._unread = f"The table {path!r} of {self.spec.name}"
+                found.append(f"{path}.weight")
+        return found
 
     def check_input(self, x: Any) -> None:
         """Check the shape, the dtype and the values of a prepared input.

@@ -107,7 +107,7 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
         progress (Report): called with the number of rows of each batch that was read. Default: does nothing.
 
     Returns:
-        The sorted keys of each feature, int64 (known values,), for `model.vocabulary.copy_(keys)`.
+        The sorted keys of each feature, int64 (known values,); `model.fit_vocabulary(data)` copies them to a network.
 
     Raises:
         ValueError: the table cannot be read, or lacks a column.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo import kinds
-from zoo.checks import MAX_INT, check_whole
+from zoo.checks import MAX_INT, check_flag, check_whole
 from zoo.files import FileError, path_to_write, write_whole
 from zoo.model.build import Model, from_state, is_whole
 from zoo.model.defaults import usual_defaults
@@ -76,16 +76,20 @@ def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | 
 
 
 @usual_defaults()
-def load(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None) -> Model:
+def load(source: str | os.PathLike[str], *, mmap: bool = True, cache_dir: str | Path | None = None) -> Model:
     """Open a saved network, in eval mode, on the CPU. No pickle is read.
 
-    Tensors are mapped from the file, not copied, packed ones excepted; writing to them does not change the file. Small
-    tensors are looked at now, and large ones at the first call: nan or infinity is a ValueError that names the row.
+    Small tensors are looked at now, and large ones at the first call: nan or infinity is a ValueError that names the
+    row. Of embedding tables of 64 MB and more, each call looks at what it looks up.
 
     Args:
         source (str | os.PathLike[str]): a folder of `zoo.save`, of timm or of transformers, for architectures that the
             zoo has; one .safetensors file; or a repository of the Hub, "hf-hub:org/name[@revision]", or "org/name"
             where no such path exists.
+        mmap (bool): map tensors from the file, packed ones excepted, so that they take no memory of their own and
+            processes share them. Writing to them does not change the file, and a file that is replaced, as `zoo.save`
+            does, goes on to be read. A file that is overwritten or cut short in place gives other weights, or ends the
+            process (SIGBUS). False copies the tensors instead. Default: True.
         cache_dir (str | Path | None): where a repository is stored. Default: None, HF_HUB_CACHE.
 
     Returns:
@@ -100,17 +104,18 @@ def load(source: str | os.PathLike[str], *, cache_dir: str | Path | None = None)
         >>> model(torch.randn(1, 3, 32, 32)).shape
         torch.Size([1, 10])
     """
+    check_flag("mmap", mmap)
     folder, address = hub.folder_of(source, cache_dir=cache_dir), hub.read_address(source)
     if folder is None or address is None:
-        return _load(find_file(source))
-    model = _load(find_file(folder))
+        return _load(find_file(source), mmap)
+    model = _load(find_file(folder), mmap)
     origin = {**source_of(model.made), "repo": address.repo, "commit": folder.name}
     model.made = {**model.made, "source": origin}
     return model
 
 
-def _load(path: Path) -> Model:
-    with OpenFiles() as opened:
+def _load(path: Path, mmap: bool) -> Model:
+    with OpenFiles(mmap) as opened:
         header = read_header(path, opened)
 
         def read(name: str) -> Tensor:

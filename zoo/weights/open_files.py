@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class OpenFiles:
-    """Open files by path; the end of a `with` closes all of them."""
+    """Open files by path; the end of a `with` closes all of them. Tensors are mapped, or without `mapped` read."""
 
-    def __init__(self) -> None:
+    def __init__(self, mapped: bool = True) -> None:
+        self._maps_files = mapped
         self._files: dict[Path, BinaryIO] = {}
         self._maps: dict[Path, mmap.mmap] = {}
         self._places: dict[tuple[Path, str], tuple[int, str, tuple[int, ...]]] = {}
@@ -38,7 +39,7 @@ class OpenFiles:
         self._places[path, name] = start, dtype, shape
 
     def tensor(self, path: Path, name: str) -> Tensor:
-        """A tensor noted by `place`: mapped, not copied, and private, so that writing to the tensor changes no file."""
+        """A tensor noted by `place`. A mapped one is private, so that writing to the tensor changes no file."""
         import torch
 
         start, dtype, shape = self._places[path, name]
@@ -48,10 +49,20 @@ class OpenFiles:
             count *= length
         if not count:
             return torch.empty(shape, dtype=kind)
+        if not self._maps_files:
+            return self._read(path, start, torch.empty(shape, dtype=kind))
         held: Any = self._mapped(path)
         if start % kind.itemsize:  # the header was not padded
             held, start = bytearray(held[start : start + count * kind.itemsize]), 0
         return torch.frombuffer(held, dtype=kind, count=count, offset=start).reshape(shape)
+
+    def _read(self, path: Path, start: int, out: Tensor) -> Tensor:
+        file = self.open(path)
+        file.seek(start)
+        held = memoryview(out.view(-1).numpy()).cast("B")  # type: ignore[arg-type]
+        if file.readinto(held) != held.nbytes:  # type: ignore[attr-defined]
+            raise OSError(f"{path} became shorter while it was read")
+        return out
 
     def _mapped(self, path: Path) -> mmap.mmap:
         if path not in self._maps:  # the map is closed with its last tensor
