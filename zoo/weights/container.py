@@ -35,6 +35,7 @@ READ = {
     "BOOL": "bool",
 }  # the last three only in files of other libraries
 WIDEST = 4  # bytes of a number that stands for the key of a known value
+MOST_RUNS = 4096  # of sorted keys: as many as a schema has features
 PACKED = ("float32", "int8")  # dtypes that may be stored as bitmask and values
 
 SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")

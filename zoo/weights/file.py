@@ -19,7 +19,7 @@ from zoo.model.build import Model, from_state, is_whole
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import check_float32, rebuildable
 from zoo.spec import ModelSpec
-from zoo.weights import hub, known_values
+from zoo.weights import hub, known_ids, known_values
 from zoo.weights.bitmask import pack, unpack
 from zoo.weights.container import INDEX, WEIGHTS, Signature
 from zoo.weights.folder import find_file
@@ -216,9 +216,16 @@ def arrays_of(key: str, tensor: Tensor) -> dict[str, Any]:
     array = tensor.detach().cpu().contiguous().numpy()
     if (packed := pack(array)) is not None:
         return {f"{key}.bitmask": packed[0], f"{key}.values": packed[1]}
+    smaller = dict[str, Any]()
     if (packed := known_values.pack(array)) is not None:
-        return {f"{key}.numbers": packed[0], f"{key}.values": packed[1]}
-    return {key: array}
+        smaller = {f"{key}.numbers": packed[0], f"{key}.values": packed[1]}
+    if (ids := known_ids.pack(array)) is not None and (not smaller or _bytes(ids) < _bytes(smaller.values())):
+        smaller = {f"{key}.bits": ids[0], f"{key}.runs": ids[1], f"{key}.values": ids[2]}
+    return smaller or {key: array}
+
+
+def _bytes(arrays: Iterable[Any]) -> int:
+    return sum(array.nbytes for array in arrays)
 
 
 def _packs(model: Model) -> bool:
@@ -239,6 +246,9 @@ def stored_tensors(path: Path, header: Header, read: Callable[[str], Tensor]) ->
         elif f"{key}.numbers" in header.tensors:
             numbers, values = (read(f"{key}.{part}").numpy() for part in ("numbers", "values"))
             state[key] = torch.from_numpy(known_values.unpack(numbers, values, f"{path}: {key}"))
+        elif f"{key}.runs" in header.tensors:
+            bits, runs, values = (read(f"{key}.{part}").numpy() for part in ("bits", "runs", "values"))
+            state[key] = torch.from_numpy(known_ids.unpack(bits, runs, values, shape[0], f"{path}: {key}"))
         else:
             mask, values = (read(f"{key}.{part}").numpy() for part in ("bitmask", "values"))
             state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))

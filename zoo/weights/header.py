@@ -19,6 +19,7 @@ from zoo.weights import keys
 from zoo.weights.container import (
     DTYPES,
     MAX_HEADER,
+    MOST_RUNS,
     PACKED,
     SIZES,
     WIDEST,
@@ -37,8 +38,8 @@ from zoo.weights.tensor_source import TensorSource
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a model file. `tensors` are named as stored: a packed K appears as "K.bitmask" (or
-    "K.numbers") and "K.values".
+    """The header of a model file. `tensors` are named as stored: a packed K appears as "K.bitmask" (or "K.numbers", or
+    "K.bits" and "K.runs") and "K.values".
 
     `sources` maps a key of the spec to its tensors in the file if their names differ. `files`: the file of each tensor.
     `tokenizer` is the text of a language model's tokenizer.json.
@@ -166,6 +167,13 @@ def _check_tensors(
         if (numbers := f"{key}.numbers") in tensors and key not in tensors and dtype == "int64" and len(shape) == 1:
             width = tensors[numbers][1][-1] if len(tensors[numbers][1]) == 2 else 0
             expected[numbers] = ("uint8", (shape[0], min(max(width, 1), WIDEST)))
+            expected[values] = ("int64", _at_most(tensors.get(values, ("", ()))[1], shape[0]))
+            continue
+        if (runs := f"{key}.runs") in tensors and key not in tensors and dtype == "int64" and len(shape) == 1:
+            bits = f"{key}.bits"
+            found = tensors[runs][1]
+            expected[runs] = ("int64", (found[0] if len(found) == 2 and found[0] <= MOST_RUNS else 1, 2))
+            expected[bits] = ("uint8", _at_most(tensors.get(bits, ("", ()))[1], 8 * shape[0]))
             expected[values] = ("int64", _at_most(tensors.get(values, ("", ()))[1], shape[0]))
             continue
         if key in tensors or mask not in tensors or dtype not in PACKED or len(shape) < 2:
