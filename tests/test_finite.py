@@ -15,7 +15,7 @@ import zoo
 from networks import pictures, small, tiny
 from zoo.model.build import Model, from_state
 from zoo.model.features import Features
-from zoo.model.finite import first_bad_row
+from zoo.model.finite import check_small, first_bad_row
 from zoo.passes.compress import compress
 
 NAN, INF = float("nan"), float("inf")
@@ -195,3 +195,13 @@ def test_a_compiled_network_refuses_the_same_and_an_exported_one_has_no_check(fo
     for strict in (True, False):
         graph = torch.export.export(model, (x,), strict=strict).graph
         assert not [node for node in graph.nodes if "check_finite" in str(node.target)]
+
+
+def test_many_scales_are_looked_at_in_parts() -> None:
+    scale = torch.ones(200_000, dtype=torch.float16)
+    check_small({"embed.scale": scale}, "many")
+    for bad in (float("nan"), 0.0):
+        scale[150_000] = bad
+        with pytest.raises(ValueError, match=r"Row 'embed' of many is damaged: scale has 1 of 200,000 values"):
+            check_small({"embed.scale": scale}, "many")
+        scale[150_000] = 1.0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 POSITIVE, NOT_NEGATIVE = "scale", "running_var"  # the last part of a key
 _TOLD = 5  # indices in a message
+_TOGETHER = 2**16  # values that are copied to be looked at in one go
 
 _LIBRARY = torch.library.Library("zoo", "FRAGMENT")
 
@@ -151,7 +152,11 @@ def _signs(tensors: Mapping[str, Tensor]) -> bool:
 def _all(tensors: Mapping[str, Tensor], test: Any) -> bool:
     by_place: dict[Any, list[Tensor]] = {}
     for value in tensors.values():
-        by_place.setdefault((value.device, value.dtype), []).append(value.detach().reshape(-1))
+        flat = value.detach().reshape(-1)
+        if len(flat) <= _TOGETHER:
+            by_place.setdefault((value.device, value.dtype), []).append(flat)
+        elif not all(bool(test(part).all()) for part in flat.split(_TOGETHER)):  # without a copy of many scales
+            return False
     return all(bool(test(torch.cat(parts)).all()) for parts in by_place.values())
 
 

@@ -45,10 +45,13 @@ class Int8Table(EngineModule):
         return f"{len(self.weight)}, {self.width}"
 
     def forward(self, rows: Tensor) -> Tensor:
-        codes, scale = self.looked_up(rows)
         if traced():
+            codes, scale = self.looked_up(rows)
             return codes * scale[..., None]
-        return codes.mul_(scale[..., None])  # where they are: more memory costs more than the product
+        flat = rows.reshape(-1)
+        found = self.values(self.weight.index_select(0, flat))
+        found.mul_(self.scale.index_select(0, flat).unsqueeze_(1))  # in place: fresh memory costs more than the product
+        return found.view(*rows.shape, self.width)
 
     def looked_up(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Row numbers (...) to (whole numbers (..., width), scale (...)), as floats."""
