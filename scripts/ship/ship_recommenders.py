@@ -35,7 +35,7 @@ from zoo.weights.file import save_file
 TAG, LEAST_RATINGS = "ml100k", 10
 ARCHITECTURES = ("deepfm", "wide_deep")
 TEACHER = ARCHITECTURES[0]  # of all others
-LARGE: dict[str, Any] = {"dim": 64, "hidden": (48, 32), "dropout": 0.2}
+LARGE: dict[str, Any] = {"dim": 64, "hidden": (32, 16), "dropout": 0.2}
 SMALL: dict[str, Any] = {"dim": 16, "hidden": (32, 16), "dropout": 0.2}
 CROSSES = (("gender", "age", 64), ("occupation", "year", 256))
 DENSE = Recipe(epochs=8, batch_size=512, learning_rate=1e-2, weight_decay=1.0, average=0.99, bfloat16=False)
