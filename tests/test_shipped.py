@@ -27,7 +27,13 @@ DENSE = [name for name in ENTRIES if not parse(name).passes]
 COMPRESSED = [name for name in ENTRIES if parse(name).passes and parse(name).dense in ENTRIES]
 ALONE = [name for name in ENTRIES if parse(name).dense not in ENTRIES]  # without the dense network
 PHOTOGRAPH = Path(__file__).resolve().parents[1] / "docs" / "cat.jpg"
-FAMILIES = {"mobilenet": 8_000_000, "resnet": 5_000_000, "efficientnet": 5_000_000}  # alias -> most bytes together
+FAMILIES = {  # alias -> most bytes together
+    "mobilenet": 8_000_000,
+    "resnet": 5_000_000,
+    "efficientnet": 5_000_000,
+    "deepfm": 1_500_000,
+    "wide_deep": 1_500_000,
+}
 INT8 = [name for name in ENTRIES if "int8" in parse(name).passes]
 VARIANTS = {"dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"}
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from typer.testing import CliRunner
 
 import zoo
 from zoo import registry
 from zoo.catalog import manifest
+from zoo.cli import app
 from zoo.naming import parse
 
 ENTRIES = {
@@ -36,6 +39,8 @@ def dense_of(name: str) -> manifest.Entry:
 
 
 def test_they_are_small_together() -> None:
+    assert {parse(name).dense for name in ENTRIES} == {"deepfm.ml100k", "wide_deep.ml100k"}
+    assert zoo.info("deepfm-int8").name == "deepfm.ml100k-int8"
     assert sum(entry.bytes for entry in ENTRIES.values()) < 3_000_000
 
 
@@ -76,8 +81,9 @@ def test_what_each_variant_costs(name: str) -> None:
         case "sparse":
             assert 1 - entry.nonzero / entry.parameters >= 0.75
         case "distilled":
-            assert entry.parameters <= 0.5 * dense.parameters
-            assert len(entry.metric.with_teacher) == len(entry.metric.without_teacher) >= 1
+            with_teacher, without = entry.metric.with_teacher, entry.metric.without_teacher
+            assert entry.parameters <= 0.5 * dense.parameters and len(with_teacher) == len(without) >= 2
+            assert sum(with_teacher) > sum(without)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -92,6 +98,31 @@ def test_raw_rows_are_scored(name: str) -> None:
     assert together.shape == (5, 1) and bool(torch.isfinite(together).all())
     assert len(together.unique()) == 5
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up ratings: the same rows four times."""
+    pa = pytest.importorskip("pyarrow")
+    texts = {key: [None if one is None else str(one) for one in ROWS[key]] for key in ("user_id", "item_id")}
+    genres = [[], ["Action"], None, ["Drama", "War"], ["Comedy"]]
+    file = tmp_path_factory.mktemp("rows") / "rows.parquet"
+    whole = pa.table({**ROWS, **texts, "genres": genres})
+    pytest.importorskip("pyarrow.parquet").write_table(pa.concat_tables([whole] * 4), file)
+    return file
+
+
+def test_commands_score_rows(table: Path) -> None:
+    """In the file's order, whatever its label says; the figures of a variant beside those of its dense network."""
+    run = CliRunner().invoke(app, ["predict", "deepfm-int8", "--rows", str(table), "--json"])
+    assert run.exit_code == 0, run.output
+    scores = json.loads(run.stdout)["scores"]
+    assert len(scores) == 20 and scores[:5] == scores[15:] and all(0 < one < 1 for one in scores)
+    pytest.importorskip("torchmetrics")
+    run = CliRunner().invoke(app, ["eval", "wide_deep", "--data", str(table)])
+    assert run.exit_code == 0 and "AUC" in run.output, run.output
+    run = CliRunner().invoke(app, ["compare", "deepfm-int8", "--data", str(table)])
+    assert run.exit_code == 0 and "AUC" in run.output and "MovieLens" in run.output, run.output
 
 
 @pytest.mark.parametrize("name", ENTRIES)

@@ -40,6 +40,8 @@ SMALL: dict[str, Any] = {"dim": 16, "hidden": (32, 16), "dropout": 0.2}
 CROSSES = (("gender", "age", 64), ("occupation", "year", 256))
 DENSE = Recipe(epochs=8, batch_size=512, learning_rate=1e-2, weight_decay=1.0, average=0.99, bfloat16=False)
 TAUGHT = replace(DENSE, soft_weight=0.9, temperature=1.0)
+BORN_AGAIN = replace(DENSE, soft_weight=0.7, temperature=1.0)
+TEACHERS = (11, 12, 13, 14)  # seeds of the same network, which teach the dense one
 TUNED = replace(TAUGHT, epochs=5, learning_rate=2e-3)
 SPARSITY = 0.8
 PARAMETERS, LEAST_COUNT = 0.4, 5  # of the pruned networks
@@ -99,7 +101,7 @@ YEARS = (1950, 1970, 1980, 1986, 1990, 1992, 1993, 1994, 1995, 1996, 1997)
 def variants(arch: str, data: Path, runs: Path, teacher: Model | None) -> dict[str, Any]:
     """Variant -> network; and "distilled" and "plain" students, one for each of two seeds.
 
-    Without a `teacher` the dense network learns alone, and teaches the others.
+    Without a `teacher` the dense network learns from four of its own kind, and teaches the others.
     """
     given = schema(data, CROSSES if arch == "wide_deep" else ())
     known = fit_vocabulary(given, data / "train.parquet")
@@ -116,7 +118,8 @@ def variants(arch: str, data: Path, runs: Path, teacher: Model | None) -> dict[s
         return made
 
     if teacher is None:
-        dense = trained("dense", start(LARGE, 0), DENSE)
+        first = [trained(f"teacher_{seed}", start(LARGE, seed), replace(DENSE, seed=seed)) for seed in TEACHERS]
+        dense = trained("dense", start(LARGE, 0), BORN_AGAIN, teachers=first)
         teacher = copy.copy(dense)
         teacher.made = {**dense.made, "source": {"name": f"{arch}.{TAG}"}}  # what the notes of its students call it
     else:
@@ -223,7 +226,11 @@ def recipe_of(arch: str, variant: str) -> str:
     """One line; docs/recipes.md has the commands."""
     words = {
         "dense": f"{DENSE.epochs} epochs, batches of {DENSE.batch_size:,}, AdamW, moving average of the weights"
-        + ("" if arch == TEACHER else f", 90% of the loss from {TEACHER}.{TAG}"),
+        + (
+            f", 70% of the loss from {len(TEACHERS)} networks of its own kind"
+            if arch == TEACHER
+            else f", 90% of the loss from {TEACHER}.{TAG}"
+        ),
         "distilled": f"vectors of {SMALL['dim']}, {DENSE.epochs} epochs, 90% of the loss from {TEACHER}.{TAG}",
         "sparse": f"{SPARSITY:.0%} of the weights to zero on a cubic schedule, {TUNED.epochs} epochs",
         "pruned": (
