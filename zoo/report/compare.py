@@ -103,7 +103,9 @@ def compare(
             bytes=entry.bytes if entry else _bytes(name),
             peak_memory=peaks[i],
             accuracy=figures[i] if figures else _accuracy(answers, i, labels) if model.labels == classes else None,
-            agreement=percent_equal(answers[i], answers[0]) if answers and _same_task(model, models[0]) else None,
+            agreement=percent_equal(answers[i], answers[0])
+            if _answered(answers) and _same_task(model, models[0])
+            else None,
             full_accuracy=entry.metric.value if entry else None,
             time_batch_1=one[i] / one[0],
             time_batch_32=many[i] / many[0],
@@ -229,6 +231,10 @@ def _answers(model: Model, pictures: list[np.ndarray]) -> np.ndarray:
     with torch.inference_mode():
         found = [choices(model(prepare(pictures[i : i + 50]))) for i in range(0, len(pictures), 50)]
     return np.concatenate(found)
+
+
+def _answered(answers: Sequence[np.ndarray]) -> bool:
+    return bool(answers) and len(answers[0]) > 0
 
 
 def _same_task(model: Model, other: Model) -> bool:
