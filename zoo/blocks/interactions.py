@@ -93,12 +93,15 @@ class FactorizationMachine(nn.Module):
     def __init__(self, *, dims: tuple[int, ...]) -> None:
         super().__init__()
         self.dims = dims
+        self._on: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}"
 
     def forward(self, x: Tensor) -> Tensor:
         width = max(self.dims)
+        if min(self.dims) < width and not traced():
+            return _pairs(x[:, :, None], x @ self._places(x))
         if min(self.dims) == width:
             vectors = x.unflatten(1, (len(self.dims), width))
         else:
@@ -106,6 +109,16 @@ class FactorizationMachine(nn.Module):
         if vectors.requires_grad and torch.is_grad_enabled() and not traced():
             return _Pairs.apply(vectors)  # type: ignore[no-untyped-call, no-any-return]
         return _pairs(vectors, vectors.sum(1))
+
+    def _places(self, x: Tensor) -> Tensor:
+        """Sums the vectors' entries of one place: ones in (sum of dims, width)."""
+        found = self._on.get((x.dtype, x.device))
+        if found is None:
+            with torch.inference_mode(False):
+                width = max(self.dims)
+                parts = [torch.eye(dim, width, dtype=x.dtype, device=x.device) for dim in self.dims]
+                found = self._on[x.dtype, x.device] = torch.cat(parts)
+        return found
 
 
 class _Pairs(torch.autograd.Function):
@@ -125,8 +138,11 @@ class _Pairs(torch.autograd.Function):
 
 
 def _pairs(vectors: Tensor, total: Tensor) -> Tensor:
-    """The products of all pairs of vectors (B, F, K), whose sum is `total` (B, K): (B, 1)."""
-    return 0.5 * (total.square() - vectors.square().sum(1)).sum(1, keepdim=True)
+    """The products of all pairs of vectors (B, F, K), whose sum is `total` (B, K): (B, 1).
+
+    Of the vectors the squares alone count, in whatever order.
+    """
+    return 0.5 * (total.square().sum(1, keepdim=True) - vectors.square().sum((1, 2))[:, None])
 
 
 class CrossLayer(Multiplying):
