@@ -127,7 +127,8 @@ def create(
             `zoo.create("resnet20", weights=None, device="meta")`.
         schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh, and no
             value is known until `model.fit_vocabulary(table)`. None is the schema of the weights, or a small example
-            without weights. Default: None. `zoo.create("deepfm", schema=zoo.infer_schema("clicks.parquet"))`.
+            without weights. Default: None.
+            `zoo.create("deepfm", schema=zoo.infer_schema({"user": [1, 2], "click": [0, 1]}, label="click"))`.
         backbone (str | Model | None): What a segmenter stands on: the name of a network of pictures, or such a float
             network, pruned ones too. Its weights are kept, the rows behind it are fresh. None is the usual backbone of
             the name. Default: None. `zoo.create("lraspp", backbone="mobilenetv2_100", num_classes=11)`.
