@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import toy_segmenter
 import zoo
-from zoo import kinds, tasks
+from zoo import kinds, registry, tasks
 from zoo.catalog import manifest
 from zoo.catalog.info import _measured
 from zoo.catalog.listing import purpose
@@ -137,6 +137,13 @@ def test_an_answer_is_shown_by_the_share_of_each_class(model: zoo.Model) -> None
     assert shown.to_json() == {"classes": [{"label": "class 2", "share": 0.75}, {"label": "class 0", "share": 0.25}]}
     model.labels = ("sky", "road", "car")
     assert list(shown.lines()) == [" 75.00%  car", " 25.00%  sky"]
+
+
+@pytest.mark.parametrize("name", zoo.list_models(task="image-segmentation"))
+def test_segmenters_take_whole_pictures(name: str) -> None:
+    """So that every pixel of a picture of any shape has an answer."""
+    given = registry.spec(name).pictures
+    assert given.squash and given.crop == 1 and kinds.per_pixel(registry.spec(name))
 
 
 def test_the_manifest_may_have_further_figures(tmp_path: Path) -> None:

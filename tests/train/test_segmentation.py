@@ -190,11 +190,9 @@ def test_commands_train_measure_and_compress(data: Path, tmp_path: Path) -> None
     assert set(found["per_class"]) == set(NAMES) and found["examples"] == 10
     assert found["value"] == pytest.approx(model.made["trained"]["validation_mIoU"], abs=1e-4)
 
-    alone = [*base[:2], "--workers", "0"]
-    done = CliRunner().invoke(app, ["quantize", str(dense), "--out", str(tmp_path / "int8"), *alone])
-    assert done.exit_code == 0, done.output
+    run("quantize", dense, "--out", tmp_path / "int8", "--qat")
     int8 = zoo.load(tmp_path / "int8")
-    assert {row.precision for row in int8.spec} == {"int8", "float32"}
+    assert {row.precision for row in int8.spec} == {"int8"}
     assert zoo.evaluate(int8, data).value > found["value"] - 5
 
     run("prune", dense, "--out", tmp_path / "pruned", "--macs", "0.7", "--teacher", dense)
