@@ -26,7 +26,7 @@ def train(model: Model, make: Callable, steps: int = 3, batch: int = 4) -> list[
     for _ in range(steps):
         optimizer.zero_grad()
         y = model(x)
-        y = y if y.dim() == 2 else y.mean((2, 3))  # of pixels
+        y = y if y.dim() == 2 else y.mean((2, 3)) if y.dim() == 4 else y.mean(1)  # of pixels, of boxes
         loss = F.cross_entropy(y, torch.arange(batch) % y.shape[1])
         loss.backward()
         optimizer.step()

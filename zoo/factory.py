@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from zoo import catalog, kinds, registry
+from zoo import catalog, kinds, registry, tasks
 from zoo.catalog import backbones, listing
 from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.checks import check_flag
@@ -259,7 +259,8 @@ def with_classes(model: Model, num_classes: int) -> Model:
     """The same trunk under a fresh float32 head, or for 0 none; the model itself where it is so already."""
     from zoo.model.editing import edit, without_head
 
-    spec, head, classes = model.spec, kinds.head(model.spec), kinds.classes(model.spec)
+    spec, head = model.spec, kinds.head(model.spec)
+    classes = kinds.outputs(spec) if tasks.of(spec).objects else kinds.classes(spec)
     if spec.input.header and not classes:
         return spec.input.fetch("header")(model, num_classes)  # type: ignore[no-any-return]
     if num_classes == 0:

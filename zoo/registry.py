@@ -55,6 +55,7 @@ MODELS: dict[str, str] = {
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",
     "llama3_2_1b": "zoo.models.gpt:transformers",
+    **{name: f"zoo.models.detection:{name}" for name in ("ssdlite", "gfl_pan")},
     **{name: f"zoo.models.segmentation:{name}" for name in ("lraspp", "deeplabv3plus", "fastscnn")},
     **dict.fromkeys(("wide_deep", "deepfm", "dcnv2", "finalmlp"), "zoo.models.recommender:tabular"),
 }
@@ -117,6 +118,8 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("adaptive_avg_pool", "float32"): "zoo.blocks.pool:AdaptiveAvgPool",
     ("channel_gate", "float32"): "zoo.blocks.dense:ChannelGate",
     ("segmentation_head", "float32"): "zoo.blocks.dense:SegmentationHead",
+    ("ssd_head", "float32"): "zoo.blocks.detection:SSDHead",
+    ("gfl_head", "float32"): "zoo.blocks.detection:GFLHead",
     ("feature_embedding", "float32"): "zoo.blocks.feature_embedding:FeatureEmbedding",
     ("wide", "float32"): "zoo.blocks.interactions:Wide",
     ("factorization_machine", "float32"): "zoo.blocks.interactions:FactorizationMachine",
@@ -167,6 +170,8 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("adaptive_avg_pool", "int8"): "zoo.engine.int8.joins:Int8AdaptiveAvgPool",
     ("channel_gate", "int8"): "zoo.engine.int8.joins:Int8ChannelGate",
     ("segmentation_head", "int8"): "zoo.engine.int8.joins:Int8SegmentationHead",
+    ("ssd_head", "int8"): "zoo.engine.int8.detection:Int8SSDHead",
+    ("gfl_head", "int8"): "zoo.engine.int8.detection:Int8GFLHead",
     ("conv_norm_act", "qat"): "zoo.engine.qat.rows:QatConvNormAct",
     ("depthwise_separable", "qat"): "zoo.engine.qat.rows:QatDepthwiseSeparable",
     ("inverted_residual", "qat"): "zoo.engine.qat.rows:QatInvertedResidual",
@@ -185,6 +190,8 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("adaptive_avg_pool", "qat"): "zoo.engine.qat.joins:QatAdaptiveAvgPool",
     ("channel_gate", "qat"): "zoo.engine.qat.joins:QatChannelGate",
     ("segmentation_head", "qat"): "zoo.engine.qat.joins:QatSegmentationHead",
+    ("ssd_head", "qat"): "zoo.engine.qat.detection:QatSSDHead",
+    ("gfl_head", "qat"): "zoo.engine.qat.detection:QatGFLHead",
     ("conv_norm_act", "fused"): "zoo.engine.fused.rows:FusedConvNormAct",
     ("depthwise_separable", "fused"): "zoo.engine.fused.rows:FusedDepthwiseSeparable",
     ("inverted_residual", "fused"): "zoo.engine.fused.rows:FusedInvertedResidual",
@@ -194,6 +201,8 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("segmentation_head", "fused"): "zoo.engine.fused.rows:FusedSegmentationHead",
     ("hidden", "fused"): "zoo.engine.fused.rows:FusedHidden",
     ("classifier", "fused"): "zoo.engine.fused.rows:FusedClassifier",
+    ("ssd_head", "fused"): "zoo.engine.fused.detection:FusedSSDHead",
+    ("gfl_head", "fused"): "zoo.engine.fused.detection:FusedGFLHead",
 }
 
 

@@ -9,7 +9,7 @@ import zoo
 from networks import RECOMMENDERS, small
 from zoo.files import FileError
 from zoo.model.build import Model
-from zoo.runtime.alike import check_alike
+from zoo.runtime.near import check_alike
 
 onnx = pytest.importorskip("onnx")
 

@@ -3,6 +3,7 @@
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
 from zoo.blocks.dense import ChannelGate, SegmentationHead
+from zoo.blocks.detection import DetectionHead, GFLHead, Predictor, SSDHead
 from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
 from zoo.blocks.feature_embedding import FeatureEmbedding
 from zoo.blocks.graph import Branch
@@ -32,9 +33,11 @@ __all__ = [
     "ConvNormAct",
     "CrossLayer",
     "DepthwiseSeparable",
+    "DetectionHead",
     "FactorizationMachine",
     "FeatureEmbedding",
     "FeatureGate",
+    "GFLHead",
     "GlobalPool",
     "Hidden",
     "InvertedResidual",
@@ -44,6 +47,8 @@ __all__ = [
     "PairClassifier",
     "PatchEmbedding",
     "Pooler",
+    "Predictor",
+    "SSDHead",
     "SegmentationHead",
     "Slice",
     "SqueezeExcite",

@@ -134,8 +134,9 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
     from zoo.data.preprocess import preprocess
     from zoo.model.finite import check_answer
 
+    finder: Any = model if task.objects else None  # boxes are told in the picture's own pixels
     try:
-        prepared = preprocess(model)([image])
+        prepared, sizes = finder.read([image]) if finder else (preprocess(model)([image]), [])
     except (ValueError, OSError) as error:
         return {"error": str(error)}
     with torch.inference_mode():
@@ -145,6 +146,7 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
         else:
             found = model(prepared)
             check_answer(model, found, prepared)
+            found = finder.in_own_pixels(found, prepared, sizes) if finder else found
     shown = task.fetch("shown")(model, found[0])
     if drawings is not None:
         drawings.write(image, shown)

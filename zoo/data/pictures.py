@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from zoo.files import local_path
 
@@ -87,6 +87,24 @@ def open_undecoded(picture: str | os.PathLike[str] | bytes, formats: tuple[str, 
         opened.close()
         raise
     return opened
+
+
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """Height and width of the picture upright, as its file has them, even where it is decoded at a smaller scale.
+
+    Raises as `open_picture`.
+    """
+    if isinstance(picture, (np.ndarray, Image.Image)):
+        opened = open_picture(picture, "RGB")
+        return opened.height, opened.width
+    where, source = where_of(picture), io.BytesIO(picture) if isinstance(picture, bytes) else _file(picture)[0]
+    try:
+        with Image.open(source, formats=FORMATS) as opened:
+            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            width, height = opened.size
+    except Exception as error:  # as in open_picture
+        raise _damaged(where, error) from None
+    return (width, height) if turned else (height, width)
 
 
 def where_of(picture: Picture) -> str:

@@ -54,8 +54,7 @@ class Preprocess:
             ImageError: a picture is damaged, too large, or none.
             FileNotFoundError: a path does not exist.
         """
-        several = isinstance(pictures, (list, tuple)) or (isinstance(pictures, np.ndarray) and pictures.ndim == 4)
-        cut = [self.cut(picture) for picture in (pictures if several else [pictures])]
+        cut = [self.cut(picture) for picture in as_list(pictures)]
         if not cut:
             raise ImageError("No pictures were given.")
         return self.normalize(np.stack(cut))
@@ -112,6 +111,12 @@ class Preprocess:
                 "Cut out the part that matters first."
             )
         return picture.resize(new, _FILTERS[self.input.interpolation])
+
+
+def as_list(pictures: Picture | Sequence[Picture]) -> list[Picture]:
+    """One picture, or several, as a list."""
+    several = isinstance(pictures, (list, tuple)) or (isinstance(pictures, np.ndarray) and pictures.ndim == 4)
+    return list(pictures) if several else [pictures]  # type: ignore[arg-type, list-item]
 
 
 def preprocess(model_or_spec: Model | ModelSpec) -> Any:

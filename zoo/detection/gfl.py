@@ -27,6 +27,7 @@ class GFLBoxes:
     def __init__(self, args: Mapping[str, Any]) -> None:
         self.classes: int = args["num_classes"]
         self.most: int = args["reg_max"]
+        self.numbers = 4 * (self.most + 1)  # of a box
         self._strides = tuple(args["strides"])
 
     def grid(self, maps: Sequence[Size], size: Size) -> tuple[Tensor, ...]:

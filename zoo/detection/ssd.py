@@ -24,6 +24,7 @@ class SSDBoxes:
 
     def __init__(self, args: Mapping[str, Any]) -> None:
         self.classes: int = args["num_classes"]
+        self.numbers = 4  # of a box
         self._shape = (tuple(args["aspect_ratios"]), args["min_scale"], args["max_scale"])
 
     def grid(self, maps: Sequence[Size], size: Size) -> tuple[Tensor, ...]:

@@ -175,6 +175,8 @@ class Kind:
     - `branches`: the row gives what it taps, and the previous row's output goes no further.
     - `sized_by`: the taps of which it reads the height and width alone.
     - `composed`: channel space -> the spaces that it is, one behind another. Spaces of width 0 are not there.
+    - `derived`: the sizes of channel spaces that no argument holds; pruning does not change them.
+    - `boxes`: of a detection head, "module:attribute" that makes boxes of its numbers, such as `SSDBoxes`.
     - `one_code`: the edges that have the scale and zero point of the last edge where they can: their codes go on as
       they are.
     - `reduction`: takes the reduction of the input and of the taps too, and returns that of the output, 0 where it has
@@ -209,6 +211,8 @@ class Kind:
     branches: bool = False
     sized_by: tuple[int, ...] = ()
     composed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    derived: Callable[[Mapping[str, Any]], Mapping[str, int]] = lambda args: {}
+    boxes: str = ""
     one_code: tuple[str, ...] = ()
     reduction: Callable[..., int] | None = None  # (args, reduction, *reductions of taps)
     tables: Callable[[Mapping[str, Any]], tuple[Table, ...]] = lambda args: ()

@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.kinds.convolutional import CONVOLUTIONAL
 from zoo.kinds.dense import DENSE
+from zoo.kinds.detection import DETECTION
 from zoo.kinds.graph import GRAPH
 from zoo.kinds.kind import Axis, Kind, Sum
 from zoo.kinds.tabular import TABULAR
@@ -14,7 +15,9 @@ from zoo.kinds.transformer import TRANSFORMER
 from zoo.spec import Block, ModelSpec, SpecError
 
 EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *TRANSFORMER, *GRAPH, *TABULAR)}
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *DETECTION, *TRANSFORMER, *GRAPH, *TABULAR)
+}
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -48,6 +51,7 @@ def layer_widths(block: Block) -> dict[str, int]:
     kind, args = KINDS[block.kind], arguments(block)
     given = {space: args[name] for space, name in kind.widths.items() if args[name]}
     widths = {space: sum(width) if isinstance(width, tuple) else width for space, width in given.items()}
+    widths |= kind.derived(args)
     return widths | {space: sum(widths.get(one, 0) for one in parts) for space, parts in kind.composed.items()}
 
 

@@ -325,6 +325,10 @@ def initialize(model: nn.Module) -> None:
         for name, learned in module.named_parameters(recurse=False):
             if learned.dim() == 3 and "." not in name:  # tokens and positions of their own
                 nn.init.trunc_normal_(learned, std=0.02)
+    for module in model.modules():
+        begin: Any = getattr(module, "initialize_outputs", None)
+        if begin is not None:  # of heads whose answers begin in a way of their own
+            begin()
 
 
 def build_row(row: Block, reads: str = "float32", tapped: tuple[str, ...] = ()) -> nn.Module:

@@ -71,8 +71,9 @@ def _refuse(name: str, x: Tensor, unit: str) -> None:
     )
 
 
-def check_answer(model: Any, answer: Tensor, *given: Any, **named: Any) -> None:
+def check_answer(model: Any, answer: Any, *given: Any, **named: Any) -> None:
     """Raise ValueError for an answer that is not finite, with the row in which that begins."""
+    answer = getattr(answer, "answer", answer)  # of detections, what they were made of
     if bool(answer.isfinite().all()):
         return
     row = first_bad_row(model, *given, **named)

@@ -291,6 +291,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _tensors(answer: Any) -> list[Tensor]:
+    if isinstance(answer, list):  # of detections, what they were made of
+        return [answer.answer]  # type: ignore[attr-defined]
     return [answer] if isinstance(answer, Tensor) else [answer[name] for name in answer]
 
 

@@ -111,10 +111,11 @@ def _measured(model: Model, changes: Sequence[Change], trial: Sequence[Batch]) -
     """What the answers lose by each of the changes; the rows before a change run once for all."""
     stream = Stream(model, trial)
     last = stream.rows[-1]
-    scores = tasks.of(model.spec).scores
+    task = tasks.of(model.spec)
+    scores = task.scores
     dense = list(map(scores, stream.ahead(last)))
     begins = [min(change, key=stream.rows.index) for change in changes]
-    losses, classes = [0.0] * len(changes), kinds.outputs(model.spec)
+    losses, classes = [0.0] * len(changes), 0 if task.objects else kinds.outputs(model.spec)
     while stream.row is not None:
         for place, change in enumerate(changes):
             if begins[place] == stream.row:

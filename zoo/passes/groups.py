@@ -39,13 +39,13 @@ def channel_groups(spec: ModelSpec) -> list[Group]:
     gives = {"input": before}  # row -> the channels of its output
     for row in spec:
         kind, args = kinds.KINDS[row.kind], kinds.arguments(row)
-        own: dict[str, list[Span]] = {}
+        own, derived = dict[str, list[Span]](), kind.derived(args)
         for space, width in kinds.layer_widths(row).items():
             composed = [span for part in kind.composed.get(space, ()) for span in own.get(part, [])]
             own[space] = spans[row.name, space] = composed or [Span(width)]
             held = args[kind.widths[space]] if space in kind.widths else None
             parts |= {(row.name, space): held} if isinstance(held, tuple) else {}
-            frozen += [own[space]] if space in kind.fixed else []
+            frozen += [own[space]] if space in kind.fixed or space in derived else []
         for a, b in kind.ties(args):
             join(own[a], own[b])
         for tap, name in enumerate(row.taps):

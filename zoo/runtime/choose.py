@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from zoo import tasks
 from zoo.files import FileError, locked, remove, write_whole
 from zoo.model.build import Model
 from zoo.model.verify import rebuildable
@@ -94,7 +95,9 @@ def check_runtime(runtime: str) -> None:
 def _made(model: Model, runtime: str, cache_dir: Any, report: Report) -> Any:
     if (known := find(runtime)).convert:
         return known.fetch("convert")(model)
-    return model.spec.input.fetch("runner")(model, runtime, cache_dir=cache_dir, report=report)
+    task = tasks.of(model.spec)
+    runner = task.fetch("runner") if task.runner else model.spec.input.fetch("runner")
+    return runner(model, runtime, cache_dir=cache_dir, report=report)
 
 
 def _fastest(model: Model, cache_dir: Any, report: Report) -> str:

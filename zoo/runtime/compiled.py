@@ -19,8 +19,9 @@ from zoo.model.build import Model
 from zoo.model.finite import is_finite
 from zoo.printable import printable
 from zoo.runtime import find
-from zoo.runtime.alike import Engine, check_alike, saturates
+from zoo.runtime.alike import Engine, saturates
 from zoo.runtime.cache import Report, exported, exported_file, model_key, silent
+from zoo.runtime.near import check_alike
 from zoo.runtime.text import answer_of, names
 from zoo.text.model import DECODING, NoDecoder, TextOutput
 
@@ -110,15 +111,19 @@ class RuntimeModel(nn.Module):
         """What the engine for `shape` gives, if its answer is the network's `own`; it gets a second export if not."""
         found, key = run(), self._key_of(shape)
         try:
-            check_alike(answer(found), answer(own), self.spec, self.runtime)
+            self._check(answer(found), answer(own), shape)
         except FileError:
             with self._making:
                 self._engines.pop(key, None)
                 forget(exported_file(self._source[0], self._key, shape[2:], self._cache_dir, runtime=self.runtime))
             found = run()
-            check_alike(answer(found), answer(own), self.spec, self.runtime)
+            self._check(answer(found), answer(own), shape)
         self._compared.add(key)
         return found
+
+    def _check(self, found: Tensor, own: Any, shape: tuple[int, ...]) -> None:
+        """Raise FileError unless what the engine found for inputs of `shape` is the network's `own` answer."""
+        check_alike(found, own, self.spec, self.runtime)
 
     def _key_of(self, shape: tuple[int, ...]) -> tuple[Any, ...]:
         return (shape[1:] if find(self.runtime).any_batch else shape, torch.get_num_threads())

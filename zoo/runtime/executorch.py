@@ -34,7 +34,7 @@ def program_of(model: Model, given: tuple[Tensor, ...]) -> bytes:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        whole = signature(ready).module
+        whole = signature(ready, tuple(given[0].shape[2:])).module
         channels = [len(module.scale) for module in ready.modules() if isinstance(module, Int8Layer)]
         with zero_points(channels):
             exported = torch.export.export(whole, given)

@@ -33,7 +33,7 @@ def write_onnx(model: Model, file: Path, size: Size, *, opset: int = OPSET) -> N
 
     check_opset(opset)
     with settled(model, qdq.QDQ, _settle) as copied, quiet("torch.onnx", "onnxscript"):
-        ready = signature(copied)
+        ready = signature(copied, size)
         program = torch.onnx.export(
             ready.module,
             ready.example(2, size),

@@ -10,9 +10,11 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from zoo import tasks
 from zoo.engine.arithmetic import Size
 from zoo.model.build import Model
 from zoo.model.features import Features
+from zoo.runtime.near import check_alike
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,22 @@ class Signature:
         x = self.model.spec.input.example(batch, None if size is None else tuple(size))
         return (x.contiguous(),)
 
+    def check(self, found: Any, given: Sequence[Tensor], by: str) -> None:
+        """Raise FileError unless what `by` answers for the inputs `given` is what the network answers."""
+        with torch.inference_mode():
+            expected = self.module(*given)
+        for one, other in zip(self.parts(found, given), self.parts(expected, given), strict=True):
+            check_alike(one, other, self.model.spec, by)
+
     def parts(self, found: Any, given: Sequence[Tensor]) -> list[Tensor]:
         """What is compared of an answer: every tensor."""
         return [found] if isinstance(found, Tensor) else list(found)
 
 
-def signature(model: Model) -> Signature:
-    """As the network's input has it."""
+def signature(model: Model, size: Size | None = None) -> Signature:
+    """As the network's task has it, else its input. `size` is that of the examples, where it is not the usual one."""
+    if tasks.of(model.spec).signature:
+        return tasks.of(model.spec).fetch("signature")(model, size)  # type: ignore[no-any-return]
     return model.spec.input.fetch("signature")(model)  # type: ignore[no-any-return]
 
 

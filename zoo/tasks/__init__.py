@@ -52,6 +52,11 @@ class Task:
         pairs (str): how pictures with targets of their pixels are found, a `zoo.data.pairs.PairData`. Default: empty,
             examples are found as the input says.
         batch (int): how many examples are evaluated together. Default: 0, as many as the input says.
+        objective (str): what a step of training minimises, (model, recipe, teacher) -> `zoo.train.objective.Objective`,
+            where it is more than a loss of outputs and targets. Default: empty.
+        objects (bool): whether objects are found, so that outputs are numbers of boxes, (B, N, ...). Default: False.
+        signature (str): what goes in and comes out of an export, where it is not what the input says. Default: empty.
+        runner (str): the call in another runtime, where it is not the one of the input. Default: empty.
         models (Mapping[str, str]): type of input -> model class, where it is not the one that the input names.
             Default: empty.
 
@@ -76,6 +81,10 @@ class Task:
     pixels: bool = False
     pairs: str = ""
     batch: int = 0
+    objective: str = ""
+    objects: bool = False
+    signature: str = ""
+    runner: str = ""
     models: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -173,6 +182,8 @@ def batches(spec: ModelSpec) -> Any:
 
 def model_class(spec: ModelSpec) -> Any:
     """The class of the network's call: that of the task for such an input, else that of the input."""
+    if of(spec).objects and not kinds.outputs(spec):  # a part of a detector, which finds nothing
+        return spec.input.fetch("model")
     special = of(spec).models.get(spec.input.type)
     return fetch(special) if special else spec.input.fetch("model")
 
@@ -234,6 +245,23 @@ register(
         pixels=True,
         pairs="zoo.data.masks:MASK_DATA",
         batch=8,
+    )
+)
+register(
+    Task(
+        "object-detection",
+        "score",
+        metrics=(Metric("AP"), Metric("AP50")),
+        judge="zoo.tasks.detection:AveragePrecision",
+        targets="zoo.tasks.detection:Boxes",
+        pairs="zoo.data.boxes:BOX_DATA",
+        shown="zoo.detection.shown:Objects",
+        objective="zoo.detection.objective:DetectionObjective",
+        objects=True,
+        batch=8,
+        signature="zoo.detection.runtime:signature",
+        runner="zoo.detection.runtime:DetectorRuntimeModel",
+        models={"image": "zoo.detection.model:Detector"},
     )
 )
 register(Task("feature-extraction", "features"))

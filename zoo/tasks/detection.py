@@ -50,6 +50,9 @@ class AveragePrecision:
         for found, target in zip(outputs, targets, strict=True):
             self._pictures += 1
             boxes, labels = _array(target["boxes"]).reshape(-1, 4), _array(target["labels"]).astype(int)
+            if (size := getattr(outputs, "size", None)) and "size" in target:  # of the network's input, of the picture
+                width, height = (there / here for there, here in zip(size[::-1], target["size"][::-1], strict=True))
+                boxes = boxes * [width, height, width, height]
             self._classes |= set(labels.tolist())
             for box, label in zip(boxes, labels, strict=True):
                 self._truth.append(self._row(box, label, iscrowd=0, id=len(self._truth) + 1))

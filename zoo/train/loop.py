@@ -91,7 +91,7 @@ def fit(
         Diverged: a loss is not finite; the error names step and row.
     """
     if objective is None:
-        objective = Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
+        objective = _usual_objective(model, recipe, teacher, train)
     train = with_recipe(train, recipe)
     run = _Run(model, train, recipe, folder, objective, after_step, identity, log or TrainingLog(folder))
     run.resume()
@@ -103,6 +103,13 @@ def fit(
     finally:
         run.log.end()
     return run.finish()
+
+
+def _usual_objective(model: Model, recipe: Recipe, teacher: nn.Module | None, train: Examples) -> Objective:
+    """That of the network's task, else the task's loss."""
+    if tasks.of(model.spec).objective:
+        return tasks.of(model.spec).fetch("objective")(model, recipe, teacher)  # type: ignore[no-any-return]
+    return Supervised(model, recipe, teacher, shift=0 if getattr(train, "cut_at_random", False) else None)
 
 
 def steps_an_epoch(train: Examples, recipe: Recipe) -> int:
