@@ -67,8 +67,9 @@ def check_rows(rows: Tensor, model: Detector, raw: Tensor, size: Sequence[int], 
     boxes, scores = model.decode(raw, size)
     kind = "int8" if any(row.precision.startswith("int8") for row in model.spec) else "float"
     own, near = fixed(boxes, scores, model.limits), nearness(rows, boxes, scores)
-    apart = float((rows[..., 4] - own[..., 4]).abs().mean())
-    if rows.shape != own.shape or near < CLOSE[kind] or apart > NEAR[kind]:
+    same = rows.shape == own.shape
+    apart = float((rows[..., 4] - own[..., 4]).abs().mean()) if same else 1.0
+    if not same or near < CLOSE[kind] or apart > NEAR[kind]:
         raise FileError(
             f"{by} gives other detections than {model.spec.name} (the scores differ by {apart:.3g}, and what is near "
             f"the network's own is {near:.3g} of 1): use another runtime."
