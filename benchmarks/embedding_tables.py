@@ -60,7 +60,8 @@ def prepared(folder: Path, rows: int, width: int) -> dict[str, Path]:
     places = {name: folder / name for name in ("float32", "int8")}
     if not all((place / "model.safetensors").exists() for place in places.values()):
         schema = TableInput((Feature("id", num_embeddings=rows, hashed=True),))
-        dense = zoo.build(registry.spec("deepfm", schema=schema, dim=width, hidden=(8,)))
+        dense: Any = zoo.build(registry.spec("deepfm", schema=schema, dim=width, hidden=(8,)))
+        nn.init.normal_(dense.wide.table.weight)  # zeros would be stored as bits, which are not mapped
         zoo.save(dense, places["float32"])
         zoo.save(zoo.compress(dense, "int8", calibration=schema.example(64)), places["int8"])
     return places

@@ -8,9 +8,9 @@
 The same rows, known values, width of vectors, tower, batch and number of epochs. Each library trains in its own loop
 with its own loader; the zoo's has checkpoints, a log and its schedule. The peers are trained twice: with AdamW and the
 zoo's rates, and by their own defaults (Adam at 0.001, an L2 penalty of 1e-5 on the embeddings); the better AUC counts.
-Speeds: `fit` is an epoch of each loop, `step` a step on batches that are ready, `score` the network alone on prepared
-rows, all by turns; medians. A peer's row number and the zoo's are the same, so no library is timed at encoding; the
-zoo's own encoding of raw rows is a line of its own.
+Speeds are medians of turns: of each library's loop with its loader (the zoo's without the moving average, which the
+peers do not have), of steps on batches that are ready, and of the network alone on prepared rows, without gradients.
+All take the same row numbers, so no encoding is timed; the zoo's encoding of raw values is a line of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from zoo.train.recipe import Recipe
 from zoo.train.table_data import RowSet, open_rows
 
 PEERS = {"DeepCTR-Torch": DeepCTR, "FuxiCTR": FuxiCTR}
-STEPS = 40  # of a turn, at most
+ROWS = {256: 12_800, 4096: 20_480}  # batch -> rows of a turn
 
 
 class Zoo:
@@ -56,10 +56,12 @@ class Zoo:
         self.model.vocabulary.copy_(known)
         self.settings, self.seed = settings, seed
         self.stepping: Any = None
+        self.averages = True  # the recipe's moving average of the weights, which the peers do not have
 
     def recipe(self, batch: int, epochs: int) -> Recipe:
         rates = {key: self.settings[key] for key in ("learning_rate", "weight_decay")}
-        return Recipe(epochs=epochs, batch_size=batch, average=0.99, bfloat16=False, seed=self.seed, **rates)
+        average = 0.99 if self.averages else 0.0
+        return Recipe(epochs=epochs, batch_size=batch, average=average, bfloat16=False, seed=self.seed, **rates)
 
     def fit(self, x: Tensor, labels: Tensor, batch: int, epochs: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -130,8 +132,7 @@ def by_turns(runs: dict[str, Callable[[], Any]], rows: int, rounds: int) -> dict
 
 def training(contenders: dict[str, Any], train: RowSet, batch: int, rounds: int) -> tuple[Any, Any]:
     """Rows a second of (each loop, steps on batches that are ready)."""
-    steps = min(STEPS, len(train) // batch)
-    x, labels = train.rows[: steps * batch], train.labels[: steps * batch].float()
+    x, labels = train.rows[: ROWS[batch]], train.labels[: ROWS[batch]].float()
     loops = {title: lambda one=one: one.fit(x, labels, batch, 1) for title, one in contenders.items()}
 
     def stepped(one: Any) -> Callable[[], None]:
@@ -197,6 +198,7 @@ def speeds(
     makers: dict[str, Callable[[int], Any]], train: RowSet, test: RowSet, data: Path, rounds: int
 ) -> list[list[str]]:
     contenders = {title: makers[title](0) for title in ("zoo", *PEERS)}
+    contenders["zoo"].averages = False
     rows = []
     for batch in (256, 4096):
         for title, found in zip(("loop", "steps alone"), training(contenders, train, batch, rounds), strict=True):
@@ -206,7 +208,13 @@ def speeds(
         rows.append(line(f"scoring, batch {batch:,}: rows/s", {title: batch / one for title, one in taken.items()}))
     taken = scoring(contenders, test, 1, 3)
     cells = [f"{1e6 * one:,.0f}" for one in taken.values()]
+    model = contenders["zoo"].model.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        served = zoo.to_runtime(model, "onnxruntime", cache_dir=folder)
+        (one, many), _ = median_times([served] * 2, [test.rows[:1], test.rows[:4096]], seconds=3)
     rows.append(["scoring, batch 1: microseconds", *cells, f"{min(list(taken.values())[1:]) / taken['zoo']:.1f}"])
+    rows.append(["the zoo's in ONNX Runtime, batch 1: microseconds", f"{1e6 * one:,.0f}", "", "", ""])
+    rows.append(["the zoo's in ONNX Runtime, batch 4,096: rows/s", f"{4096 / many:,.0f}", "", "", ""])
     return [*rows, raw(contenders["zoo"], data)]
 
 

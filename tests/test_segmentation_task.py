@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 
 import toy_segmenter
 import zoo
-from zoo import kinds, tasks
+from zoo import kinds, registry, tasks
+from zoo.catalog import manifest
+from zoo.catalog.info import _measured
 from zoo.catalog.listing import purpose
 from zoo.data.void import IGNORED
 from zoo.report.agreement import likeness
@@ -134,6 +137,37 @@ def test_an_answer_is_shown_by_the_share_of_each_class(model: zoo.Model) -> None
     assert shown.to_json() == {"classes": [{"label": "class 2", "share": 0.75}, {"label": "class 0", "share": 0.25}]}
     model.labels = ("sky", "road", "car")
     assert list(shown.lines()) == [" 75.00%  car", " 25.00%  sky"]
+
+
+@pytest.mark.parametrize("name", zoo.list_models(task="image-segmentation"))
+def test_segmenters_take_whole_pictures(name: str) -> None:
+    """So that every pixel of a picture of any shape has an answer."""
+    given = registry.spec(name).pictures
+    assert given.squash and given.crop == 1 and kinds.per_pixel(registry.spec(name))
+
+
+def test_the_manifest_may_have_further_figures(tmp_path: Path) -> None:
+    text = """["lraspp.streets"]
+{values}
+["lraspp.streets".metric]
+name = "mIoU"
+value = 68.5
+dense = 68.5
+dataset = "streets"
+split = "validation"
+examples = 101
+encoding = "PNG"
+sha256 = "0"
+metrics = {{"pixel accuracy" = 91.25}}
+"""
+    texts = ("spec_name", "file", "sha256", "purpose", "licence", "source", "recipe")
+    values = [f'{name} = "x"' for name in texts] + [
+        f"{name} = 1" for name in ("bytes", "parameters", "nonzero", "macs")
+    ]
+    (tmp_path / "manifest.toml").write_text(text.format(values="\n".join(values)))
+    metric = manifest._read(tmp_path / "manifest.toml")["lraspp.streets"].metric
+    assert (metric.name, dict(metric.metrics)) == ("mIoU", {"pixel accuracy": 91.25}) and hash(metric)
+    assert "68.50% mIoU" in _measured(metric) and "pixel accuracy 91.25%" in _measured(metric)
 
 
 def test_two_networks_agree_by_pixels(model: zoo.Model) -> None:

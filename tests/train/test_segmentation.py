@@ -18,6 +18,7 @@ from zoo import kinds
 from zoo.cli import app
 from zoo.data.masks import MASK_DATA, open_masks
 from zoo.data.void import IGNORED
+from zoo.model.editing import with_size
 from zoo.train.data import hold_out
 from zoo.train.finetune import finetune
 from zoo.train.loop import accuracy
@@ -189,11 +190,9 @@ def test_commands_train_measure_and_compress(data: Path, tmp_path: Path) -> None
     assert set(found["per_class"]) == set(NAMES) and found["examples"] == 10
     assert found["value"] == pytest.approx(model.made["trained"]["validation_mIoU"], abs=1e-4)
 
-    alone = [*base[:2], "--workers", "0"]
-    done = CliRunner().invoke(app, ["quantize", str(dense), "--out", str(tmp_path / "int8"), *alone])
-    assert done.exit_code == 0, done.output
+    run("quantize", dense, "--out", tmp_path / "int8", "--qat")
     int8 = zoo.load(tmp_path / "int8")
-    assert {row.precision for row in int8.spec} == {"int8", "float32"}
+    assert {row.precision for row in int8.spec} == {"int8"}
     assert zoo.evaluate(int8, data).value > found["value"] - 5
 
     run("prune", dense, "--out", tmp_path / "pruned", "--macs", "0.7", "--teacher", dense)
@@ -247,6 +246,26 @@ class Stops:
                 raise KeyboardInterrupt
             self.after -= 1
             yield batch
+
+
+def test_a_network_for_pictures_of_another_size(data: Path, tmp_path: Path) -> None:
+    base = ["--data", str(data), "--epochs", "1", "--workers", "0", "--batch-size", "20", "--fresh"]
+    arguments = ["finetune", "toy_segmenter", *base, "--out", str(tmp_path / "m")]
+    done = CliRunner().invoke(app, [*arguments, "--input-size", "18x40"])
+    assert done.exit_code == 0, done.output
+    model = zoo.load(tmp_path / "m")
+    assert model.spec.pictures.size == (18, 40) and model.made["edited"][0] == {"input": {"size": [18, 40]}}
+    with torch.inference_mode():
+        assert model(zoo.preprocess(model)(scene(0)[0])).shape == (1, 3, 18, 40)
+    assert zoo.evaluate(model, data).examples == 10  # at the size of the masks
+    for wrong, said in (
+        ("18", "is a height and a width, such as 360x480, not '18'"),
+        ("0x9", "size is from 1 to 8192"),
+    ):
+        done = CliRunner().invoke(app, [*arguments, "--input-size", wrong])
+        assert done.exit_code and said in done.output, done.output
+    with pytest.raises(ValueError, match="has learned positions for pictures of 224x224"):
+        with_size(zoo.create("vit_tiny_patch16_224", weights=None), (160, 160))
 
 
 def test_one_class_alone_is_nothing_to_learn(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from zoo.blocks.traced import traced
 
@@ -62,16 +63,13 @@ class _Totals(torch.autograd.Function):
     """The sum of the weighted vectors of each input, with a quick gradient for vectors of one value."""
 
     @staticmethod
-    def forward(weight: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weights)
+        ctx.shape = weight.shape
         return F.embedding_bag(rows, weight, mode="sum", per_sample_weights=weights)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight, rows, weights = inputs
-        ctx.save_for_backward(rows, weights)
-        ctx.shape = weight.shape
-
-    @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights = ctx.saved_tensors
         count, width = ctx.shape
@@ -85,16 +83,13 @@ class _Bags(torch.autograd.Function):
     """`F.embedding_bag`, whose own gradient takes ten times as long as a lookup's."""
 
     @staticmethod
-    def forward(weight: Tensor, rows: Tensor, weights: Tensor, first: Tensor, runs: tuple[Run, ...]) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, rows: Tensor, weights: Tensor, first: Tensor, runs: Any) -> Tensor:
+        ctx.save_for_backward(rows, weights)
+        ctx.shape, ctx.runs = weight.shape, runs
         return F.embedding_bag(rows.view(-1), weight, first, mode="sum", per_sample_weights=weights.view(-1))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        weight, rows, weights, _, ctx.runs = inputs
-        ctx.save_for_backward(rows, weights)
-        ctx.shape = weight.shape
-
-    @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights = ctx.saved_tensors
         vectors = grad.view(len(rows), -1, ctx.shape[1])

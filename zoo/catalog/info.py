@@ -185,6 +185,7 @@ def _measured(metric: Metric) -> str:
     text += f"{metric.examples:,} examples"
     if metric.interval:
         text += f"; 95% interval {metric.interval[0]:.2f} to {metric.interval[1]:.2f}%"
+    text += "".join(f"; {name} {value:.2f}%" for name, value in metric.metrics.items())
     if metric.log_loss is not None:
         text += f"; log loss {metric.log_loss:.4f}"
     if metric.with_teacher and metric.without_teacher:

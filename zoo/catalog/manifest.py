@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,8 @@ class Metric:
     that was held out for choosing. A distilled student has its figures `with_teacher`, one for each seed, and the
     figures of the same student and recipe `without_teacher`. `agreement` is the share of answers that equal the answers
     of a dense network that does not ship. `interval` and `log_loss_interval` are the ends of 95% intervals, by
-    bootstrap over groups of examples, such as users (`zoo.report.bootstrap`). `sha256` is the hash of the data file,
+    bootstrap over groups of examples, such as users (`zoo.report.bootstrap`). `metrics` are further figures by name, in
+    percent: pixel accuracy of a segmenter, AP50 of a detector. `sha256` is the hash of the data file,
     `train_sha256` of the training data.
     """
 
@@ -41,6 +42,7 @@ class Metric:
     interval: tuple[float, ...] = ()
     log_loss: float | None = None
     log_loss_interval: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> Entry:
 
 def _checked(made: type, values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     known = [f.name for f in fields(made)]
-    needed = {f.name for f in fields(made) if f.default is MISSING}
+    needed = {f.name for f in fields(made) if f.default is MISSING and f.default_factory is MISSING}
     missing, unknown = needed - set(values), set(values) - set(known)
     if missing or unknown:
         raise ValueError(f"{where}: lacks {sorted(missing)}, does not know {sorted(unknown)}; the keys are {known}.")

@@ -91,6 +91,23 @@ def with_channels(model: Model, channels: int) -> Model:
     return edited
 
 
+@usual_defaults()
+def with_size(model: Model, size: tuple[int, int]) -> Model:
+    """A new model for pictures of another (height, width). Its weights stay.
+
+    Raises SpecError for a size out of bounds and for a network of something else, ValueError for one with positions.
+    """
+    if model.spec.pictures.size == size:
+        return model
+    if kinds.has_grid(model.spec):
+        raise ValueError(f"{model.spec.name} has learned positions for pictures of {model.spec.input.brief} pixels.")
+    spec = kinds.check(kinds.with_size(model.spec, size))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    edited = copy_metadata(from_state(spec, state), model)
+    edited.made = {**model.made, "edited": [*noted(model.made, "edited"), {"input": {"size": list(size)}}]}
+    return edited
+
+
 def without_head(model: Model) -> Model:
     """Remove the head: the result returns the head's input. A network without a head is returned as it is."""
     spec, state = kinds.headless(model.spec), model.state_dict()

@@ -3,6 +3,7 @@
 A decoder takes the last map of a backbone, and an earlier and finer one.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from zoo import kinds
@@ -185,5 +186,5 @@ def _head(width: int, num_classes: int) -> Block:
 
 
 def _network(name: str, rows: tuple[Block, ...], pictures: ImageInput) -> ModelSpec:
-    given = ImageInput(size=SIZE, mean=pictures.mean, std=pictures.std, channels=pictures.channels, crop=1.0)
+    given = replace(pictures, size=SIZE, crop=1.0, squash=True, interpolation="bilinear")  # whole pictures
     return ModelSpec(name, rows, given, TASK)

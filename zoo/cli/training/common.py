@@ -24,6 +24,7 @@ from zoo.factory import with_classes
 from zoo.files import lines_of, local_path, path_to_write
 from zoo.model.build import Model
 from zoo.model.defaults import check_device
+from zoo.model.editing import with_size
 from zoo.passes.options import Options, option
 from zoo.printable import printable
 from zoo.train.data import hold_out
@@ -173,6 +174,16 @@ def open_model(name: str, *, fresh: bool = False, settings: Common | None = None
     if model.spec.input.learned == "vocabulary":
         built.vocabulary.copy_(model.vocabulary)  # type: ignore[operator, arg-type, union-attr]
     return built
+
+
+def of_size(model: Model, size: str | None) -> Model:
+    """The network for pictures of "HEIGHTxWIDTH" pixels; itself for None."""
+    if size is None:
+        return model
+    sides = size.lower().split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdecimal() and len(side) < 6 for side in sides):
+        raise ValueError(f"input_size= is a height and a width, such as 360x480, not {size[:60]!r}.")
+    return with_size(model, (int(sides[0]), int(sides[1])))
 
 
 def for_classes(model: Model, classes: tuple[str, ...]) -> Model:

@@ -14,7 +14,7 @@ import torch
 import typer
 
 from zoo import registry
-from zoo.cli.training.common import Common, for_classes, open_data, open_model, open_teachers, recipe_of, show
+from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
 from zoo.passes.options import option
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
@@ -28,6 +28,7 @@ class Settings(Common):
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes. Repeat it for several: the student learns from the mean of their answers."
     )
+    input_size: str | None = option(None, "Height and width of the student's pictures, as 360x480. Default: its own.")
     recipe: Recipe = field(default_factory=lambda: Recipe(epochs=30))
 
 
@@ -39,6 +40,7 @@ def run(settings: Settings) -> None:
     of_data = fresh and bool(registry.spec(settings.student).input.fresh)  # it reads what its teacher reads
     like = open_model(settings.teacher[0]) if of_data else None
     start = open_model(settings.student, fresh=fresh, settings=settings if of_data else None, like=like)
+    start = of_size(start, settings.input_size)
     data = open_data(settings, start)
     teachers = open_teachers(settings.teacher, data.train.classes)
     student = finetune(

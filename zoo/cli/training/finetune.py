@@ -15,7 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
-from zoo.cli.training.common import Common, for_classes, open_data, open_model, open_teachers, recipe_of, show
+from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
 from zoo.passes.options import option
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
@@ -25,6 +25,7 @@ from zoo.train.recipe import Recipe
 class Settings(Common):
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
     fresh: bool = option(False, "Start from random weights.")
+    input_size: str | None = option(None, "Height and width of the network's pictures, as 360x480. Default: its own.")
     schema: Path | None = option(
         None, "What a fresh recommender reads, as `zoo schema` prints it. Default: inferred from the data."
     )
@@ -40,7 +41,7 @@ class Settings(Common):
 def run(settings: Settings) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
-    start = open_model(settings.model, fresh=settings.fresh, settings=settings)
+    start = of_size(open_model(settings.model, fresh=settings.fresh, settings=settings), settings.input_size)
     if settings.schema and not (settings.fresh and start.spec.input.fresh):
         raise ValueError("schema= is for a recommender that starts from random weights, with --fresh.")
     data = open_data(settings, start)
