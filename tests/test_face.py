@@ -80,7 +80,9 @@ def test_the_blocks_are_these() -> None:
         "LogitHead",
         "BilinearHead",
     }
-    assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer | tables | {"Branch"}
+    joins = {"Add", "AdaptiveAvgPool", "AvgPool", "Branch", "ChannelGate", "Concat", "Slice", "Upsample"}
+    dense = {"DetectionHead", "GFLHead", "Predictor", "SSDHead", "SegmentationHead"}
+    assert set(zoo.blocks.__all__) == mobile | residual | shared | transformer | tables | joins | dense
     assert all(issubclass(getattr(zoo.blocks, kind), nn.Module) for kind in zoo.blocks.__all__)
 
 

@@ -39,6 +39,15 @@ class ChannelGate(nn.Module):
         self.gate = GATES[gate]()
 
     def forward(self, x: Tensor, tapped: Tensor) -> Tensor:
+        """Scale each channel.
+
+        Args:
+            x (Tensor): the map, (B, C, H, W).
+            tapped (Tensor): the map whose mean decides, (B, gate_channels, H', W').
+
+        Returns:
+            (B, C, H, W).
+        """
         return x * self.gate(self.fc(tapped.mean((2, 3))))[:, :, None, None]  # type: ignore[no-any-return]
 
 
@@ -69,6 +78,16 @@ class SegmentationHead(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, picture: Tensor, *finer: Tensor) -> Tensor:
+        """Score every pixel.
+
+        Args:
+            x (Tensor): the map, (B, C, H, W).
+            picture (Tensor): the network's input, whose size the scores get, (B, 3, H', W').
+            finer (Tensor): the finer map, with `side_channels` alone.
+
+        Returns:
+            (B, classes, H', W').
+        """
         y = self.fc(F.dropout2d(x, self.dropout, self.training))
         if self.side is not None:
             y = resized(y, finer[0].shape[2:]) + self.side(*finer)

@@ -40,6 +40,15 @@ class Add(nn.Module):
         self.act = make_activation(activation)
 
     def forward(self, x: Tensor, tapped: Tensor) -> Tensor:
+        """Add.
+
+        Args:
+            x (Tensor): what the row before gives, (B, C, H, W).
+            tapped (Tensor): the tapped map, (B, C, H, W).
+
+        Returns:
+            (B, C, H, W).
+        """
         return self.act(x + tapped)  # type: ignore[no-any-return]
 
 
@@ -83,6 +92,15 @@ class Concat(nn.Module):
         self.widths = (in_channels, tap0_channels, *(width for width in tapped if width))
 
     def forward(self, x: Tensor, *tapped: Tensor) -> Tensor:
+        """Join.
+
+        Args:
+            x (Tensor): what the row before gives, (B, C, H, W).
+            tapped (Tensor): the tapped maps, each (B, its own C, H, W).
+
+        Returns:
+            (B, sum of all C, H, W).
+        """
         return torch.cat([x, *tapped], 1)
 
 
@@ -139,6 +157,15 @@ class Upsample(nn.Module):
         self.scale_factor, self.mode = scale_factor, mode
 
     def forward(self, x: Tensor, *tapped: Tensor) -> Tensor:
+        """Resize.
+
+        Args:
+            x (Tensor): the map, (B, C, H, W).
+            tapped (Tensor): the map whose size is taken, where `scale_factor` is 0.
+
+        Returns:
+            (B, C, new height, new width).
+        """
         return resized(x, size_of(x, self.scale_factor, *tapped), self.mode)
 
 
