@@ -49,7 +49,10 @@ def test_the_last_ten_of_each_user_are_tested(tmp_path: Path) -> None:
         expected = {"train": left, "test": items[-10:], "choose/validation": held}
         assert found == {**expected, "choose/train": left[: len(left) - len(held)]}
     stars = given.set_index("item_id").rating
-    assert all((part.label == (stars[part.item_id].to_numpy() >= 4)).all() for part in parts.values())
+    shares = {1: 0.0, 2: 0.1, 3: 0.3, 4: 0.8, 5: 1.0}
+    for name, part in parts.items():
+        own = stars[part.item_id]
+        assert part.label.tolist() == (own.map(shares) if name.endswith("train") else own >= 4).tolist()
     for name in parts:
         assert not {"title", "rating", "timestamp"} & set(pq.read_schema(tmp_path / "out" / f"{name}.parquet").names)
     readme = (tmp_path / "out" / "README.md").read_text()

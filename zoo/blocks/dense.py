@@ -83,7 +83,7 @@ class SegmentationHead(nn.Module):
         Args:
             x (Tensor): the map, (B, C, H, W).
             picture (Tensor): the network's input, whose size the scores get, (B, 3, H', W').
-            finer (Tensor): the finer map, with `side_channels` alone.
+            *finer (Tensor): the finer map, with `side_channels` alone.
 
         Returns:
             (B, classes, H', W').

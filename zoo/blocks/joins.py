@@ -96,7 +96,7 @@ class Concat(nn.Module):
 
         Args:
             x (Tensor): what the row before gives, (B, C, H, W).
-            tapped (Tensor): the tapped maps, each (B, its own C, H, W).
+            *tapped (Tensor): the tapped maps, each (B, its own C, H, W).
 
         Returns:
             (B, sum of all C, H, W).
@@ -161,7 +161,7 @@ class Upsample(nn.Module):
 
         Args:
             x (Tensor): the map, (B, C, H, W).
-            tapped (Tensor): the map whose size is taken, where `scale_factor` is 0.
+            *tapped (Tensor): the map whose size is taken, where `scale_factor` is 0.
 
         Returns:
             (B, C, new height, new width).

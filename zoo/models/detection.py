@@ -121,7 +121,7 @@ def _separable(name: str, channels: int, out: int, **args: Any) -> Block:
 def _head(kind: str, maps: Sequence[tuple[str, int]], num_classes: int, **args: Any) -> tuple[Block, Block]:
     """The head on maps given by their rows and channels, the finest first."""
     (first, width), *others = maps
-    taps = {f"tap{number}_channels": channels for number, (_, channels) in enumerate(others)}
+    taps: dict[str, Any] = {f"tap{number}_channels": channels for number, (_, channels) in enumerate(others)}
     return (
         Block("branch", "detector_in", taps=(first,)),
         Block(

@@ -20,7 +20,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer.lower() not in known:
         raise ValueError(f"timm has no optimizer {recipe.optimizer!r}; it has {', '.join(known)}.")
     plain = recipe.optimizer.lower() == "sgd" and not recipe.momentum
-    options: dict[str, Any] = {"fused": True} if recipe.optimizer.lower() in FUSED else {}
+    shared = any(hasattr(one, "device_mesh") for one in model.parameters())  # DTensors: the operator mixes no kinds
+    options: dict[str, Any] = {"fused": True} if recipe.optimizer.lower() in FUSED and not shared else {}
     return create_optimizer_v2(
         model,
         opt="momentum" if plain else recipe.optimizer,  # Nesterov's momentum needs momentum
