@@ -48,7 +48,7 @@ class Squares:
 def test_the_loop_teaches_a_detector(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, data = build(spec(name)), Squares()
-    recipe = Recipe(epochs=20, batch_size=8, learning_rate=3e-3, optimizer="adamw")
+    recipe = Recipe(epochs=30, batch_size=8, learning_rate=3e-3, optimizer="adamw")
     fit(model, data, recipe, folder=tmp_path)
     table = (tmp_path / "metrics.csv").read_text().splitlines()
     at = table[0].split(",").index("loss")
