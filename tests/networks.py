@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -191,3 +192,8 @@ def answer(model: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> torch.Ten
 def pictures(model: Model, count: int = 16) -> torch.Tensor:
     """Random pictures of the model's own size."""
     return torch.randn(count, model.spec.input.channels, *model.spec.input.size)
+
+
+def schema_for(name: str, schema: TableInput) -> TableInput:
+    """Crosses are for networks with a linear part."""
+    return schema if name in ("wide_deep", "deepfm") else replace(schema, crosses=())

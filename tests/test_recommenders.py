@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import zoo
+from networks import schema_for
 from zoo import kinds, registry
 from zoo.inputs import Feature
 from zoo.model.build import Model, build
@@ -133,7 +134,7 @@ def formula(model: Model, x: Tensor) -> Tensor:
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
-    *((name, {"schema": PLAIN, "dim": 4, "hidden": (8,)}) for name in NAMES),
+    *((name, {"schema": schema_for(name, PLAIN), "dim": 4, "hidden": (8,)}) for name in NAMES),
     *((name, {"schema": SUMS, "dim": 4, "hidden": (8, 8)}) for name in NAMES),
     ("dcnv2", {"rank": 4, "cross_layers": 2}),
     ("dcnv2", {"cross_layers": 0}),
@@ -269,13 +270,40 @@ def test_rows_of_tables_are_read_from_the_input_alone() -> None:
 
 
 def test_a_schema_makes_a_recommender() -> None:
-    model = zoo.create("dcnv2", schema=PLAIN)
+    model = zoo.create("deepfm", schema=PLAIN)
     assert model.spec.input == PLAIN and model({"a": 1, "b": 2}).shape == (1, 1)
     with pytest.raises(ValueError, match="schema= is for recommenders"):
         zoo.create("resnet20", schema=PLAIN)
     with pytest.raises(ValueError, match="schema= is a TableInput"):
         zoo.create("deepfm", schema={"a": 1})
     assert zoo.create("deepfm", weights=None).spec.input == EXAMPLE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_crosses_are_used_or_refused(name: str) -> None:
+    if name in ("wide_deep", "deepfm"):
+        assert registry.spec(name, schema=PLAIN)["wide"].args["crosses"] == (5,)
+    else:
+        with pytest.raises(SpecError, match=f"{name} has no linear part for crosses"):
+            registry.spec(name, schema=PLAIN)
+
+
+def test_a_trained_network_keeps_its_values() -> None:
+    table = {"user_id": [1, 1, 2, 2], "click": [0, 1, 0, 1]}
+    fresh = zoo.create("deepfm", schema=zoo.infer_schema(table))
+    with pytest.raises(ValueError, match="has no rows"):
+        fresh.fit_vocabulary({"user_id": [], "click": []})
+    fresh.fit_vocabulary(table).made = {"trained": {"on": "rows"}}
+    with pytest.raises(ValueError, match="was trained, and its rows stand for the values that it knows"):
+        fresh.fit_vocabulary(table)
+
+
+@pytest.mark.parametrize("name", ["deepfm", "deepfm-int8"])
+def test_rows_are_prepared_for_another_runtime(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    model, here = zoo.create(name, runtime="onnxruntime"), zoo.create(name)
+    row = {"user_id": 3, "item_id": 50, "age": 24, "gender": "F", "occupation": None, "year": 1977, "genres": []}
+    assert zoo.preprocess(model)(row).equal(zoo.preprocess(here)(row))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -179,3 +179,18 @@ def test_the_command_prints_a_schema_to_edit(tmp_path: Path) -> None:
     assert "Column 'constant' is left out" in done.stderr and len(done.stdout.splitlines()) == 4 + len(KINDS) + 1
     refused = CliRunner().invoke(app, ["schema", str(tmp_path / "a.parquet"), "--label", "bought"])
     assert refused.exit_code == 2 and "no column 'bought' to predict" in refused.stderr and not refused.stdout
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1e300 * one for one in range(40)], [3e38 * one for one in range(40)], [2**63 + 3 * one for one in range(40)]],
+)
+def test_numbers_too_large_for_a_mean_are_no_numbers(values: list[float]) -> None:
+    """Other columns stay."""
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"big": values, "age": [float(one) / 3 for one in range(40)], "click": [0, 1] * 20})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = zoo.infer_schema(table)
+    assert [one.kind for one in given.features if one.name == "age"] == ["numeric"]
+    assert all(one.kind != "numeric" for one in given.features if one.name == "big")

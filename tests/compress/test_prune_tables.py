@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import zoo
-from networks import small
+from networks import schema_for, small
 from zoo import kinds, registry
 from zoo.inputs import Feature
 from zoo.model.build import Model, from_state
@@ -29,7 +29,7 @@ SCHEMA = TableInput(
 
 
 def dense(name: str) -> Model:
-    model = zoo.create(registry.spec(name, schema=SCHEMA, dim=8, hidden=(16, 8)))
+    model = zoo.create(registry.spec(name, schema=schema_for(name, SCHEMA), dim=8, hidden=(16, 8)))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, 0.0, 0.3)
     model.vocabulary.copy_(torch.cat([torch.sort(torch.randint(2**60, (one.keys,)))[0] for one in SCHEMA.features]))
@@ -45,7 +45,8 @@ def rows_of(table: torch.Tensor, place: int) -> torch.Tensor:
 @pytest.mark.parametrize("target", ["macs", "parameters", "ratio"])
 @pytest.mark.parametrize("name", ["wide_deep", "deepfm", "dcnv2"])
 def test_a_pruned_recommender_is_the_dense_one_with_zeros(name: str, target: str) -> None:
-    model, x = dense(name), SCHEMA.example(32)
+    model = dense(name)
+    x = model.spec.input.example(32)
     model.embed.tables[0].weight.data[5:] *= torch.linspace(0.05, 1, 8)  # some entries matter less
     small = zoo.compress(model, "pruned", **{target: 0.6 if target != "ratio" else 0.4})
     if target != "ratio":
@@ -73,7 +74,8 @@ def test_a_pruned_recommender_is_the_dense_one_with_zeros(name: str, target: str
 
 @pytest.mark.parametrize("name", ["wide_deep", "deepfm", "dcnv2", "finalmlp"])
 def test_rare_values_become_unknown(name: str, tmp_path) -> None:
-    model, x = dense(name), SCHEMA.example(200)
+    model = dense(name)
+    x = model.spec.input.example(200)
     x[:, 0] = torch.randint(2, 7, (200,)).double()  # users behind row 6 are never seen
     x[0, 0] = 9.0  # and one once
     made = zoo.compress(model, "pruned", calibration=x, min_count=2)
@@ -103,7 +105,7 @@ def test_rare_values_become_unknown(name: str, tmp_path) -> None:
 
 def test_the_unknown_row_is_the_mean_of_those_that_leave() -> None:
     model = dense("deepfm")
-    x = SCHEMA.example(100)
+    x = model.spec.input.example(100)
     x[:, 0] = 2
     x[:6, 0] = torch.tensor([3.0, 3, 4, 1, 5, 5])
     made = zoo.compress(model, "pruned", calibration=x, min_count=3)
@@ -138,3 +140,13 @@ def test_what_cannot_be_pruned_so() -> None:
         zoo.compress(dense("deepfm"), "pruned", min_count=2)
     with pytest.raises(ValueError, match="is for pictures and texts"):
         zoo.compress(dense("deepfm"), "pruned", calibration=SCHEMA.example(8), importance="calibrated")
+
+
+@pytest.mark.parametrize("name", ["deepfm", "dcnv2"])
+def test_passes_behind_take_the_new_numbers(name: str) -> None:
+    """Values leave, and int8 is calibrated by what the smaller network reads."""
+    model = dense(name)
+    rows = model.spec.input.example(64)
+    both = zoo.compress(model, "pruned-int8", parameters=0.6, min_count=2, calibration=rows)
+    assert both.spec.input != model.spec.input
+    assert bool(torch.isfinite(both(both.spec.input.example(8))).all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ CLIP = 0.5
 
 def network(arch: str) -> Any:
     torch.manual_seed(0)
-    return zoo.build(registry.spec(arch, schema=SCHEMA))
+    crosses = SCHEMA.crosses if arch in ("wide_deep", "deepfm") else ()
+    return zoo.build(registry.spec(arch, schema=replace(SCHEMA, crosses=crosses)))
 
 
 def batch(model: Any, step: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo import registry
 from zoo.cli import app
-from zoo.inputs import TableInput
+from zoo.inputs import Feature, TableInput
 from zoo.tabular import keys
 from zoo.tabular.fresh import for_data
 from zoo.tabular.schema import fit_vocabulary
@@ -150,6 +150,9 @@ def test_labels_and_columns_are_checked_before_anything_is_written(data: Path, m
         pq.write_table(table(rows=5).set_column(3, "click", values), tmp_path / "wrong.parquet")
         with pytest.raises(ValueError, match=said):
             opened(tmp_path / "wrong.parquet", model)
+    told = zoo.create("deepfm", schema=TableInput((*model.spec.table.features[:1], Feature("click", num_embeddings=4))))
+    with pytest.raises(ValueError, match="the schema reads the column 'click', which is the label"):
+        opened(data, told)
     with pytest.raises(ValueError, match="has no column 'bought'"):
         opened(data, model, label_column="bought")
 

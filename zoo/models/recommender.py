@@ -7,6 +7,7 @@ What they look up follows from the schema, a `TableInput`. The logit is of a cli
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from zoo.inputs import Feature
@@ -32,7 +33,7 @@ def tabular(
     name: str,
     num_classes: int | None = None,
     *,
-    schema: TableInput = EXAMPLE,
+    schema: TableInput | None = None,
     dim: int = 16,
     hidden: Sequence[int] = (128, 64),
     dropout: float = 0.0,
@@ -43,19 +44,24 @@ def tabular(
 ) -> ModelSpec:
     """A recommender by its name, for the rows that `schema` describes.
 
-    `dim` is the width of the vectors, `hidden` that of each layer of the deep tower. DCN V2 has so many `cross_layers`,
-    of `rank` (0: full). FinalMLP has two towers, each behind a gate that sees the features called in its part of
-    `contexts`, and joins them by so many `heads`.
+    Without a schema it is for a table of one feature of each kind. `dim` is the width of the vectors, `hidden` that of
+    each layer of the deep tower. DCN V2 has so many `cross_layers`, of `rank` (0: full). FinalMLP has two towers, each
+    behind a gate that sees the features called in its part of `contexts`, and joins them by so many `heads`.
     """
     if num_classes is not None:
         raise SpecError(f"{name} gives one logit, so it takes no num_classes")
+    linear = name in ("wide_deep", "deepfm")
+    if schema is None:
+        schema = EXAMPLE if linear else replace(EXAMPLE, crosses=())
+    if schema.crosses and not linear:
+        raise SpecError(f"{name} has no linear part for crosses: take them out of the schema, or choose deepfm")
     if not hidden:
         raise SpecError(f"{name} has a tower of at least one layer: hidden is {hidden!r}")
     laid: dict[str, Any] = {key: value for key, value in schema.embedded.items() if key != "crosses"}
     dims = (dim,) * len(schema.features)
     reader: dict[str, Any] = {key: laid[key] for key in ("rows", "columns", "reads")}
     embed = Block("feature_embedding", "embed", dims=dims, **laid)
-    wide = Block("wide", "wide", crosses=schema.embedded["crosses"] if name == "wide_deep" else (), **reader)
+    wide = Block("wide", "wide", crosses=schema.embedded["crosses"], **reader)
     start, again = Block("branch", "deep", taps=("input",)), Block("branch", "deep", taps=("embed",))
     width = sum(dims)
     tower = _tower("deep", width, hidden, dropout)

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo import kinds, tasks
 from zoo.checks import noted
@@ -84,18 +85,37 @@ def compress(
             raise ValueError(f"calibration= is of no use to {passes!r} with these options: leave it out.")
         advice = ADVICE if "int8" in wanted else SPARSE_ADVICE
         calibration = as_calibration(calibration, advice, model.spec)
-    for name, (settings, inputs) in chosen.items():
+    for name in tuple(chosen):
+        settings, inputs = chosen[name]
         inputs = {what: given for what, given in inputs.items() if settings.uses(what)}
         if "calibration" in inputs:
             inputs["calibration"] = calibration
         before, model = model, convert(model, PASSES[name].load().plan(model, settings, **inputs))
         if "calibration" in inputs:
             _warn_of_one_answer(before, model, calibration, name)
+        if before.spec.input != model.spec.input:  # values have left: what comes next takes their new numbers
+            calibration, chosen = _renumbered(before, model, calibration, chosen)
     return model
 
 
 if compress.__doc__:
     compress.__doc__ = compress.__doc__.rstrip() + "\n" + arguments() + "\n    "
+
+
+def _renumbered(
+    before: Model, model: Model, calibration: list[Any] | None, chosen: dict[str, Any]
+) -> tuple[list[Any] | None, dict[str, Any]]:
+    """(calibration, settings and inputs) of the network before, as `model` takes them."""
+    renumber = before.spec.input.fetch("translation")(before, model)
+    if calibration is not None:
+        calibration = [renumber(batch) for batch in calibration]
+    later = {}
+    for name, (settings, inputs) in chosen.items():
+        pair = inputs.get("labelled")
+        if isinstance(pair, tuple) and isinstance(pair[0], Tensor):
+            inputs = {**inputs, "labelled": (renumber(pair[0]), *pair[1:])}
+        later[name] = (settings, inputs)
+    return calibration, later
 
 
 def _warn_of_one_answer(before: Model, model: Model, batches: list[Any], name: str = "int8") -> None:

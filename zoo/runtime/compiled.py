@@ -49,6 +49,8 @@ class RuntimeModel(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.labels, self.made, self.tokenizer = model.spec, model.labels, model.made, model.tokenizer
+        if (learned := model.spec.input.learned) and learned != "tokenizer":  # what its preparer asks of a network
+            object.__setattr__(self, learned, getattr(model, learned))  # no buffer: its weights are the export's
         self.runtime = runtime
         self.exact = saturates(model)
         self._source = (model,)  # no child: its tensors are not this module's

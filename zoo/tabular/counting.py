@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
+from zoo.inputs.feature import FURTHEST
 from zoo.tabular.columns import Keyed
+from zoo.tabular.keys import Unfit
 
 MOST = 2**25  # different values that are counted; beyond, those seen once so far are forgotten
 SAMPLE = 100_000  # numbers that quantiles are taken of, at most
@@ -85,11 +87,13 @@ class Numbers:
         self._sample = list[np.ndarray]()
 
     def add(self, numbers: np.ndarray) -> None:
-        """float64 (N,). Means are joined as by Chan et al. (1979)."""
+        """float64 (N,). Means are joined as by Chan et al. (1979). Raises Unfit for numbers too large for a mean."""
         there = numbers[np.isfinite(numbers)]
         self.missing += len(numbers) - len(there)
         if not len(there):
             return
+        if (furthest := float(np.abs(there).max())) > FURTHEST:
+            raise Unfit(f"has numbers up to {furthest:g}, and {FURTHEST:g} is the largest that is standardised")
         mean, count = float(there.mean()), len(there)
         away, total = mean - self.mean, self.count + count
         self._squares += float(((there - mean) ** 2).sum()) + away**2 * self.count * count / total

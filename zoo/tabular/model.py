@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo import kinds
 from zoo.blocks.table_rows import Table
 from zoo.blocks.traced import traced
+from zoo.checks import noted
 from zoo.model.build import Model
 from zoo.spec import ModelSpec
 
@@ -94,7 +95,8 @@ class TableModel(Model):
             The network itself.
 
         Raises:
-            ValueError: the table cannot be read, or lacks a column.
+            ValueError: the table cannot be read, lacks a column or has no rows, or the network was trained: its rows
+                stand for the values that it knows.
 
         Example:
             >>> table = {"user_id": [1, 1, 2, 2], "click": [0, 1, 0, 1]}
@@ -107,6 +109,11 @@ class TableModel(Model):
         """
         from zoo.tabular.schema import fit_vocabulary
 
+        if noted(self.made, "trained"):
+            raise ValueError(
+                f"{self.spec.name} was trained, and its rows stand for the values that it knows. For other values "
+                f"train a fresh one: zoo.create({self.spec.name!r}, schema=model.spec.input).fit_vocabulary(table)."
+            )
         with torch.no_grad():
             self.vocabulary.copy_(fit_vocabulary(self.spec.table, data, progress=progress))
         return self

@@ -114,10 +114,14 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
     """
     names = [one.name for one in given.features if one.keys]
     counts = {name: KeyCounts() for name in names}
-    for table in _Source(data, given).tables(names) if names else ():
+    source, rows = _Source(data, given), 0
+    for table in source.tables(names) if names else ():
         for name in names:
             _count(counts[name], table[name], name, given.feature(name).kind == "list")
+        rows += len(table[names[0]])
         progress(len(table[names[0]]))
+    if names and not rows:
+        raise ValueError(f"{source.where} has no rows.")
     parts = []
     for name in names:
         size = given.feature(name).keys

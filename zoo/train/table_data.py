@@ -205,7 +205,7 @@ def open_rows(
     files = TableFiles(parts[name], where)
     encoder = TableEncoder(ModelSpec("The network", (Block("rows", "rows"),), input), learned)
     files.check([one.name for one in input.features])
-    labels = _labels(files, label_column)
+    labels = _labels(files, label_column, [one.name for one in input.features])
     if not len(labels):
         raise ValueError(f"{where} holds no rows.")
     source = called(data, name, parts[name])
@@ -220,10 +220,15 @@ def open_rows(
     return RowSet(rows, labels, source, stream.sha256)
 
 
-def _labels(files: TableFiles, column: str | None) -> Tensor:
+def _labels(files: TableFiles, column: str | None, read: Sequence[str]) -> Tensor:
     import pyarrow as pa
 
     name = choose_column(files.columns, "label", column, USUAL, [], files.where)
+    if name in read:
+        raise ValueError(
+            f"{files.where}: the schema reads the column {name!r}, which is the label: what a network is to predict is "
+            "no feature. Take it out of the schema, or name another label column."
+        )
     kind = files.schema.field(name).type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         raise ValueError(f"{files.where} has {kind} in the column {name!r}; labels are 0 and 1, or shares of yes.")
