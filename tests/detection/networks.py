@@ -30,8 +30,10 @@ def spec(name: str, size: tuple[int, int] = SIZE, body: ModelSpec | None = None)
 
 
 def detector(name: str, size: tuple[int, int] = SIZE) -> Model:
-    """With weights under which scores differ from place to place."""
-    model = lively(spec(name, size))
+    """The same one at every call, with weights under which scores differ from place to place."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = lively(spec(name, size))
     made = torch.Generator().manual_seed(1)
     for key, parameter in model.named_parameters():
         if "detector" in key and "project" in key:
