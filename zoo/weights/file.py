@@ -25,6 +25,7 @@ from zoo.weights.container import INDEX, WEIGHTS, Signature
 from zoo.weights.folder import find_file
 from zoo.weights.folder_writer import write_folder
 from zoo.weights.for_timm import is_timm, timm_config
+from zoo.weights.half import check_dtype, halved
 from zoo.weights.header import Header, encode_header, source_of
 from zoo.weights.keys import names_in
 from zoo.weights.open_files import OpenFiles
@@ -35,16 +36,20 @@ from zoo.weights.text_tokenizer import TOKENIZER
 __all__ = ["FileError", "Header", "load", "read_header", "save", "save_file"]
 
 
-def save_file(model: Model, path: str | os.PathLike[str]) -> None:
+def save_file(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> None:
     """Write the model to one safetensors file, whole or not at all.
 
-    Weights with enough zeros are packed (`zoo.weights.bitmask`). The same model gives the same bytes. Raises FileError
-    where the model is not what its spec says, or the file cannot be written; a file that was there is then untouched.
+    Weights with enough zeros are packed (`zoo.weights.bitmask`). The same model gives the same bytes. With `dtype`
+    "float16" float weights take half of the bytes, as in `save`. Raises FileError where the model is not what its spec
+    says, or the file cannot be written; a file that was there is then untouched.
     """
-    write_whole(path_to_write(path, "file"), encoded(model)[WEIGHTS])
+    check_dtype(dtype)
+    write_whole(path_to_write(path, "file"), _encoded(_true(model), None, "", dtype)[WEIGHTS])
 
 
-def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | None = None) -> None:
+def save(
+    model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | None = None, dtype: str = "float32"
+) -> None:
     """Write a network to a folder as the Hugging Face Hub has them: model.safetensors, config.json, README.md.
 
     A dense network that timm has is written under timm's names, so that `timm.create_model("local-dir:...")` reads the
@@ -56,20 +61,25 @@ def save(model: Model, folder: str | os.PathLike[str], *, max_shard_size: int | 
         folder (str | os.PathLike[str]): where to write; the folder is made if it is missing.
         max_shard_size (int | None): bytes from which the weights are split over several files with an index.
             Default: None, one file.
+        dtype (str): "float16" rounds float weights to half precision, so that they take half of the bytes; they are
+            float32 again when they are loaded. Biases, norms' statistics and int8 weights stay as they are. Default:
+            "float32", which changes nothing.
 
     Raises:
         FileError: the model was changed by hand, so that its spec does not rebuild it, or the folder cannot be
             written; what was there is untouched.
-        ValueError: `max_shard_size` is no whole number above 0.
+        ValueError: `max_shard_size` is no whole number above 0, `dtype` is another, or a weight is too large for
+            float16.
 
     Example:
         >>> zoo.save(zoo.create("resnet20-int8"), "my-network")
         >>> zoo.load("my-network").spec.name
         'resnet20'
     """
+    check_dtype(dtype)
     model = _true(model)
     theirs = is_timm(model.spec) and not _packs(model)
-    files = _encoded(model, max_shard_size, "timm" if theirs else "")
+    files = _encoded(model, max_shard_size, "timm" if theirs else "", dtype)
     config = timm_config(model) if theirs else {}
     beside = {TOKENIZER: (model.tokenizer.encode(),)} if model.tokenizer else {}
     write_folder(folder, {**beside, **files}, model.spec, model.labels, model.made, config=config)
@@ -86,10 +96,10 @@ def load(source: str | os.PathLike[str], *, mmap: bool = True, cache_dir: str | 
         source (str | os.PathLike[str]): a folder of `zoo.save`, of timm or of transformers, for architectures that the
             zoo has; one .safetensors file; or a repository of the Hub, "hf-hub:org/name[@revision]", or "org/name"
             where no such path exists.
-        mmap (bool): map tensors from the file, packed ones excepted, so that they take no memory of their own and
-            processes share them. Writing to them does not change the file, and a file that is replaced, as `zoo.save`
-            does, goes on to be read. A file that is overwritten or cut short in place gives other weights, or ends the
-            process (SIGBUS). False copies the tensors instead. Default: True.
+        mmap (bool): map tensors from the file, packed and float16 ones excepted, so that they take no memory of their
+            own and processes share them. Writing to them does not change the file, and a file that is replaced, as
+            `zoo.save` does, goes on to be read. A file that is overwritten or cut short in place gives other weights,
+            or ends the process (SIGBUS). False copies the tensors instead. Default: True.
         cache_dir (str | Path | None): where a repository is stored. Default: None, HF_HUB_CACHE.
 
     Returns:
@@ -140,8 +150,12 @@ def encoded(model: Model, max_shard_size: int | None = None, *, library: str = "
     return _encoded(_true(model), max_shard_size, library)
 
 
-def _encoded(model: Model, max_shard_size: int | None, library: str) -> dict[str, Sequence[Any]]:
+def _encoded(
+    model: Model, max_shard_size: int | None, library: str, dtype: str = "float32"
+) -> dict[str, Sequence[Any]]:
     arrays = _arrays(model.state_dict()) if not library else _timm_arrays(model)
+    if dtype == "float16":
+        arrays = halved(arrays)
     about = (model.spec, model.labels, model.made, library, model.tokenizer)
     if max_shard_size is not None:
         check_whole("max_shard_size", max_shard_size, 1, MAX_INT)
@@ -251,7 +265,8 @@ def stored_tensors(path: Path, header: Header, read: Callable[[str], Tensor]) ->
             state[key] = torch.from_numpy(known_ids.unpack(bits, runs, values, shape[0], f"{path}: {key}"))
         else:
             mask, values = (read(f"{key}.{part}").numpy() for part in ("bitmask", "values"))
-            state[key] = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))
+            unpacked = torch.from_numpy(unpack(mask, values, shape, f"{path}: {key}"))
+            state[key] = unpacked.to(getattr(torch, dtype))
     return state
 
 
