@@ -74,6 +74,24 @@ def test_zeros_stay_where_a_moving_average_counts(data: ImageSet, tmp_path: Path
     assert zeros == round(0.6 * sum(w.numel() for w in weights))
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_frozen_rows_keep_weights_and_statistics(recompute: bool, data: ImageSet, tmp_path: Path) -> None:
+    before = {key: value.clone() for key, value in fresh().state_dict().items()}
+    model = fresh()
+    recipe = replace(RECIPE, freeze=1, average=0.9, recompute=recompute)
+    log = TrainingLog(tmp_path, quiet=True)
+    after = fit(model, data, recipe, folder=tmp_path, validation=data, log=log).state_dict()
+    same = {key for key, value in after.items() if torch.equal(value, before[key])}
+    assert {key for key in same if not key.startswith("stem.")} == set()
+    assert {key for key in after if key.startswith("stem.")} <= same
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_freezing_everything_is_refused(data: ImageSet, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="freeze= leaves nothing to train: tiny has 4 rows, not 4"):
+        run(data, tmp_path, replace(RECIPE, freeze=4))
+
+
 def test_fewer_pictures_than_a_step_are_refused(data: ImageSet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="40 examples make no step of 64; choose a smaller batch_size"):
         run(data, tmp_path, replace(RECIPE, batch_size=32, accumulate=2))

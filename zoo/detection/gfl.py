@@ -19,6 +19,7 @@ from zoo.detection.grid import Size, points
 
 BETA = 2.0  # of the quality focal loss
 BOX_WEIGHT, SIDE_WEIGHT = 2.0, 0.25
+LEAST_WEIGHT = 0.2  # of a position's box: small objects, whose boxes fit badly at first, are learned too
 
 
 class GFLBoxes:
@@ -59,7 +60,7 @@ class GFLBoxes:
             aim, label = target["boxes"][object_of[at]], target["labels"][object_of[at]]
             overlap = _overlap(boxes[at].detach(), aim)
             quality[picture, at, label] = overlap
-            weight = scores[at].amax(1)
+            weight = scores[at].amax(1).clamp(min=LEAST_WEIGHT)
             lost = lost + ((1 - generalized_iou(boxes[at], aim)) * weight).sum()
             far = far + (self._distances(spread[picture, at], sides(middles[at], aim) / strides[at]) * weight).sum()
             total, count = total + weight.sum(), count + len(at)

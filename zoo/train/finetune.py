@@ -79,6 +79,8 @@ def finetune(
     _check(model)
     if not 0 <= sparsity < 1:
         raise ValueError(f"sparsity= takes a number from 0 to below 1, not {sparsity!r}.")
+    if sparsity and recipe.freeze:
+        raise ValueError("sparsity= brings zeros to every row, and freeze= keeps the first ones as they are; give one.")
     recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
     check_flag("quiet", quiet)
     tasks.batches(model.spec)(model, recipe)  # refuses what it does not use, before anything is written

@@ -140,6 +140,7 @@ class _Run:
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
         objective.prepare(model)
+        self.frozen = _frozen(model, recipe.freeze)
         self.optimizer = make_optimizer(model, recipe)
         self.schedule = Schedule(self.optimizer, recipe, self.total)
         self.average = _moving_average(model, recipe.average)
@@ -176,6 +177,8 @@ class _Run:
         number, skipped = divmod(self.done, self.steps)
         began, saved, first = time.monotonic(), time.monotonic(), self.done
         batches = self._batches(number, skipped)
+        for row in self.frozen:
+            row.eval()  # batch norm keeps its statistics
         for _ in range(skipped, self.steps):
             self._step(batches)
             self.log.step(self.done, self.loss_sum / (self.done - number * self.steps))
@@ -214,6 +217,8 @@ class _Run:
                 self.after_step.step(self.total, self.total)  # restore zeros that the moving average changed
         for parameter in self.model.parameters():
             parameter.grad = None
+        for row in self.frozen:
+            row.requires_grad_(True)
         return self.model.eval()
 
     def _batches(self, epoch: int, skipped: int) -> Iterator[Any]:
@@ -284,6 +289,16 @@ def is_numbers(labels: Any) -> bool:
 def _first_bad_row(model: Model, x: Any) -> str | None:
     copied = copy.deepcopy(model)  # a call changes the statistics of batch norm
     return first_bad_row(copied, **x) if isinstance(x, Mapping) else first_bad_row(copied, x)
+
+
+def _frozen(model: Model, count: int) -> list[nn.Module]:
+    """The first `count` rows, which do not train. Raises ValueError where that leaves none that could."""
+    rows = list(model.children())
+    if not any(True for row in rows[count:] for _ in row.parameters()):
+        raise ValueError(f"freeze= leaves nothing to train: {model.spec.name} has {len(rows)} rows, not {count}.")
+    for row in rows[:count]:
+        row.requires_grad_(False)
+    return rows[:count]
 
 
 def _moving_average(model: Model, decay: float) -> Any:

@@ -58,6 +58,9 @@ class Recipe:
     )
     temperature: float = option(4.0, "Temperature of the teacher's soft labels. Used only with a teacher.")
     soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
+    freeze: int = option(
+        0, "Number of rows, from the first, whose weights and statistics stay as they are: quicker steps, less memory."
+    )
     recompute: bool = option(
         False,
         "Compute rows again in the backward pass instead of keeping their activations: less memory, a third more time.",
@@ -79,7 +82,7 @@ class Recipe:
                 _whole(getattr(self, name)) and 1 <= getattr(self, name) <= MOST,
                 f"from 1 to {MOST:,}",
             )
-        for name in ("shift", "hole"):
+        for name in ("shift", "hole", "freeze"):
             _require(
                 name,
                 getattr(self, name),
