@@ -117,13 +117,14 @@ def _recipe(model: Model, variant: str) -> str:
     return ", ".join(words).replace("then,", "then") + "; docs/recipes.md"
 
 
-def ship(model: Model, name: str, folder: Path | None = None) -> dict[str, Any]:
+def ship(model: Model, name: str, folder: Path | None = None, dtype: str = "float32") -> dict[str, Any]:
     """Write the model into the package, or into `folder`; returns what the manifest says of its file and size."""
     path = (folder or PACKAGE / "weights" / "shipped") / f"{name}.safetensors"
     path.parent.mkdir(exist_ok=True)
-    save_file(model, path)
+    save_file(model, path, dtype=dtype)
     cost = kinds.cost(model.spec)
-    weights = [tensor for key, tensor in model.state_dict().items() if key.endswith("weight") and tensor.ndim >= 2]
+    stored = zoo.load(path).state_dict()  # float16 may round a small weight to zero
+    weights = [tensor for key, tensor in stored.items() if key.endswith("weight") and tensor.ndim >= 2]
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     return {
         "spec_name": model.spec.name,
@@ -157,10 +158,19 @@ def _variant(name: str) -> str:
 
 
 def _table(name: str, entry: Mapping[str, Any]) -> str:
-    facts = {key: value for key, value in entry.items() if key != "metric"}
-    lines = [f'["{name}"]', *(f"{key} = {json.dumps(value)}" for key, value in facts.items())]
-    lines += [f'["{name}".metric]', *(f"{key} = {json.dumps(value)}" for key, value in entry["metric"].items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(f'"{name}"', entry)) + "\n"
+
+
+def _lines(name: str, entry: Mapping[str, Any]) -> list[str]:
+    """A table of TOML, and those within it behind its own values."""
+    inner = {key: value for key, value in entry.items() if isinstance(value, Mapping)}
+    lines = [f"[{name}]"]
+    lines += [
+        f"{json.dumps(key) if ' ' in key else key} = {json.dumps(value)}"
+        for key, value in entry.items()
+        if key not in inner
+    ]
+    return lines + [line for key, value in inner.items() for line in _lines(f"{name}.{key}", value)]
 
 
 if __name__ == "__main__":
