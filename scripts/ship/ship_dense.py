@@ -30,7 +30,8 @@ from zoo.weights.keys import from_efficientnet_pytorch
 
 BACKBONE, WEIGHTS = "tf_efficientnet_lite0", "efficientnet-lite0-57934424.pth"
 SIZES: dict[str, dict[str, Any]] = {"deeplabv3plus": {"output_stride": 32, "decoder_channels": 96}, "gfl_pan": {}}
-DROPPED = (
+# Rows that a student does without, as DistilBERT does (Sanh et al., 2019).
+DROPPED = ("s4_2", "s4_3", "s5_2", "s6_2", "s6_3", "s6_4")
     "s4_2",
     "s4_3",
     "s5_2",
