@@ -22,6 +22,20 @@ SSD_ARGS = {"num_classes": 3, "aspect_ratios": (2.0, 3.0), "min_scale": 0.2, "ma
 GFL_ARGS = {"num_classes": 3, "reg_max": 7, "strides": (8, 16, 32)}
 
 
+class Given:
+    """Raw outputs (B, N, 4 + K) that are boxes and scores."""
+
+    def scores(self, raw: Tensor) -> Tensor:
+        return raw[..., 4:]
+
+    def decode(self, raw: Tensor, places: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
+        return raw[..., :4]
+
+
+def likeliest(boxes: Tensor, scores: Tensor, most: int) -> selection.Candidates:
+    return selection.candidates(Given(), torch.cat([boxes, scores], -1), (), SIZE, most)
+
+
 def some_boxes(count: int, seed: int = 0, size: float = 60.0) -> Tensor:
     made = torch.Generator().manual_seed(seed)
     low = torch.rand(count, 2, generator=made) * size
@@ -94,9 +108,9 @@ def test_ssd_loss_and_detections_are_torchvision_s() -> None:
     torch.testing.assert_close(loss["classes"], wanted["classification"], rtol=1e-4, atol=1e-4)
 
     limits = selection.Limits(0.01, 0.45, 200, 5000)
-    decoded = ours.decode(raw, at, SIZE)
+    found = selection.candidates(ours, raw, at, SIZE, 5000)
     expected = theirs.postprocess_detections(head, [at[0]] * 2, [SIZE] * 2)
-    for one, other in zip(selection.kept(*decoded, limits), expected, strict=True):
+    for one, other in zip(selection.kept(found, limits), expected, strict=True):
         torch.testing.assert_close(one["boxes"], other["boxes"], rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(one["scores"], other["scores"])
         assert torch.equal(one["labels"], other["labels"] - 1)
@@ -108,18 +122,31 @@ def test_suppression_in_tensors_keeps_what_torchvision_keeps(seed: int) -> None:
     boxes = torch.stack([some_boxes(150, seed), some_boxes(150, seed + 9)])
     scores = torch.rand(2, 150, 3, generator=made)
     limits = selection.Limits(0.3, 0.4, 60, 300)
-    rows = selection.fixed(boxes, scores, limits)
+    found = likeliest(boxes, scores, 300)
+    rows = selection.fixed(found, limits)
     assert rows.shape == (2, 60, 6)
-    for one, other in zip(selection.as_dicts(rows), selection.kept(boxes, scores, limits), strict=True):
+    for one, other in zip(selection.as_dicts(rows), selection.kept(found, limits), strict=True):
         assert len(other["boxes"]) > 0
         for key, value in other.items():
             torch.testing.assert_close(one[key], value, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("coder", [SSDBoxes(SSD_ARGS), GFLBoxes(GFL_ARGS)])
+def test_the_boxes_of_candidates_are_those_of_all_positions(coder: SSDBoxes | GFLBoxes) -> None:
+    at = coder.grid(MAPS, SIZE)
+    raw = torch.randn(2, len(at[0]), 8 if isinstance(coder, SSDBoxes) else 35)
+    boxes, scores, labels = selection.candidates(coder, raw, at, SIZE, 50)
+    everything, all_scores = coder.decode(raw, at, SIZE), coder.scores(raw)
+    for picture in range(2):
+        wanted = all_scores[picture].flatten().topk(50)
+        assert torch.equal(scores[picture], wanted.values) and torch.equal(labels[picture], wanted.indices % 3)
+        torch.testing.assert_close(boxes[picture], everything[picture, wanted.indices // 3])
+
+
 def test_a_row_behind_the_last_detection_is_empty() -> None:
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 11], [20, 20, 30, 30]]])
     scores = torch.tensor([[[0.9], [0.8], [0.7]]])
-    rows = selection.fixed(boxes, scores, selection.Limits(0.1, 0.5, 3, 100))
+    rows = selection.fixed(likeliest(boxes, scores, 100), selection.Limits(0.1, 0.5, 3, 100))
     wanted = [[0, 0, 10, 10, 0.9, 0], [20, 20, 30, 30, 0.7, 0], [0, 0, 0, 0, 0, -1]]
     torch.testing.assert_close(rows, torch.tensor([wanted]))
 
@@ -168,7 +195,7 @@ def test_gfl_decodes_distances_and_loses_little_where_all_is_right() -> None:
     target = {"boxes": torch.tensor([[10.0, 12, 40, 44]]), "labels": torch.tensor([1])}
     logits = torch.full((len(at[0]), 3), -20.0)
     raw = gfl_raw(target["boxes"].expand(len(at[0]), 4), at, logits)
-    boxes, scores = coder.decode(raw, at, SIZE)
+    boxes, scores = coder.decode(raw, at, SIZE), coder.scores(raw)
     inside = (geometry.sides(at[0], target["boxes"]) > 0).all(1)
     torch.testing.assert_close(boxes[0, inside], target["boxes"].expand(int(inside.sum()), 4), atol=1e-2, rtol=0)
     assert float(scores.max()) < 1e-6

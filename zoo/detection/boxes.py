@@ -22,9 +22,10 @@ def areas(boxes: Tensor) -> Tensor:
 
 def pairwise_iou(one: Tensor, other: Tensor) -> Tensor:
     """Intersection over union of each with each: (..., N, 4) and (..., M, 4) to (..., N, M)."""
-    low = torch.maximum(one[..., :, None, :2], other[..., None, :, :2])
-    high = torch.minimum(one[..., :, None, 2:], other[..., None, :, 2:])
-    width, height = (high - low).clamp(min=0).unbind(-1)
+    here, there = one[..., :, None, :].unbind(-1), other[..., None, :, :].unbind(-1)  # planes: quicker than pairs
+    width, height = (
+        (torch.minimum(here[at + 2], there[at + 2]) - torch.maximum(here[at], there[at])).clamp(min=0) for at in (0, 1)
+    )
     both = width * height
     return both / (areas(one)[..., :, None] + areas(other)[..., None, :] - both).clamp(min=1e-9)
 

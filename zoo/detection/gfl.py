@@ -32,20 +32,23 @@ class GFLBoxes:
         self._strides = tuple(args["strides"])
 
     def grid(self, maps: Sequence[Size], size: Size) -> tuple[Tensor, ...]:
-        """The middles of the positions (N, 2), their strides (N, 1), and the distances (R + 1,)."""
-        return (*points(maps, self._strides), torch.arange(self.most + 1.0))
+        """The middles of the positions (N, 2) and their strides (N, 1)."""
+        return points(maps, self._strides)
 
-    def decode(self, raw: Tensor, grid: tuple[Tensor, ...], size: Size) -> tuple[Tensor, Tensor]:
-        """Boxes (B, N, 4) within a picture of `size`, and scores (B, N, K)."""
-        logits, spread = self._parts(raw)
-        return clipped(self._boxes(spread, grid), size), logits.sigmoid()
+    def scores(self, raw: Tensor) -> Tensor:
+        """Of all classes, (B, N, K)."""
+        return raw[..., : self.classes].sigmoid()
+
+    def decode(self, raw: Tensor, grid: tuple[Tensor, ...], size: Size) -> Tensor:
+        """Boxes (B, N, 4) within a picture of `size`."""
+        return clipped(self._boxes(self._parts(raw)[1], grid), size)
 
     def losses(
         self, raw: Tensor, targets: Sequence[Mapping[str, Tensor]], grid: tuple[Tensor, ...]
     ) -> dict[str, Tensor]:
         """The quality focal loss of the classes, and for each position that finds something GIoU and distances."""
         logits, spread = self._parts(raw)
-        middles, strides, _ = grid
+        middles, strides = grid
         found = self._boxes(spread, grid)
         quality = torch.zeros_like(logits)
         lost, far, total, count = raw.new_zeros(()), raw.new_zeros(()), raw.new_zeros(()), 0
@@ -77,7 +80,8 @@ class GFLBoxes:
         return logits, spread.unflatten(-1, (4, self.most + 1))
 
     def _boxes(self, spread: Tensor, grid: tuple[Tensor, ...]) -> Tensor:
-        middles, strides, distances = grid
+        middles, strides = grid
+        distances = torch.arange(self.most + 1.0, device=spread.device)
         return around(middles, (spread.softmax(-1) * distances).sum(-1) * strides)
 
     def _distances(self, spread: Tensor, wanted: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.detection.grid import Size
-from zoo.detection.selection import Limits, kept
+from zoo.detection.selection import Candidates, Limits, candidates, kept
 from zoo.lazy import fetch
 from zoo.model.build import Model
 from zoo.spec import ModelSpec, SpecError
@@ -111,7 +111,7 @@ class Detector(Model):
         raw, tapped = answer if taps else (answer, {})
         if self.training or raw.is_meta:
             return answer
-        found = Detections(kept(*self.decode(raw, x.shape[2:]), limits), raw, x.shape[2:])
+        found = Detections(kept(self.candidates(raw, x.shape[2:], limits), limits), raw, x.shape[2:])
         found = self.in_own_pixels(found, x, sizes)
         return (found, tapped) if taps else found
 
@@ -160,7 +160,29 @@ class Detector(Model):
             (True, 3)
         """
         at: Size = (int(size[0]), int(size[1]))
-        return self.boxes.decode(raw.float(), self.grid(at, raw.device), at)  # type: ignore[no-any-return]
+        raw = raw.float()
+        return self.boxes.decode(raw, self.grid(at, raw.device), at), self.boxes.scores(raw)
+
+    def candidates(self, raw: Tensor, size: Sequence[int], limits: Limits | None = None) -> Candidates:
+        """The likeliest boxes of a raw output, before suppression.
+
+        Args:
+            raw (Tensor): the output of the last row, (B, N, ...).
+            size (Sequence[int]): height and width of the pictures that it is of.
+            limits (Limits | None): `topk_candidates` says how many. Default: None, those of the head.
+
+        Returns:
+            Boxes (B, C, 4), within a picture of that size, scores (B, C), the highest first, and labels (B, C).
+
+        Example:
+            >>> model = zoo.create("ssdlite", weights=None, num_classes=3)
+            >>> boxes, scores, labels = model.candidates(model.raw(torch.randn(1, 3, 64, 64)), (64, 64))
+            >>> boxes.shape[:2] == scores.shape == labels.shape
+            True
+        """
+        at: Size = (int(size[0]), int(size[1]))
+        most = (limits or self.limits).topk_candidates
+        return candidates(self.boxes, raw.float(), self.grid(at, raw.device), at, most)
 
     def losses(self, raw: Tensor, targets: Sequence[Mapping[str, Tensor]], size: Sequence[int]) -> dict[str, Tensor]:
         """The parts of the training loss.

@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo.detection.boxes import pairwise_iou
 from zoo.detection.grid import Size
 from zoo.detection.model import Detections, Detector
-from zoo.detection.selection import as_dicts, fixed
+from zoo.detection.selection import as_dicts, candidates, fixed
 from zoo.files import FileError
 from zoo.model.build import Model
 from zoo.model.features import Features
@@ -39,8 +39,9 @@ class Ending(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         grid = tuple(self.buffers(recurse=False))
-        boxes, scores = self.model.boxes.decode(self.model.raw(x), grid, self.size)
-        return fixed(boxes, scores, self.model.limits)
+        limits = self.model.limits
+        found = candidates(self.model.boxes, self.model.raw(x), grid, self.size, limits.topk_candidates)
+        return fixed(found, limits)
 
 
 class DetectorSignature(Signature):
@@ -66,7 +67,8 @@ def check_rows(rows: Tensor, model: Detector, raw: Tensor, size: Sequence[int], 
     in number and scores too."""
     boxes, scores = model.decode(raw, size)
     kind = "int8" if any(row.precision.startswith("int8") for row in model.spec) else "float"
-    own, near = fixed(boxes, scores, model.limits), nearness(rows, boxes, scores)
+    own = fixed(model.candidates(raw, size), model.limits)
+    near = nearness(rows, boxes, scores)
     same = rows.shape == own.shape
     apart = float((rows[..., 4] - own[..., 4]).abs().mean()) if same else 1.0
     if not same or near < CLOSE[kind] or apart > NEAR[kind]:

@@ -6,12 +6,15 @@ Shapes: B pictures, N boxes, K classes, C candidates, D detections.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from zoo.detection.boxes import pairwise_iou
+from zoo.detection.grid import Size
 
+Candidates = tuple[Tensor, Tensor, Tensor]  # boxes (B, C, 4), scores (B, C), labels (B, C)
 ROUNDS = 24  # of suppression in tensors; enough wherever no chain of overlapping boxes is longer
 
 
@@ -33,37 +36,47 @@ class Limits:
     topk_candidates: int
 
 
-def candidates(boxes: Tensor, scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The pairs of a box and a class with the highest scores: boxes (B, C, 4), scores (B, C) and labels (B, C).
+class Code(Protocol):
+    """What makes scores and boxes of the last row's output, such as a `zoo.detection.ssd.SSDBoxes`."""
 
-    `boxes` are (B, N, 4), `scores` (B, N, K).
+    def scores(self, raw: Tensor) -> Tensor: ...
+
+    def decode(self, raw: Tensor, grid: tuple[Tensor, ...], size: Size) -> Tensor: ...
+
+
+def candidates(code: Code, raw: Tensor, grid: tuple[Tensor, ...], size: Size, most: int) -> Candidates:
+    """The pairs of a position and a class with the highest scores: boxes (B, C, 4), scores (B, C) and labels (B, C).
+
+    Only their boxes are decoded. `raw` is (B, N, ...), each part of the `grid` (N, ...).
     """
+    scores = code.scores(raw)
     classes = scores.shape[2]
     best, place = scores.flatten(1).topk(min(most, scores.shape[1] * classes), dim=1)
     at = torch.div(place, classes, rounding_mode="floor")
-    return boxes.gather(1, at[..., None].expand(-1, -1, 4)), best, place - at * classes
+    chosen = raw.gather(1, at[..., None].expand(-1, -1, raw.shape[2]))
+    return code.decode(chosen, tuple(part[at] for part in grid), size), best, place - at * classes
 
 
-def kept(boxes: Tensor, scores: Tensor, limits: Limits) -> list[dict[str, Tensor]]:
+def kept(found: Candidates, limits: Limits) -> list[dict[str, Tensor]]:
     """Of each picture the detections, the best first, as torchvision's dicts; suppression is torchvision's."""
     batched_nms = _torchvision()
-    found = []
-    for box, score, label in zip(*candidates(boxes, scores, limits.topk_candidates), strict=True):
+    pictures = []
+    for box, score, label in zip(*found, strict=True):
         likely = score > limits.score_thresh
         box, score, label = box[likely], score[likely], label[likely]
         keep = batched_nms(box, score, label, limits.nms_thresh)[: limits.detections_per_img]
-        found.append({"boxes": box[keep], "scores": score[keep], "labels": label[keep]})
-    return found
+        pictures.append({"boxes": box[keep], "scores": score[keep], "labels": label[keep]})
+    return pictures
 
 
-def fixed(boxes: Tensor, scores: Tensor, limits: Limits) -> Tensor:
+def fixed(found: Candidates, limits: Limits) -> Tensor:
     """The same in one tensor of a fixed size (B, D, 6), by operators that every runtime has.
 
     A row is x1, y1, x2, y2, score and label. Rows behind the last detection have the score 0 and the label -1.
     Suppression runs in rounds over all pairs of candidates (Cluster-NMS: Zheng et al., 2020), until what is kept no
     longer changes.
     """
-    box, score, label = candidates(boxes, scores, limits.topk_candidates)
+    box, score, label = found
     over = (pairwise_iou(box, box) > limits.nms_thresh) & (label[:, :, None] == label[:, None, :])
     over = over.to(box.dtype).tril(-1)  # row: who is suppressed; column: by whom, of higher score
     keep = torch.ones_like(score)[..., None]

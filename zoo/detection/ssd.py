@@ -31,10 +31,13 @@ class SSDBoxes:
         """The anchors (N, 4)."""
         return (anchors(maps, size, *self._shape),)
 
-    def decode(self, raw: Tensor, grid: tuple[Tensor, ...], size: Size) -> tuple[Tensor, Tensor]:
-        """Boxes (B, N, 4) within a picture of `size`, and probabilities (B, N, K)."""
-        logits, offsets = raw.split((1 + self.classes, 4), -1)
-        return clipped(decoded(offsets, *grid), size), logits.softmax(-1)[..., 1:]
+    def scores(self, raw: Tensor) -> Tensor:
+        """The probabilities of all classes but the background, (B, N, K)."""
+        return raw[..., : 1 + self.classes].softmax(-1)[..., 1:]
+
+    def decode(self, raw: Tensor, grid: tuple[Tensor, ...], size: Size) -> Tensor:
+        """Boxes (B, N, 4) within a picture of `size`."""
+        return clipped(decoded(raw[..., 1 + self.classes :], *grid), size)
 
     def losses(
         self, raw: Tensor, targets: Sequence[Mapping[str, Tensor]], grid: tuple[Tensor, ...]
