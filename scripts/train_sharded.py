@@ -23,14 +23,13 @@ from torch.nn.parallel import DistributedDataParallel
 import zoo
 from zoo import registry
 from zoo.cli.screen import complain
-from zoo.data.splits import parts_of, which
-from zoo.data.table_files import TableFiles
 from zoo.files import path_to_write
 from zoo.parallel.checkpoints import ShardedCheckpoints
 from zoo.parallel.gradients import clip_grad_norm, mean
 from zoo.parallel.processes import agree, part, processes, told
 from zoo.parallel.saving import save
 from zoo.tabular.fresh import read_schema
+from zoo.tabular.reader import training_files
 from zoo.tabular.schema import fit_vocabulary, infer_schema
 from zoo.train.loop import steps_an_epoch
 from zoo.train.optim import Schedule, make_optimizer
@@ -127,9 +126,7 @@ def looked_at(data: str, label: str | None, schema: Path | None, mesh: Any) -> A
     found, problem = None, ""
     if mesh.get_local_rank() == 0:
         try:
-            parts = parts_of(data)
-            name = which("train", parts, data)
-            files = TableFiles(parts[name], f"{data} ({name})")
+            _, files = training_files(data, "train")
             given = infer_schema(files, label) if schema is None else read_schema(schema)
             found = given, fit_vocabulary(given, files)
         except (ValueError, OSError) as error:

@@ -61,13 +61,16 @@ def test_rows_of_a_file_are_scored_in_its_order(folder: Path, name: str) -> None
     assert [float(line) for line in plain.stdout.splitlines()] == pytest.approx(expected, abs=1e-6)
 
 
-def test_one_row_is_scored_as_json(folder: Path) -> None:
+def test_rows_of_the_command_line_are_told_as_those_of_a_file_are(folder: Path) -> None:
     row = {name: values[3] for name, values in TABLE.items()}
-    done = told("predict", folder / "model", json.dumps(row), "--json")
-    found = json.loads(done.stdout)["rows"]
-    assert [one["row"] for one in found] == [row] and set(json.loads(done.stdout)) == {"name", "purpose", "rows"}
+    missing = {**row, "age": float("nan")}  # Python's json writes NaN, and reads it
+    done = told("predict", folder / "model", json.dumps(row), json.dumps(missing), "--json")
     with torch.inference_mode():
-        assert found[0]["score"] == pytest.approx(zoo.load(folder / "model")(row).sigmoid().item(), abs=1e-6)
+        expected = [zoo.load(folder / "model")(one).sigmoid().item() for one in (row, missing)]
+    assert json.loads(done.stdout) == {"scores": pytest.approx(expected, abs=1e-6)}
+    done = told("predict", folder / "model", json.dumps({**row, "age": "old"}), json.dumps(row), "--json")
+    assert json.loads(done.stdout) == {"scores": [None, pytest.approx(expected[0], abs=1e-6)]}
+    assert done.exit_code == 1 and "'age'" in done.stderr
     assert "%" in told("predict", folder / "model", json.dumps(row)).stdout
 
 

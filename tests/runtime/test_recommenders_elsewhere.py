@@ -66,6 +66,8 @@ def test_an_export_holds_its_tables_in_integers(tmp_path) -> None:
     assert held[tuple(table.shape)] == held[tuple(wide.shape)] == onnx.TensorProto.INT8
     floats = [one for one in proto.graph.initializer if one.data_type == onnx.TensorProto.FLOAT]
     assert sum(max(1, int(torch.tensor(list(one.dims)).prod())) for one in floats) < 0.02 * table.numel()
+    (last,) = [node for node in proto.graph.node if "output" in node.output]
+    assert last.op_type == "ReduceSum"  # OpenVINO 2026.4 ends in a segmentation fault where two additions stand there
     (given,) = proto.graph.input
     assert given.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
     assert given.type.tensor_type.shape.dim[0].dim_param  # any batch

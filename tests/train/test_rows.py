@@ -217,6 +217,29 @@ def test_a_folder_with_a_run_on_another_column_of_labels_is_refused(model: Any, 
         )
 
 
+def test_csv_trains_and_is_measured_as_parquet_is(data: Path, model: Any, tmp_path: Path) -> None:
+    """Alone in a folder, compressed, and with shares of yes behind rows of 0 and 1."""
+    from pyarrow import csv
+
+    (tmp_path / "csv").mkdir()
+    for part in ("train-1", "train-2"):
+        csv.write_csv(pq.read_table(data / f"{part}.parquet"), tmp_path / "csv" / f"{part}.csv")
+    with pa.CompressedOutputStream(tmp_path / "csv" / "test.csv.gz", "gzip") as file:
+        csv.write_csv(pq.read_table(data / "test.parquet"), file)
+    assert for_data("deepfm", tmp_path / "csv").vocabulary.equal(model.vocabulary)
+    rows, same = (opened(where, model) for where in (tmp_path / "csv", data))
+    assert rows.rows.equal(same.rows) and rows.labels.equal(same.labels)
+    found, expected = zoo.evaluate(model, tmp_path / "csv"), zoo.evaluate(model, data)
+    assert (found.metrics, found.examples, found.source) == (expected.metrics, 400, "csv/test")
+    with pytest.raises(ValueError, match=r"1,000 rows, .* CSV is not streamed: write it as Parquet"):
+        opened(tmp_path / "csv", model, cache=False)
+    (tmp_path / "shares.csv").write_text("user_id,item,age,click\n1,a,2,1\n2,b,,0\n1,a,3,0.25\n")
+    assert opened(tmp_path / "shares.csv", model).labels.tolist() == [1, 0, 0.25]
+    (tmp_path / "words.csv").write_text("user_id,item,age,click\n1,a,2,yes\n2,b,,no\n")
+    with pytest.raises(ValueError, match="has texts in the column 'click'"):
+        opened(tmp_path / "words.csv", model)
+
+
 def test_it_is_fine_tuned_and_distilled_by_commands(data: Path, tmp_path: Path) -> None:
     """From the schema that another command printed; the student reads what its teacher reads."""
     run = CliRunner()

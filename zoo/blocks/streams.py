@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.blocks.linear import Multiplying
+from zoo.blocks.traced import traced
 
 
 class FeatureGate(Multiplying):
@@ -116,6 +117,8 @@ class LogitHead(Multiplying):
         if self.side is not None:
             y = y + self.product(self.side, tapped[0], 1)
             tapped = tapped[1:]
+        if len(tapped) > 1 and traced():  # OpenVINO's compiler crashes on several additions behind some towers
+            return torch.stack([y, *tapped]).sum(0)
         for one in tapped:
             y = y + one
         return y

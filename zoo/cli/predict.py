@@ -47,6 +47,7 @@ def run(
 
     A network that gives several labels at once shows one independent probability for each label. A network that gives
     scores shows scores. A recommender gives the probability of a yes; other columns, such as the label's, are ignored.
+    Its JSON is {"scores": [...]}, in the order of the rows, with null for one that cannot be read.
     A segmenter shows the share of each class, and draws the classes with --out.
     """
     from zoo import kinds, tasks
@@ -74,8 +75,10 @@ def run(
     if not json:
         console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
     answers = [_answer(model, task, image, drawings) for image in track(inputs, "Predicting")]
-    if json:
-        said = [one if isinstance(one, dict) else one.to_json() for one in answers]
+    said = [one if isinstance(one, dict) else one.to_json() for one in answers]
+    if json and hasattr(task.fetch("shown"), "listed"):
+        print_json({"scores": [one.get("score") for one in said]})  # of rows of a file alike
+    elif json:
         one, several = model.spec.input.keys
         told = [{one: given, **answer} for given, answer in zip(inputs, said, strict=True)]
         if drawings is not None:

@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,9 +140,9 @@ def read_folders(path: Path) -> ClassFolders:
     return ClassFolders(classes, files, numbers, names, _digest(files, names))
 
 
-def tell_left_out(path: Path, used: str) -> None:
-    """Warn of the files right in `path` that look like examples, where `used` alone is read."""
-    left = [file.name for file in path.iterdir() if _looks_like_data(file)]
+def tell_left_out(path: Path, used: str, files: Collection[Path] = ()) -> None:
+    """Warn of the files right in `path` that look like examples, where `used` alone is read: `files`."""
+    left = [file.name for file in path.iterdir() if _looks_like_data(file) and file not in files]
     if left:
         warnings.warn(
             f"{len(left)} files in {path} are left out, because {used} is read; {min(left)!r} is one.", stacklevel=2

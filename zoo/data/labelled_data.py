@@ -11,7 +11,7 @@ from zoo import kinds, tasks
 from zoo.checks import check_told
 from zoo.data.folders import read_folders
 from zoo.data.pairs import Pairs, Walk
-from zoo.data.parquet import ParquetFiles, Rows
+from zoo.data.parquet import Rows
 from zoo.data.readers import Reader
 from zoo.data.splits import EVALUATION, called, parts_of, which
 from zoo.tasks.targets import Targets
@@ -108,14 +108,14 @@ def known_classes(model: Model) -> tuple[str, ...]:
 
 
 def _open_path(data: str | Path, split: str | None, wanted: _Wanted) -> LabelledData:
-    parts = parts_of(data)
+    parts = parts_of(data, wanted.reader.spec.input.tables)
     name = which(split or EVALUATION, parts, data)
     part = parts[name]
     where = called(data, name, part)
     if isinstance(part, Path):
         return _open_folder(part, where, wanted)
     if isinstance(part, list):
-        return _open_parquet(part, where, wanted)
+        return _open_table(part, where, wanted)
     return _open_hub(part, where, wanted)
 
 
@@ -130,8 +130,8 @@ def _open_folder(path: Path, where: str, wanted: _Wanted) -> LabelledData:
     return LabelledData(found.names, numbers, found.files, where, found.sha256)
 
 
-def _open_parquet(files: list[Path], where: str, wanted: _Wanted) -> LabelledData:
-    table = ParquetFiles(files, where)
+def _open_table(files: list[Path], where: str, wanted: _Wanted) -> LabelledData:
+    table = wanted.reader.table(files, where)
     examples = wanted.reader.of_table(table)
     labels = wanted.targets.of_table(table, wanted.label_column)
     return LabelledData(Rows(len(labels)), labels, examples, where, lambda: examples.sha256)

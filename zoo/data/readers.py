@@ -40,7 +40,11 @@ class Reader:
     def __init__(self, spec: Any, columns: Sequence[str] = ()) -> None:
         self.spec, self.given = spec, tuple(columns)
 
-    def of_table(self, table: ParquetFiles) -> Examples:
+    def table(self, files: list[Path], where: str) -> Any:
+        """The table in `files`, as `of_table` takes it, and as the targets do."""
+        return ParquetFiles(files, where)
+
+    def of_table(self, table: Any) -> Examples:
         """The examples of a Parquet table, row by row; None for a missing one. Raises ValueError without columns."""
         raise NotImplementedError
 

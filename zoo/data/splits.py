@@ -23,6 +23,8 @@ from zoo.files import local_path
 VALIDATION = ("validation", "val", "valid", "dev", "test")  # names that stand for "validation", best first
 EVALUATION = ("test", "validation", "val", "valid", "dev", "train")  # the split that is measured, best first
 
+PARQUET = (".parquet",)
+
 _TO_PARQUET = (
     "Tables of CSV or JSON lines become one by pandas.read_csv('a.csv').to_parquet('a.parquet'), or "
     "read_json('a.jsonl', lines=True)."
@@ -40,31 +42,33 @@ class DataNotFound(FileNotFoundError, ValueError):
 Part = Any  # Path, a folder of class folders; list[Path], Parquet files; or a datasets.Dataset
 
 
-def parts_of(data: str | Path) -> dict[str, Part]:
-    """Split -> its data: a folder of class folders, a list of Parquet files, or a Dataset of the Hub.
+def parts_of(data: str | Path, tables: Sequence[str] = PARQUET) -> dict[str, Part]:
+    """Split -> its data: a folder of class folders, a list of files of tables, or a Dataset of the Hub.
 
-    Raises ValueError if there is no data, or if data beside the splits would be ignored.
+    `tables` is what the names of such files end in. In a folder Parquet comes before other tables. Raises ValueError if
+    there is no data, or if data beside the splits would be ignored.
     """
     path = local_path(data)
     if path.is_dir():
-        return _folder_parts(path)
+        return _folder_parts(path, tables)
     if path.is_file():
-        return _parquet_parts([path], path.parent)
+        return _table_parts([path], path.parent, tables)
     if has_magic(str(path)):
         files = [Path(name) for name in sorted(glob(str(path), recursive=True))]
         if not files:
             raise ValueError(f"No file is called {data}.")
-        return _parquet_parts(files, None)
+        return _table_parts(files, None, tables)
     if isinstance(data, str) and _HUB.fullmatch(data):
         return dict(_hub(data))
     raise DataNotFound(
-        f"No such data: {data}. Data is a folder, a Parquet file, or a data set of the Hub, 'owner/name'."
+        f"No such data: {data}. Data is a folder, a Parquet file{' or a CSV file' * (len(tables) > 1)}, or a data set "
+        "of the Hub, 'owner/name'."
     )
 
 
-def splits(data: str | Path) -> list[str]:
+def splits(data: str | Path, tables: Sequence[str] = PARQUET) -> list[str]:
     """The names of the splits of `data`; train is first if there is one."""
-    return ordered(parts_of(data))
+    return ordered(parts_of(data, tables))
 
 
 def which(split: str | tuple[str, ...], parts: dict[str, Part], data: str | Path) -> str:
@@ -99,10 +103,12 @@ def ordered(parts: Collection[str]) -> list[str]:
     return sorted(parts, key=lambda name: name != "train")
 
 
-def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Part]:
+def _table_parts(files: list[Path], root: Path | None, tables: Sequence[str]) -> dict[str, Part]:
     """Split -> files, by the start of a file's name or its folder's (below `root`). Without such names, all: train."""
     for file in files:
-        if file.suffix != ".parquet":
+        if not file.name.endswith(tuple(tables)):
+            if tables != PARQUET:
+                raise ValueError(f"{file} is no table that is read: {', '.join(tables)}.")
             told = f" {_TO_PARQUET}" if file.suffix.lower() in TABLES else ""
             raise ValueError(
                 f"{file} is not a .parquet file; examples lie in one, or in a folder for every class.{told}"
@@ -123,25 +129,28 @@ def _parquet_parts(files: list[Path], root: Path | None) -> dict[str, Part]:
     return parts or {"train": files}
 
 
-def _folder_parts(path: Path) -> dict[str, Part]:
+def _folder_parts(path: Path, tables: Sequence[str]) -> dict[str, Part]:
     folders = folders_in(path)
     beside = [folder for folder in folders if split_of(folder.name) or folder.name == "data"]
-    found = (file for folder in (path, *beside) for file in folder.glob("*.parquet") if not is_hidden(file.name))
-    if files := sorted(found):
+    found = sorted(file for folder in (path, *beside) for file in folder.iterdir() if not is_hidden(file.name))
+    parquet = [file for file in found if file.name.endswith(tuple(one for one in tables if one in (".parquet", ".pq")))]
+    if files := parquet or [file for file in found if file.name.endswith(tuple(tables))]:
         if classes := class_folders(path):
             raise ValueError(
                 f"{path} holds Parquet files and folders of pictures ({classes[0].name}/): keep one kind, "
                 "or give the Parquet file itself, where it names those pictures."
             )
         check_no_table(path.iterdir())
-        tell_left_out(path, "Parquet")
-        return _parquet_parts(files, path)
+        tell_left_out(path, "Parquet" if parquet else "CSV", files)
+        return _table_parts(files, path, tables)
     if inner := _inner_splits(path):
         return _split_folders(path, inner)
     classes = class_folders(path)
     if not classes:
         table = next((file.name for file in sorted(path.iterdir()) if file.suffix.lower() in TABLES), "")
         told = f" {table} is neither. {_TO_PARQUET}" if table else ""
+        if tables != PARQUET:
+            raise ValueError(f"{path} holds no table: {', '.join(tables)}.")
         raise ValueError(f"{path} holds neither Parquet files nor folders of pictures, one for every class.{told}")
     if all(split_of(folder.name) for folder in classes):
         names = ", ".join(f"{folder.name}/" for folder in classes)

@@ -11,6 +11,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
+from zoo.data.folders import tell_left_out
+from zoo.data.parquet import choose_column
 from zoo.data.splits import DataNotFound
 from zoo.files import local_path
 
@@ -49,6 +51,12 @@ class TableFiles:
         if not self.parquet:
             return None
         return sum(self._opened(file).metadata.num_rows for file in self.files)
+
+    def column(self, what: str, given: str | None, usual: Sequence[str], kind: str = "") -> str:
+        """The column given, else one with a usual name; raises ValueError where a file has none."""
+        name = choose_column(self.columns, what, given, usual, [], self.where)
+        self.check([name])
+        return name
 
     def check(self, columns: Sequence[str]) -> None:
         """Raise ValueError, naming the first, where a file lacks one of `columns` or has it twice."""
@@ -167,18 +175,21 @@ class TableFiles:
 
 
 def open_tables(data: str | Path, types: Mapping[str, Any] | None = None) -> TableFiles:
-    """The table of a file, of all the files that a glob names, or of the Parquet files right in a folder."""
+    """The table of a file, of all the files that a glob names, or of those right in a folder, Parquet before CSV."""
     path = local_path(data)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _suffix(file) in PARQUET and not file.name.startswith("."))
+        found = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+        parquet = [file for file in found if _suffix(file) in PARQUET]
+        files = parquet or [file for file in found if _suffix(file) in CSV]
         if not files:
-            raise ValueError(f"{path} holds no Parquet file.")
+            raise ValueError(f"{path} holds no table: {', '.join((*PARQUET, *CSV))}.")
+        tell_left_out(path, "Parquet" if parquet else "CSV", files)
     elif not path.exists() and has_magic(str(path)):
         files = [Path(name) for name in sorted(glob(str(path), recursive=True))]
     else:
         files = [path] if path.exists() else []
     if not files:
-        raise DataNotFound(f"No such table: {data}. A table is a Parquet or CSV file, or a folder of Parquet files.")
+        raise DataNotFound(f"No such table: {data}. A table is a Parquet or CSV file, or a folder of them.")
     return TableFiles(files, path.name, types)
 
 

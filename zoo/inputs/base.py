@@ -41,6 +41,7 @@ class Input:
     signature: ClassVar[str] = "zoo.runtime.signature:plain"  # what goes in and comes out of an export, by name
     runner: ClassVar[str] = "zoo.runtime.compiled:RuntimeModel"  # the call in another runtime
     header: ClassVar[str] = ""  # (model, classes) -> the model under a head, where it has none to change
+    tables: ClassVar[tuple[str, ...]] = (".parquet",)  # what the names of files end in that hold examples
     samples: ClassVar[str] = ""  # raw examples that ship, to calibrate with
     batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
     augment: ClassVar[str] = ""  # (batch) -> the batch changed at random, for training without labels; empty: none

@@ -56,6 +56,7 @@ class TableInput(Input):
     keys: ClassVar[tuple[str, str]] = ("row", "rows")
     batch: ClassVar[int] = 4096
     double: ClassVar[bool] = True
+    tables: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
     model: ClassVar[str] = "zoo.tabular.model:TableModel"
     runner: ClassVar[str] = "zoo.runtime.compiled:TableRuntimeModel"
     preparer: ClassVar[str] = "zoo.tabular.encoder:TableEncoder"

@@ -8,11 +8,10 @@ from typing import Any
 
 from zoo import registry
 from zoo.checks import SpecError
-from zoo.data.splits import parts_of, which
-from zoo.data.table_files import TableFiles
 from zoo.files import local_path
 from zoo.inputs import TableInput
 from zoo.model.build import Model, build
+from zoo.tabular.reader import training_files
 from zoo.tabular.schema import infer_schema
 
 MOST_BYTES = 2**26  # of a schema's file
@@ -34,11 +33,7 @@ def for_data(
         model = build(registry.spec(arch, schema=like.spec.table))
         model.vocabulary.copy_(like.vocabulary)  # type: ignore[arg-type, operator, union-attr]
         return model
-    parts = parts_of(data)
-    name = which("train", parts, data)
-    if not isinstance(parts[name], list):
-        raise ValueError(f"{data} ({name}) is no Parquet file, and networks of table rows train on Parquet.")
-    files = TableFiles(parts[name], f"{data} ({name})")
+    _, files = training_files(data, "train")
     given = infer_schema(files, label_column) if schema is None else read_schema(schema)
     return build(registry.spec(arch, schema=given)).fit_vocabulary(files)  # type: ignore[operator]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.data.parquet import ParquetFiles
 from zoo.data.readers import Examples, Reader
+from zoo.data.splits import parts_of, which
 from zoo.data.table_files import TableFiles, open_tables
 from zoo.inputs import TableInput
 from zoo.tabular.examples import RowOf, TableRows
@@ -27,8 +28,11 @@ class RowReader(Reader):
             raise ValueError(f"{spec.name} reads the columns of its features; input_columns= is for other networks.")
         self.names = [feature.name for feature in spec.table.features]
 
-    def of_table(self, table: ParquetFiles) -> Examples:
-        files = TableFiles(table.files, table.where)
+    def table(self, files: list[Path], where: str) -> ParquetFiles | TableFiles:
+        return super().table(files, where) if files[0].name.endswith((".parquet", ".pq")) else TableFiles(files, where)
+
+    def of_table(self, table: ParquetFiles | TableFiles) -> Examples:
+        files = TableFiles(table.files, table.where, csv_types(self.spec.table))
         files.check(self.names)
         return _FileRows(files, self.names)
 
@@ -69,6 +73,15 @@ class RowReader(Reader):
     def files(self, path: str | Path) -> TableFiles:
         """The table at `path`, of CSV with the types of the features."""
         return open_tables(path, csv_types(self.spec.table))
+
+
+def training_files(data: str | Path, split: str, input: TableInput | None = None) -> tuple[str, TableFiles]:  # noqa: A002
+    """(the split's own name, its table), whose CSV is read as `input` wants it, or as its first rows say."""
+    parts = parts_of(data, TableInput.tables)
+    name = which(split, parts, data)
+    if not isinstance(parts[name], list):
+        raise ValueError(f"{data} ({name}) is no table, and networks of table rows train on Parquet or CSV.")
+    return name, TableFiles(parts[name], f"{data} ({name})", csv_types(input) if input else None)
 
 
 class _FileRows:

@@ -164,8 +164,9 @@ def batch_of(spec: ModelSpec) -> int:
 
 def splits(spec: ModelSpec, data: Any) -> Sequence[str]:
     """The names of the splits of data for the training of such a network."""
-    found = of(spec).fetch("pairs").splits if of(spec).pairs else fetch("zoo.data.splits:splits")
-    return found(data)  # type: ignore[no-any-return]
+    if of(spec).pairs:
+        return of(spec).fetch("pairs").splits(data)  # type: ignore[no-any-return]
+    return fetch("zoo.data.splits:splits")(data, spec.input.tables)  # type: ignore[no-any-return]
 
 
 def loader(spec: ModelSpec) -> Any:

@@ -6,6 +6,7 @@ Shapes: B examples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,17 +28,9 @@ class BinaryTargets(Targets):
 
     usual = USUAL
 
-    def of_table(self, table: ParquetFiles, column: str | None) -> list[int]:
-        import pyarrow as pa
-
+    def of_table(self, table: ParquetFiles | TableFiles, column: str | None) -> list[int]:
         name = table.column("label", column, self.usual, "ClassLabel")
-        parts = [batch.column(0) for batch in TableFiles(table.files, table.where).batches([name])]
-        if not parts:
-            return []
-        kind = parts[0].type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-            raise ValueError(f"{table.where} has {kind} in the column {name!r}; labels are 0 and 1.")
-        found = np.concatenate([part.to_numpy(zero_copy_only=False).astype(np.float64) for part in parts])
+        found = numbers(TableFiles(table.files, table.where), name)
         return binary(found, f"{table.where}, column {name!r},").tolist()
 
     def of_hub(self, labels: np.ndarray, own: tuple[str, ...], where: str) -> list[int]:
@@ -51,6 +44,33 @@ class BinaryTargets(Targets):
         if found.shape != (count,):
             raise ValueError(f"labels are {count} numbers, 0 or 1 for each row.")
         return binary(found, "labels=").tolist()
+
+
+def numbers(files: TableFiles, name: str) -> np.ndarray:
+    """The labels in the column `name` of a table (N,) float64, nan where there is none.
+
+    Of CSV each batch says for itself what it holds: in the first rows of shares there may be 0 and 1 alone.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not files.parquet:
+        files.types = {**files.types, name: pa.string()}
+    found = [np.zeros(0)]
+    for batch in files.batches([name]):
+        part = batch.column(0)
+        if not files.parquet:
+            part = pc.if_else(pc.equal(part, ""), None, part)
+            for kind in (pa.float64(), pa.bool_()):
+                with suppress(pa.ArrowInvalid):
+                    part = pc.cast(part, kind)
+                    break
+        kind = part.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            what = kind if files.parquet else "texts"
+            raise ValueError(f"{files.where} has {what} in the column {name!r}; labels are 0 and 1.")
+        found.append(part.to_numpy(zero_copy_only=False).astype(np.float64))
+    return np.concatenate(found)
 
 
 def binary(labels: np.ndarray, where: str) -> np.ndarray:
@@ -122,6 +142,8 @@ def _torchmetrics() -> Any:
 
 class Score:
     """The probability of yes for one row."""
+
+    listed = True  # `zoo predict --json` gives the scores alone, in the order of the rows
 
     def __init__(self, model: Model, output: Tensor) -> None:
         self._score = float(output.double().sigmoid())

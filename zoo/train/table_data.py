@@ -13,17 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.data.parquet import choose_column
-from zoo.data.splits import called, parts_of, which
+from zoo.data.splits import called
 from zoo.data.table_files import TableFiles
 from zoo.inputs import TableInput
 from zoo.spec import Block, ModelSpec
 from zoo.tabular.encoder import TableEncoder
-from zoo.tasks.binary import USUAL, shares
+from zoo.tabular.reader import training_files
+from zoo.tasks.binary import USUAL, numbers, shares
 
 CACHE_BYTES = 1_000_000_000  # prepared rows that are kept in memory
 MOST_BYTES = 2_000_000_000  # of the prepared rows of one row group
@@ -189,29 +189,31 @@ def open_rows(
     learned: Tensor | None = None,
     cache: bool | None = None,
 ) -> RowSet | RowStream:
-    """The rows of one split of Parquet files, for a network that takes `input` and whose vocabulary is `learned`.
+    """The rows of one split of tables, for a network that takes `input` and whose vocabulary is `learned`.
 
-    With `cache` they are prepared once and kept in memory, else read again in every epoch. None keeps up to 1 GB.
+    With `cache` they are prepared once and kept in memory, else read again in every epoch. None keeps up to 1 GB. CSV
+    has no row groups to read again, so it is kept, and more than 1 GB of it is refused unless `cache` asks for it.
     A label is 0 or 1, or a share of yes between them: how sure one is of a yes.
     Raises ValueError for data that is not there, a column that is missing or of another type, and other labels.
     """
     if image_column:
         raise ValueError("image_column= is for networks of pictures.")
-    parts = parts_of(data)
-    name = which(split, parts, data)
-    if not isinstance(parts[name], list):
-        raise ValueError(f"{data} ({name}) is no Parquet file, and networks of table rows train on Parquet.")
-    where = f"{data} ({name})"
-    files = TableFiles(parts[name], where)
+    name, files = training_files(data, split, input)
+    where = files.where
     encoder = TableEncoder(ModelSpec("The network", (Block("rows", "rows"),), input), learned)
     files.check([one.name for one in input.features])
     labels = _labels(files, label_column, [one.name for one in input.features])
     if not len(labels):
         raise ValueError(f"{where} holds no rows.")
-    source = called(data, name, parts[name])
+    source = called(data, name, files.files)
     stream = RowStream(files, encoder, labels, torch.arange(len(labels)), source, files.sha256())
     if cache is None:
         cache = 8 * input.width * len(labels) <= CACHE_BYTES
+    if not cache and not files.parquet:
+        raise ValueError(
+            f"{where} has {len(labels):,} rows, {8 * input.width * len(labels) / 1e9:.1f} GB when they are prepared, "
+            "and CSV is not streamed: write it as Parquet."
+        )
     if not cache:
         stream.check_groups()
         return stream
@@ -221,20 +223,13 @@ def open_rows(
 
 
 def _labels(files: TableFiles, column: str | None, read: Sequence[str]) -> Tensor:
-    import pyarrow as pa
-
     name = choose_column(files.columns, "label", column, USUAL, [], files.where)
     if name in read:
         raise ValueError(
             f"{files.where}: the schema reads the column {name!r}, which is the label: what a network is to predict is "
             "no feature. Take it out of the schema, or name another label column."
         )
-    kind = files.schema.field(name).type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise ValueError(f"{files.where} has {kind} in the column {name!r}; labels are 0 and 1, or shares of yes.")
-    found = [batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64) for batch in files.batches([name])]
-    joined = np.concatenate([np.zeros(0), *found])
-    return torch.from_numpy(shares(joined, f"{files.where}, column {name!r},"))
+    return torch.from_numpy(shares(numbers(files, name), f"{files.where}, column {name!r},"))
 
 
 def _shuffled(parts: Sequence[Tensor], generator: torch.Generator) -> Tensor:
