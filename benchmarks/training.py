@@ -70,7 +70,7 @@ def ours(name: str, pictures: ImageSet, batch: int, bfloat16: bool) -> Callable[
         with tempfile.TemporaryDirectory() as folder:
             log = TrainingLog(Path(folder), quiet=True)
             fit(model, pictures, recipe, folder=Path(folder), log=log)
-            return log.rows[-1]["images_per_second"]
+            return log.rows[-1]["examples_per_second"]
 
     return epoch
 

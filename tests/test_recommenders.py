@@ -315,3 +315,20 @@ def test_gradients_are_those_of_plain_operators(name: str) -> None:
     expected = torch.autograd.grad(formula(model, x).square().sum(), list(model.parameters()))
     for one, other, (key, _) in zip(found, expected, model.named_parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()), msg=key)
+
+
+def test_options_of_another_recommender_and_widths_that_are_none_are_refused() -> None:
+    for name, options, said in (
+        ("deepfm", {"rank": 4}, "rank= is for dcnv2, and deepfm has none"),
+        ("wide_deep", {"heads": 2}, "heads= is for finalmlp"),
+        ("finalmlp", {"cross_layers": 2}, "cross_layers= is for dcnv2"),
+        ("dcnv2", {"contexts": (("user_id",), ())}, "contexts= is for finalmlp"),
+        ("deepfm", {"dim": -1}, "dim= of deepfm takes whole numbers from 1 on, not -1"),
+        ("deepfm", {"hidden": (8, 0)}, "hidden= of deepfm takes whole numbers"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            registry.spec(name, **options)
+    assert set(zoo.create("deepfm", weights=None, dim=8, device="meta").spec["embed"].args["dims"]) == {8}
+    for given, said in (("deepfm", "dim= is for fresh weights"), ("resnet20", "dim= is for recommenders")):
+        with pytest.raises(ValueError, match=said):
+            zoo.create(given, dim=8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
+from zoo.data import table_files
 from zoo.inputs import Feature, TableInput
 from zoo.tabular import keys, schema
 from zoo.tabular.counting import KeyCounts, Numbers
@@ -194,3 +196,31 @@ def test_numbers_too_large_for_a_mean_are_no_numbers(values: list[float]) -> Non
         given = zoo.infer_schema(table)
     assert [one.kind for one in given.features if one.name == "age"] == ["numeric"]
     assert all(one.kind != "numeric" for one in given.features if one.name == "big")
+
+
+def test_columns_of_several_lengths_are_refused_by_name() -> None:
+    table = {"user_id": [1, 1, 2, 2], "item": ["a", "b", "a"], "click": [0, 1, 0, 1]}
+    for wrong in (table, {**table, "item": list("abab"), "click": [0, 1]}):
+        with pytest.raises(ValueError, match=r"has 4 values of 'user_id' and [23] of '(item|click)': columns have one"):
+            zoo.infer_schema(wrong, label="click")
+
+
+def test_ids_beyond_64_bits_are_values_and_no_numbers(tmp_path: Path) -> None:
+    """In CSV, whose numbers would be floats, and as decimals, of which none is rounded."""
+    ids = [str(2**70 + place % 5) for place in range(40)]
+    (tmp_path / "a.csv").write_text("account,big,click\n" + "".join(f"{one},{2**63 + int(one) % 3},1\n" for one in ids))
+    found = zoo.infer_schema(tmp_path / "a.csv", label="click")
+    assert [(one.kind, one.keys) for one in found.features] == [("categorical", 5), ("categorical", 3)]
+    assert found.features[1].keys == len(set(fit_vocabulary(found, tmp_path / "a.csv")[5:].tolist()))
+    large, other = "1234567890123456789012345678901234567890", "1234567890123456789012345678901234567891"
+    assert keys.of_value(Decimal(large)) == keys.of_value(large) != keys.of_value(Decimal(other))
+    assert keys.of_value(Decimal("17.00")) == keys.of_value(17) and keys.of_value(Decimal("1E+2")) == keys.of_value(100)
+
+
+def test_a_value_that_is_too_long_is_told_with_its_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_files, "BLOCK", 2000)
+    (tmp_path / "a.csv").write_text("user_id,text,click\n1,a,0\n2," + "x" * 5000 + ",1\n")
+    with pytest.raises(
+        ValueError, match=r"column 'text' has a value of 5,000 characters in row 1, and rows of up to 2"
+    ):
+        infer_schema(tmp_path / "a.csv", label="click")

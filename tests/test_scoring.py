@@ -134,4 +134,14 @@ def test_it_is_evaluated_and_compared(folder: Path, monkeypatch: pytest.MonkeyPa
     assert f"{found['value']:.2f}% AUC on 50 rows" in shown and f"log loss {found['metrics']['log loss']:.4f}" in shown
     table = zoo.compare([str(folder / "model")] * 2, data=folder / "rows.parquet")
     assert [row.accuracy for row in table.rows] == [found["value"]] * 2 and table.images == ROWS
+    assert table.rows[0].metrics == found["metrics"] and f"{found['metrics']['log loss']:.4f}" in str(table)
     assert "AUC: of 50 examples of rows.parquet" in str(table) and "time: per row at batch 1" in str(table)
+    assert "1,000.0 ms and 31.2 ms" in str(table)
+    with pytest.raises(ValueError, match="images= is how many shipped test pictures are answered, and none ship for"):
+        zoo.compare([str(folder / "model")], images=5)
+
+
+def test_who_gave_inputs_to_calibrate_on_is_not_asked_for_some(folder: Path, tmp_path: Path) -> None:
+    done = told("compress", folder / "model", "int8", "--calibration", folder / "rows.csv", "--out", tmp_path / "small")
+    assert done.exit_code == 0 and "Give inputs" not in done.output, done.output
+    assert "gives numbers, not classes" in done.stderr

@@ -42,6 +42,7 @@ def create(
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
     schema: TableInput | None = ...,
+    dim: int | None = ...,
     backbone: str | Model | None = ...,
     backbone_weights: str | os.PathLike[str] | None = ...,
     output_stride: int | None = ...,
@@ -66,6 +67,7 @@ def create(
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
     schema: TableInput | None = ...,
+    dim: int | None = ...,
     backbone: str | Model | None = ...,
     backbone_weights: str | os.PathLike[str] | None = ...,
     output_stride: int | None = ...,
@@ -89,6 +91,7 @@ def create(
     out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
     schema: TableInput | None = None,
+    dim: int | None = None,
     backbone: str | Model | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
     output_stride: int | None = None,
@@ -129,6 +132,8 @@ def create(
             value is known until `model.fit_vocabulary(table)`. None is the schema of the weights, or a small example
             without weights. Default: None.
             `zoo.create("deepfm", schema=zoo.infer_schema({"user": [1, 2], "click": [0, 1]}, label="click"))`.
+        dim (int | None): The width of a recommender's vectors, with fresh weights. None is 16. Default: None.
+            `zoo.create("deepfm", weights=None, dim=32)`.
         backbone (str | Model | None): What a segmenter stands on: the name of a network of pictures, or such a float
             network, pruned ones too. Its weights are kept, the rows behind it are fresh. None is the usual backbone of
             the name. Default: None. `zoo.create("lraspp", backbone="mobilenetv2_100", num_classes=11)`.
@@ -175,8 +180,8 @@ def create(
     _check_runtime(runtime, features_only, device)
     check_flag("allow_untuned", allow_untuned)
     _check_share("min_agreement", min_agreement)
-    if schema is not None:
-        name_or_spec = _with_schema(name_or_spec, schema, weights)
+    if schema is not None or dim is not None:
+        name_or_spec = _with_schema(name_or_spec, schema, dim, weights)
     body = None
     options = {"output_stride": output_stride, "decoder_channels": decoder_channels}
     if any(one is not None for one in (backbone, backbone_weights, *options.values())):
@@ -202,17 +207,20 @@ def create(
     return _running(model, runtime, cache_dir, device)
 
 
-def _with_schema(name: str | ModelSpec, schema: TableInput, weights: Any) -> ModelSpec:
-    """The spec of a recommender for other tables."""
+def _with_schema(name: str | ModelSpec, schema: TableInput | None, dim: int | None, weights: Any) -> ModelSpec:
+    """The spec of a recommender for other tables, or with vectors of another width."""
+    given = "schema=" if schema is not None else "dim="
     wanted = registry.resolve(name) if isinstance(name, str) else None
     usual = registry.spec(wanted.arch).input if wanted and not wanted.passes else None
     if wanted is None or usual is None or not usual.embedded:
-        raise ValueError(f"schema= is for recommenders by their name, such as 'deepfm', not for {str(name)[:100]!r}.")
-    if type(schema) is not type(usual):
+        raise ValueError(f"{given} is for recommenders by their name, such as 'deepfm', not for {str(name)[:100]!r}.")
+    if schema is None and weights is not None:
+        raise ValueError("dim= is for fresh weights: give weights=None, or a schema=.")
+    if schema is not None and type(schema) is not type(usual):
         raise ValueError(f"schema= is a {type(usual).__name__}, not {type(schema).__name__}.")
     if weights not in ("default", None):
         raise ValueError("schema= is for fresh weights: those of a file have the schema that they were trained with.")
-    return registry.spec(wanted.arch, schema=schema)
+    return registry.spec(wanted.arch, schema=schema, **({} if dim is None else {"dim": dim}))
 
 
 def _with_ends(

@@ -78,3 +78,8 @@ def test_a_logit_that_differs_is_noticed() -> None:
     check_alike(torch.tensor([[1.0], [-3.0]]), torch.tensor([[1.01], [-3.02]]), spec, "x")
     with pytest.raises(FileError, match="gives other answers"):
         check_alike(torch.tensor([[1.0], [-3.0]]), torch.tensor([[1.5], [-3.0]]), spec, "x")
+
+
+def test_a_runtime_without_tables_is_refused_before_its_package_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="executorch runs no networks of rows; torch, openvino, onnxruntime do"):
+        zoo.to_runtime(small("deepfm"), "executorch")

@@ -33,7 +33,7 @@ def test_a_run_cut_at_any_step_ends_as_the_uninterrupted_one(
         run(data, tmp_path / "cut", recipe, after_step=Cut(cut), **often)
     assert_equal(run(data, tmp_path / "cut", recipe, after_step=Cut(0), **often), whole)
     figures = [
-        [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in csv.DictReader(file)]
+        [{k: v for k, v in row.items() if k not in ("seconds", "examples_per_second")} for row in csv.DictReader(file)]
         for file in ((tmp_path / name / "metrics.csv").open() for name in ("whole", "cut"))
     ]
     assert figures[0] == figures[1]
@@ -123,3 +123,11 @@ def test_another_runs_checkpoint_is_refused(data: ImageSet, tmp_path: Path) -> N
         run(data, tmp_path)
     with pytest.raises(ValueError, match="differs in teacher"):
         run(data, tmp_path, replace(RECIPE, epochs=1), identity={"teacher": "dense"})
+
+
+def test_a_run_of_an_earlier_release_goes_on_under_todays_names(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path, quiet=True)
+    log.begin([{"epoch": 1.0, "step": 2.0, "images_per_second": 3.0}], 2, 4)
+    log.epoch({"epoch": 2.0, "step": 4.0, "examples_per_second": 3.0})
+    log.end()
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == "epoch,step,examples_per_second"

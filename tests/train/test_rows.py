@@ -217,6 +217,16 @@ def test_a_folder_with_a_run_on_another_column_of_labels_is_refused(model: Any, 
         )
 
 
+def test_shares_of_yes_are_calibrated_on_and_not_measured(model: Any, tmp_path: Path) -> None:
+    pq.write_table(graded(), tmp_path / "train.parquet")
+    zoo.save(model, tmp_path / "dense")
+    done = CliRunner().invoke(
+        app,
+        ["quantize", str(tmp_path / "dense"), "--data", str(tmp_path / "train.parquet"), "--out", str(tmp_path / "q")],
+    )
+    assert done.exit_code == 0 and "has shares of yes for labels, so no AUC is measured" in done.output, done.output
+
+
 def test_csv_trains_and_is_measured_as_parquet_is(data: Path, model: Any, tmp_path: Path) -> None:
     """Alone in a folder, compressed, and with shares of yes behind rows of 0 and 1."""
     from pyarrow import csv

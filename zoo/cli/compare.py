@@ -12,10 +12,12 @@ from zoo.cli.screen import err, out, whole
 
 def run(
     family: Annotated[list[str], typer.Argument(help="A family ('mobilenet'), or several names, folders or files.")],
-    images: Annotated[int | None, typer.Option(help="Number of shipped test pictures to use. Default: 200.")] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Number of shipped test pictures to use, where some ship. Default: 200.")
+    ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Your own labelled data, as in `zoo eval`. Default: the shipped pictures."),
+        typer.Option(help="Your own labelled data, as in `zoo eval`. Default: the shipped pictures, where some ship."),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -39,7 +39,8 @@ def _run(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Inputs to calibrate on: pictures, folders of them, or text files, one text a line. May be repeated."
+            help="Inputs to calibrate on: pictures, folders of them, text files with one text a line, or tables of "
+            "rows. May be repeated."
         ),
     ] = None,
     json: JsonOption = False,
@@ -83,6 +84,8 @@ def _run(
         console.print(
             Text(f"  {'agreement':<10}  {same:.1f}% of {inputs} inputs get the same answer as from {whole(name)}")
         )
+    elif calibration:
+        remark(f"{name} gives numbers, not classes, so no share of equal answers is told. Measure it with zoo eval.")
     else:
         remark(f"The answers were not compared with those of {name}. Give inputs with --calibration to compare them.")
     if "pruned" in wanted and data is None and settings["pruned"].criterion(False) == "l2":

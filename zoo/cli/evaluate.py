@@ -34,7 +34,9 @@ def run(
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out and count pictures whose mask or boxes are damaged.")
     ] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Batch size. Default: 250 pictures or 32 texts.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Batch size. Default: 250 pictures, 32 texts or 4,096 rows.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a network's accuracy on your copy of the data."""

@@ -49,7 +49,9 @@ def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-a
     from zoo import formatting
     from zoo.catalog.listing import aliases
 
-    table = _table("name", "params", "MACs", "file", "top-1 %")
+    names = {one.metric.name for one in networks if one.metric}
+    share = names <= {"top-1 accuracy", "accuracy"}
+    table = _table("name", "params", "MACs", "file", "top-1 %" if share else " / ".join(sorted(names)))
     for one in networks:
         value = f"{one.metric.value:.2f}" if one.metric else "-"
         table.add_row(one.name, *_counts(one), formatting.size(one.bytes), value)

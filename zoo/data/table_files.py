@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,7 @@ class TableFiles:
                 if batch.num_rows:
                     yield batch
         except (OSError, self._pa.ArrowException) as error:
-            raise ValueError(f"{file} cannot be read: {self._told(error)}.") from None
+            raise ValueError(f"{file} cannot be read: {self._told(error, file)}.") from None
 
     def row_groups(self) -> list[tuple[Path, int, int]]:
         """(file, number, rows) of every row group of Parquet files that has rows."""
@@ -116,7 +118,7 @@ class TableFiles:
             with self._csv(file, None, {}) as reader:
                 return reader.schema
         except (OSError, EOFError, zlib.error, self._pa.ArrowException) as error:
-            raise ValueError(f"{file} cannot be read as CSV: {self._told(error)}.") from None
+            raise ValueError(f"{file} cannot be read as CSV: {self._told(error, file)}.") from None
 
     def _opened(self, file: Path) -> Any:
         import pyarrow.parquet as pq
@@ -157,18 +159,20 @@ class TableFiles:
                     yield block.slice(start, rows)
 
     def _csv(self, file: Path, columns: list[str] | None, types: Mapping[str, Any]) -> Any:
-        from pyarrow import csv
+        from pyarrow import csv as arrow_csv
 
-        return csv.open_csv(
+        return arrow_csv.open_csv(
             file,
-            read_options=csv.ReadOptions(block_size=BLOCK, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=_delimiter(file), newlines_in_values=True),
-            convert_options=csv.ConvertOptions(column_types=types, include_columns=columns),
+            read_options=arrow_csv.ReadOptions(block_size=BLOCK, use_threads=False),
+            parse_options=arrow_csv.ParseOptions(delimiter=_delimiter(file), newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(column_types=types, include_columns=columns),
         )
 
-    def _told(self, error: BaseException) -> str:
+    def _told(self, error: BaseException, file: Path) -> str:
         """pyarrow's message, with the column by its name."""
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        if "block" in reason and not self.parquet and (found := _longest(file)):
+            return found
         if (found := re.search(r"In CSV column #(\d+): ", reason)) and int(found[1]) < len(self.columns):
             return f"column {self.columns[int(found[1])]!r}: {reason[found.end() :]}"
         return reason
@@ -191,6 +195,30 @@ def open_tables(data: str | Path, types: Mapping[str, Any] | None = None) -> Tab
     if not files:
         raise DataNotFound(f"No such table: {data}. A table is a Parquet or CSV file, or a folder of them.")
     return TableFiles(files, path.name, types)
+
+
+def _longest(file: Path) -> str:
+    """Which value of a CSV file is longer than what is read at a time; "" where none is."""
+    before = csv.field_size_limit(16 * BLOCK)
+    try:
+        with (
+            _decompressed(file) as opened,
+            TextIOWrapper(opened, encoding="utf-8", errors="replace", newline="") as text,
+        ):
+            lines = csv.reader(text, delimiter=_delimiter(file))
+            names = next(lines, [])
+            for number, row in enumerate(lines):
+                place = max(range(len(row)), key=lambda place: len(row[place]), default=0)
+                if row and sum(map(len, row)) > BLOCK and place < len(names):
+                    return (
+                        f"column {names[place]!r} has a value of {len(row[place]):,} characters in row {number:,}, and "
+                        f"rows of up to {BLOCK:,} bytes are read"
+                    )
+    except (csv.Error, OSError, EOFError, zlib.error):
+        pass
+    finally:
+        csv.field_size_limit(before)
+    return ""
 
 
 def _check_count(file: Path, columns: int) -> None:

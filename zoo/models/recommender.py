@@ -57,6 +57,13 @@ def tabular(
         raise SpecError(f"{name} has no linear part for crosses: take them out of the schema, or choose deepfm")
     if not hidden:
         raise SpecError(f"{name} has a tower of at least one layer: hidden is {hidden!r}")
+    _check(name, {"cross_layers": cross_layers, "rank": rank, "contexts": contexts, "heads": heads})
+    for key, value, least in (
+        ("dim", dim, 1), ("cross_layers", cross_layers, 0), ("rank", rank, 0), ("heads", heads, 1),
+        *(("hidden", width, 1) for width in hidden),
+    ):  # fmt: skip
+        if type(value) is not int or value < least:
+            raise SpecError(f"{key}= of {name} takes whole numbers from {least} on, not {value!r:.60}")
     laid: dict[str, Any] = {key: value for key, value in schema.embedded.items() if key != "crosses"}
     dims = (dim,) * len(schema.features)
     reader: dict[str, Any] = {key: laid[key] for key in ("rows", "columns", "reads")}
@@ -96,6 +103,22 @@ def tabular(
         case _:
             raise SpecError(f"there is no recommender {name!r}")
     return ModelSpec(name, rows, schema, TASK)
+
+
+_OWN = {
+    "cross_layers": ("dcnv2", 3),
+    "rank": ("dcnv2", 0),
+    "contexts": ("finalmlp", ((), ())),
+    "heads": ("finalmlp", 1),
+}
+
+
+def _check(name: str, given: dict[str, Any]) -> None:
+    """Raise SpecError for an option of another recommender."""
+    for key, value in given.items():
+        whose, usual = _OWN[key]
+        if name != whose and value != usual:
+            raise SpecError(f"{key}= is for {whose}, and {name} has none")
 
 
 def _tower(name: str, width: int, hidden: Sequence[int], dropout: float) -> tuple[Block, ...]:

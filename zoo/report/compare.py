@@ -23,7 +23,7 @@ from zoo.factory import open_model
 from zoo.naming import parse
 from zoo.report import memory, timing
 from zoo.report.comparison import Comparison, Row
-from zoo.report.evaluate import evaluate, labelled_answers
+from zoo.report.evaluate import Evaluation, evaluate, labelled_answers
 from zoo.tasks.metrics import choices, percent_equal
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ def compare(
     if images is not None and data is not None:
         raise ValueError("images= is how many of the shipped pictures are answered, and data= is answered whole.")
     pictures, labels, classes = _pictures(entries, 200 if images is None else images)
+    if images is not None and not pictures:
+        raise ValueError(
+            f"images= is how many shipped test pictures are answered, and none ship for {names[0]}: data=."
+        )
     models: list[Model] = []
     for name in names:
         progress(f"opening {name}")
@@ -102,7 +106,12 @@ def compare(
             macs=kinds.cost(model.spec).macs,
             bytes=entry.bytes if entry else _bytes(name),
             peak_memory=peaks[i],
-            accuracy=figures[i] if figures else _accuracy(answers, i, labels) if model.labels == classes else None,
+            metrics=dict(figures[i].metrics) if figures else {},
+            accuracy=figures[i].value
+            if figures
+            else _accuracy(answers, i, labels)
+            if model.labels == classes
+            else None,
             agreement=percent_equal(answers[i], answers[0])
             if _answered(answers) and _same_task(model, models[0])
             else None,
@@ -122,6 +131,7 @@ def compare(
         one=models[0].spec.input.one,
         full_test=_full_test(known, models[0]) if known else "",
         rounds=(rounds_1, rounds_32),
+        seconds=(one[0], many[0] / 32),
         threads=torch.get_num_threads(),
         cpu=timing.cpu_name(),
         torch=torch.__version__,
@@ -201,13 +211,13 @@ def _accuracy(answers: Sequence[np.ndarray], place: int, labels: np.ndarray) -> 
     return percent_equal(answers[place], labels) if len(labels) else None
 
 
-def _figures(models: Sequence[Model], data: Any) -> tuple[list[float], int, str]:
-    """(the main figure of each model, how many examples there are, their source), of models of one task."""
+def _figures(models: Sequence[Model], data: Any) -> tuple[list[Evaluation], int, str]:
+    """(the figures of each model, how many examples there are, their source), of models of one task."""
     names = {tasks.of(model.spec).name for model in models}
     if len(names) > 1:
         raise ValueError(f"These networks have several tasks ({', '.join(sorted(names))}); compare those of one.")
     found = [evaluate(model, data) for model in models]
-    return [one.value for one in found], found[0].examples, found[0].source
+    return found, found[0].examples, found[0].source
 
 
 def _on_data(models: Sequence[Model], data: Any) -> tuple[np.ndarray, list[np.ndarray], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from zoo import formatting
@@ -28,6 +28,8 @@ class Row:
         full_accuracy (float | None): percent on the whole test set, from the manifest of what ships.
         time_batch_1 (float): time for one input at batch 1, relative to the first network.
         time_batch_32 (float): time for one input at batch 32, relative to the first network.
+        metrics (dict[str, float]): all figures of a task without classes on the examples, such as AUC and log loss.
+            Default: none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row:
     full_accuracy: float | None
     time_batch_1: float
     time_batch_32: float
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +63,8 @@ class Comparison:
         source (str): where your own examples are from. Default: "", the shipped pictures.
         metric (str): the name of the figure in `Row.accuracy` and `Row.full_accuracy`. Default: "top-1 accuracy".
         one (str): what one example is. Default: "picture".
+        seconds (tuple[float, float]): what one input takes the first network at batch 1 and 32. Default: (0, 0), not
+            known.
         reference (bool): whether int8 rows ran their float reference, because the processor's integer operators
             saturate. Default: False.
     """
@@ -75,6 +80,7 @@ class Comparison:
     source: str = ""  # the source of your own examples
     metric: str = "top-1 accuracy"
     one: str = "picture"
+    seconds: tuple[float, float] = (0.0, 0.0)
     reference: bool = False  # int8 rows ran in the float reference: this host has no trusted integer operators
 
     def to_json(self) -> dict[str, Any]:
@@ -95,6 +101,8 @@ class Comparison:
         here: list[tuple[str, Callable[[Row], str]]] = [
             (f"{self._figure}\nof {self.images}", lambda row: _or_dash(row.accuracy, digits.format)),
         ]
+        others = dict.fromkeys(name for row in self.rows for name in row.metrics if name != self.metric)
+        here += [(f"{name}\nof {self.images}", _further(name)) for name in others]
         if any(row.agreement is not None for row in self.rows):
             here.append(("same\n%", lambda row: _or_dash(row.agreement, "{:.1f}".format)))
         full: tuple[str, Callable[[Row], str]] = (
@@ -118,6 +126,14 @@ class Comparison:
     def _figure(self) -> str:
         return SHARE if self.metric in ("top-1 accuracy", "accuracy") else self.metric
 
+    @property
+    def _took(self) -> str:
+        if not all(self.seconds):
+            return ""
+        return ", " + " and ".join(
+            f"{1e6 * one:,.0f} microseconds" if one < 1e-3 else f"{1e3 * one:,.1f} ms" for one in self.seconds
+        )
+
     def title(self) -> str:
         """The heading of the table."""
         return f"{self.rows[0].name}: {self.purpose}"
@@ -126,6 +142,7 @@ class Comparison:
         """Lines below the table: what the columns mean, and how they were measured."""
         judged = f"examples of {self.source}" if self.source else "shipped test pictures"
         first, full = self.rows[0].variant, f"; all: {self.full_test}" if self.full_test else ""
+        eager = "eager, as zoo.create gives it"
         rounds = f"medians of {self.rounds[0]} and {self.rounds[1]} rounds, interleaved"
         others = [row.variant for row in self.rows if self.images and row.accuracy is None]
         alike = f"same %: {'examples' if self.source else 'pictures'} answered as {first} answers them."
@@ -136,7 +153,7 @@ class Comparison:
         notes = [f"no {self._figure} of {', '.join(others)}: labels other than the pictures'."] if others else []
         return [
             *(here if self.images else [f"{self._figure} all: {self.full_test}."] * bool(self.full_test)),
-            f"time: per {self.one} at batch 1 and 32, {first} = 1 (eager, as zoo.create gives it); {rounds}.",
+            f"time: per {self.one} at batch 1 and 32, {first} = 1{self._took} ({eager}); {rounds}.",
             "peak memory: what a fresh process takes above torch itself, at batch 32.",
             *notes,
             *(["int8: its float reference, for this processor's integer operators saturate."] * self.reference),
@@ -151,6 +168,10 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return formatting.html(self.headers(), self.cells(), caption=self.title(), notes=self.notes())
+
+
+def _further(name: str) -> Callable[[Row], str]:
+    return lambda row: _or_dash(row.metrics.get(name), "{:.4f}".format)
 
 
 def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:

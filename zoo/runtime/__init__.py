@@ -59,6 +59,7 @@ class Runtime:
     convert: str = ""
     format: Format | None = None  # what `zoo.export` writes for it
     ragged: bool = True  # runs inputs of any length, such as texts
+    double: bool = True  # runs inputs in float64, such as rows of tables
     any_batch: bool = True  # one engine serves every batch size
     without_vnni: int = 0  # rank of its int8 on x86 without VNNI: 0 in floats or slow, then the faster the higher
 
@@ -121,6 +122,7 @@ RUNTIMES: dict[str, Runtime] = {
             write="zoo.runtime.executorch:write_program",
             engine="zoo.runtime.backends.executorch:engine",
             ragged=False,
+            double=False,
             without_vnni=2,
             format=Format(
                 name="executorch",

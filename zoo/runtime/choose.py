@@ -61,6 +61,8 @@ def to_runtime(
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
     if runtime != "auto":
         known, given = find(runtime), model.spec.input
+        if given.double and not known.double:
+            raise ValueError(f"{runtime} runs no networks of {given.unit}; {', '.join(_that_run(model))} do.")
         if not _runs(known, model):
             how = f": zoo.export writes the file in {known.format.suffix}" if known.format else ""
             raise ValueError(f"{runtime} runs {model.spec.name} for {given.unit} of one length only{how}.")
@@ -81,8 +83,13 @@ def there_for(model: Model) -> list[str]:
     return [one.name for one in RUNTIMES.values() if _runs(one, model) and all(map(installed, one.packages))]
 
 
+def _that_run(model: Model) -> list[str]:
+    return [one.name for one in RUNTIMES.values() if _runs(one, model)]
+
+
 def _runs(one: Runtime, model: Model) -> bool:
-    return one.ragged or not model.spec.input.ragged
+    given = model.spec.input
+    return (one.ragged or not given.ragged) and (one.double or not given.double)
 
 
 def check_runtime(runtime: str) -> None:

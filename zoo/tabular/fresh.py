@@ -23,19 +23,21 @@ def for_data(
     *,
     label_column: str | None = None,
     schema: Path | None = None,
+    dim: int | None = None,
     like: Model | None = None,
 ) -> Any:
-    """The recommender called `arch` for the training part of `data`.
+    """The recommender called `arch` for the training part of `data`, with vectors of width `dim`.
 
     Its schema is that of the file `schema`, else that of `like`, whose vocabulary it takes too, else the data's own.
     """
+    wide = {} if dim is None else {"dim": dim}
     if like is not None and schema is None:
-        model = build(registry.spec(arch, schema=like.spec.table))
+        model = build(registry.spec(arch, schema=like.spec.table, **wide))
         model.vocabulary.copy_(like.vocabulary)  # type: ignore[arg-type, operator, union-attr]
         return model
     _, files = training_files(data, "train")
     given = infer_schema(files, label_column) if schema is None else read_schema(schema)
-    return build(registry.spec(arch, schema=given)).fit_vocabulary(files)  # type: ignore[operator]
+    return build(registry.spec(arch, schema=given, **wide)).fit_vocabulary(files)  # type: ignore[operator]
 
 
 def read_schema(path: str | Path) -> TableInput:

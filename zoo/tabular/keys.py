@@ -62,7 +62,10 @@ def of_value(value: Any) -> int | None:
     if isinstance(value, str):
         return _of_text(str(value))
     if isinstance(value, Decimal):
-        return None if value.is_nan() else _of_text(f"{value.normalize():f}")
+        if value.is_nan():
+            return None
+        digits = f"{value:f}"  # normalize() would round to 28 digits
+        return _of_text(digits.rstrip("0").rstrip(".") if "." in digits else digits)
     if kind.__name__ in ("NAType", "NaTType"):  # of pandas
         return None
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # of numpy or torch

@@ -80,6 +80,7 @@ def infer_schema(
         )
     if not names:
         raise ValueError(f"{source.where} has no column beside {label!r}, so there is no feature.")
+    source.check_lengths([*names, label])
     found = {name: _Column(name) for name in names}
     rows = 0
     for table in source.tables(names):
@@ -115,6 +116,7 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
     names = [one.name for one in given.features if one.keys]
     counts = {name: KeyCounts() for name in names}
     source, rows = _Source(data, given), 0
+    source.check_lengths(names)
     for table in source.tables(names) if names else ():
         for name in names:
             _count(counts[name], table[name], name, given.feature(name).kind == "list")
@@ -146,6 +148,18 @@ class _Source:
             self._table, self.where = as_table(data, _names(data), "A schema"), "The table"
             self.names = list(self._table)
 
+    def check_lengths(self, names: Sequence[str]) -> None:
+        """Raise ValueError where columns in memory differ in length; those of files cannot."""
+        if self._files is not None:
+            return
+        lengths = {name: len(self._table[name]) for name in names if columns.many(self._table.get(name))}
+        for name, length in lengths.items():
+            if length != (first := next(iter(lengths.values()))):
+                raise ValueError(
+                    f"{self.where} has {first:,} values of {next(iter(lengths))!r} and {length:,} of {name!r}: columns "
+                    "have one length."
+                )
+
     def tables(self, names: Sequence[str]) -> Iterator[Any]:
         if self._files is None:
             lacking = [name for name in names if name not in self._table]
@@ -173,7 +187,9 @@ def _parsed(column: Any) -> Any:
     import pyarrow.compute as pc
 
     there = pc.if_else(pc.equal(column, ""), None, column)
-    for kind in (pa.int64(), pa.float64()):
+    for kind in (pa.int64(), pa.uint64(), pa.float64()):
+        if kind == pa.float64() and pc.any(pc.match_substring_regex(there, r"^-?[0-9]{19,}$")).as_py():
+            break  # ids beyond 64 bits stay texts: floats would make one of several
         try:
             return pc.cast(there, kind)
         except pa.ArrowInvalid:

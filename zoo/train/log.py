@@ -15,6 +15,8 @@ from zoo.printable import printable
 
 Row = dict[str, float]  # one epoch
 
+_NOW = {"images_per_second": "examples_per_second"}  # names in the checkpoints of earlier releases
+
 
 class TrainingLog:
     """The figures of one run in `folder`, a row for each epoch.
@@ -30,7 +32,7 @@ class TrainingLog:
 
     def begin(self, rows: Sequence[Row], done: int, total: int) -> None:
         """Start, or continue after the epochs in `rows`, with `done` of `total` steps."""
-        self.rows = [dict(row) for row in rows]
+        self.rows = [{_NOW.get(name, name): value for name, value in row.items()} for row in rows]
         make_folder(self.folder)
         if self.rows:  # the process may have ended after the checkpoint and before the file
             write_csv(self.rows, self.folder / "metrics.csv")
@@ -117,7 +119,7 @@ def draw_curves(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     axes[0].set(xlabel="epoch", ylabel="training loss")
     if measured:
         axes[1].plot([row["epoch"] for row in measured], [row["validation"] for row in measured], color="tab:orange")
-        axes[1].set(xlabel="epoch", ylabel="validation top-1 %")
+        axes[1].set(xlabel="epoch", ylabel="validation figure")
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     with written_whole(path) as part:
@@ -135,7 +137,7 @@ def _board(folder: Path, done: int) -> Any:
 def _shown(name: str, value: float | None) -> str:
     if value is None:
         return ""
-    if name in ("epoch", "step", "images_per_second"):
+    if name in ("epoch", "step", "examples_per_second"):
         return f"{value:,.0f}"
     if name == "learning_rate":
         return f"{value:.2g}"

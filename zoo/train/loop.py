@@ -194,7 +194,7 @@ class _Run:
             "step": float(self.done),
             "loss": self.loss_sum / self.steps,
             "learning_rate": self.schedule.rates[self.done - 1],
-            "images_per_second": (self.done - first) * self.recipe.batch_size * self.recipe.accumulate / seconds,
+            "examples_per_second": (self.done - first) * self.recipe.batch_size * self.recipe.accumulate / seconds,
             "seconds": seconds,
         }
         if validation is not None:

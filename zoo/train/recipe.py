@@ -19,7 +19,7 @@ class Recipe:
     """How a network is trained. It is saved with the weights. 0 turns an optional setting off."""
 
     epochs: int = option(10, "Number of times that each picture is used.")
-    batch_size: int = option(64, "Pictures in a batch.")
+    batch_size: int = option(64, "Examples in a batch.")
     accumulate: int = option(1, "Number of batches whose gradients make one step.")
     optimizer: str = option("adamw", "Any optimiser of timm: sgd (with Nesterov's momentum), adamw, lamb, ...")
     learning_rate: float = option(2e-3, "The highest learning rate of the schedule.")

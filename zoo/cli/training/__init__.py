@@ -15,7 +15,7 @@ from zoo.cli.common import BAD, in_the_shell, out_of_memory
 from zoo.cli.screen import complain
 
 COMMANDS = {
-    "finetune": "Train a network on your own pictures. A pruned, sparse or int8 network stays what it is.",
+    "finetune": "Train a network on your own pictures or table rows. Its variant stays what it is.",
     "distill": "Train a student on the answers of one or more teachers.",
     "prune": "Remove channels and train the rest, at once or in rounds.",
     "recover": "Win back what compression cost, without labels: learn the dense network's answers.",

@@ -35,8 +35,8 @@ from zoo.train.pictures import Pictures
 @dataclass(frozen=True, kw_only=True)
 class Common(Options):
     data: str = option(
-        help="A folder with a folder for every class, or with images/ and masks/; Parquet files; or a data set of the "
-        "Hub."
+        help="A folder with a folder for every class, or with images/ and masks/; Parquet files, and CSV for "
+        "recommenders; or a data set of the Hub."
     )
     out: Path = option(
         help="The folder for the network. Checkpoints, curves and figures go to its subfolder training/."
@@ -44,7 +44,9 @@ class Common(Options):
     image_column: str | None = option(
         None, "The column with the pictures, in Parquet files or a data set of the Hub. Default: img or image."
     )
-    label_column: str | None = option(None, "The column with the labels or masks. Default: label, or mask.")
+    label_column: str | None = option(
+        None, "The column with the labels or masks. Default: label, or mask; of a recommender also click or target."
+    )
     ignore_index: int | None = option(
         None, "The value of pixels without a class, in masks. Default: that of the file's metadata, or 255.", least=0
     )
@@ -58,7 +60,7 @@ class Common(Options):
         0.1,
         least=0,
         below=1,
-        help="Share of the training pictures to validate on, if the data has no validation split. 0: train on all.",
+        help="Share of the training examples to validate on, if the data has no validation split. 0: train on all.",
     )
     device: str = option("cpu", "The device: cpu, cuda or mps.")
     threads: int = option(0, least=0, most=MAX_THREADS, help="Number of CPU threads. 0: torch chooses.")
@@ -156,9 +158,8 @@ def open_model(name: str, *, fresh: bool = False, settings: Common | None = None
         given = registry.spec(name).input
         if not given.fresh or settings is None:
             return zoo.create(name, weights=None)
-        made: Model = given.fetch("fresh")(
-            name, settings.data, label_column=settings.label_column, schema=getattr(settings, "schema", None), like=like
-        )
+        own = {one: getattr(settings, one, None) for one in ("schema", "dim")}
+        made: Model = given.fetch("fresh")(name, settings.data, label_column=settings.label_column, like=like, **own)
         remark(f"{name} reads {made.spec.input.described}.")
         return made
     model = zoo.load(name) if local_path(name).exists() else zoo.create(name)
@@ -217,7 +218,12 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
 def recipe_of(settings: Any) -> dict[str, Any]:
     """The settings, beside recipe and data, that decide the weights; they identify the run."""
     apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
-    return {name: str(value) for name, value in asdict(settings).items() if name not in apart}
+    later = {"dim": None}  # runs of earlier releases go on
+    return {
+        name: str(value)
+        for name, value in asdict(settings).items()
+        if name not in apart and not (name in later and value == later[name])
+    }
 
 
 def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = None) -> None:
@@ -227,6 +233,9 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
     judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
     task = tasks.of(model.spec)
     figure = "top-1 %" if task.has_classes else task.metrics[0].name
+    if judged is not None and task.binary and judged.labels.is_floating_point():  # type: ignore[attr-defined]
+        remark(f"{judged.source} has shares of yes for labels, so no {figure} is measured: it needs labels 0 and 1.")
+        judged = None
     headers, rows = ["network", "parameters", "MACs", "file", f"{name} {figure}"], []
     for title, one in {**(before or {}), str(out): model}.items():
         cost = kinds.cost(one.spec)
@@ -238,7 +247,7 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
     skipped = data.train.skipped
     if skipped:
         shown = ", ".join(map(printable, skipped[:5])) + (", ..." if len(skipped) > 5 else "")
-        print(f"{len(skipped)} training pictures could not be read and were left out: {shown}")
+        print(f"{len(skipped)} training {model.spec.input.unit} could not be read and were left out: {shown}")
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -29,6 +29,7 @@ class Settings(Common):
     schema: Path | None = option(
         None, "What a fresh recommender reads, as `zoo schema` prints it. Default: inferred from the data."
     )
+    dim: int | None = option(None, "Width of a fresh recommender's vectors. Default: 16.", least=1)
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes to learn from. Repeat it for several: the mean of their answers counts."
     )
@@ -42,8 +43,9 @@ def run(settings: Settings) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = of_size(open_model(settings.model, fresh=settings.fresh, settings=settings), settings.input_size)
-    if settings.schema and not (settings.fresh and start.spec.input.fresh):
-        raise ValueError("schema= is for a recommender that starts from random weights, with --fresh.")
+    for name in ("schema", "dim"):
+        if getattr(settings, name) is not None and not (settings.fresh and start.spec.input.fresh):
+            raise ValueError(f"{name}= is for a recommender that starts from random weights, with --fresh.")
     data = open_data(settings, start)
     tuned = finetune(
         for_classes(start, data.train.classes),

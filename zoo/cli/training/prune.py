@@ -32,11 +32,11 @@ READING = ("taylor", "calibrated", "auto")  # the importances that look at pictu
 class Settings(Pruned, Common):
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
     importance: Importance = option(
-        "taylor", "How channels are judged; taylor, calibrated and auto, which is calibrated, use training pictures."
+        "taylor", "How channels are judged; taylor, calibrated and auto, which is calibrated, use training examples."
     )
     drop_blocks: None = field(default=None, init=False)  # `zoo compress` drops blocks; these rounds narrow channels
     rounds: int = option(1, "Number of rounds of pruning and training.", least=1)
-    pictures: int = option(PICTURES, "Number of training pictures that channels are judged by.", least=1)
+    pictures: int = option(PICTURES, "Number of training examples that channels are judged by.", least=1)
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes to learn from while training. Repeat it for several."
     )
@@ -52,9 +52,7 @@ def of_a_round(settings: Settings) -> dict[str, Any]:
 
 def run(settings: Settings) -> None:
     if settings.importance not in READING and settings.pictures != PICTURES:
-        raise ValueError(
-            f"--pictures is for --importance {', '.join(READING)}; {settings.importance} reads no pictures."
-        )
+        raise ValueError(f"--pictures is for --importance {', '.join(READING)}; {settings.importance} reads none.")
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = open_model(settings.model)

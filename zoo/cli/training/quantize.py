@@ -36,7 +36,7 @@ class Settings(Int8, Common):
             help="A float network: a name, or a folder of a saved network. It must have the data's classes.",
         ),
     ]
-    pictures: int = option(CALIBRATION, "Number of training pictures to calibrate on.", least=1)
+    pictures: int = option(CALIBRATION, "Number of training examples to calibrate on.", least=1)
     qat: bool = option(False, "Train with fake quantization after calibration. The float network is the teacher.")
     recipe: Recipe = field(default_factory=lambda: RECIPE)
 
