@@ -171,8 +171,8 @@ class TableFiles:
     def _told(self, error: BaseException, file: Path) -> str:
         """pyarrow's message, with the column by its name."""
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        if "block" in reason and not self.parquet and (found := _longest(file)):
-            return found
+        if "block" in reason and not self.parquet and (longest := _longest(file)):
+            return longest
         if (found := re.search(r"In CSV column #(\d+): ", reason)) and int(found[1]) < len(self.columns):
             return f"column {self.columns[int(found[1])]!r}: {reason[found.end() :]}"
         return reason
