@@ -127,7 +127,7 @@ def test_another_runs_checkpoint_is_refused(data: ImageSet, tmp_path: Path) -> N
 
 def test_a_run_of_an_earlier_release_goes_on_under_todays_names(tmp_path: Path) -> None:
     log = TrainingLog(tmp_path, quiet=True)
-    log.begin([{"epoch": 1.0, "step": 2.0, "images_per_second": 3.0}], 2, 4)
-    log.epoch({"epoch": 2.0, "step": 4.0, "examples_per_second": 3.0})
+    log.begin([{"epoch": 1.0, "step": 2.0, "loss": 1.0, "images_per_second": 3.0}], 2, 4)
+    log.epoch({"epoch": 2.0, "step": 4.0, "loss": 1.0, "examples_per_second": 3.0})
     log.end()
-    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == "epoch,step,examples_per_second"
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == "epoch,step,loss,examples_per_second"
