@@ -57,7 +57,7 @@ def test_a_path_is_a_path_though_it_is_called_like_a_name(
 ) -> None:
     zoo.save(zoo.create("mobilenet-int8"), tmp_path / "mobilenet")
     monkeypatch.chdir(tmp_path)
-    alone, pair = zoo.compare(Path("mobilenet"), images=5).rows, zoo.compare(["mobilenet", Path("mobilenet")], images=5)
+    alone, pair = zoo.compare(Path("mobilenet")).rows, zoo.compare(["mobilenet", Path("mobilenet")], images=5)
     assert [row.bytes for row in alone] == [zoo.info(tmp_path / "mobilenet").bytes]
     assert [row.variant for row in pair.rows] == ["dense", "mobilenet"]
     assert pair.rows[1].accuracy is not None and pair.rows[1].agreement is not None
