@@ -33,6 +33,8 @@ FAMILIES = {  # alias -> most bytes together
     "efficientnet": 5_000_000,
     "deepfm": 1_500_000,
     "wide_deep": 1_500_000,
+    "deeplabv3plus": 20_000_000,
+    "gfl_pan": 20_000_000,
 }
 INT8 = [name for name in ENTRIES if "int8" in parse(name).passes]
 VARIANTS = {"dense", "distilled", "pruned", "sparse", "int8", "pruned-int8"}
