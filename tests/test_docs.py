@@ -45,7 +45,8 @@ def test_the_examples_of_recommenders(tmp_path: Path, monkeypatch: pytest.Monkey
     assert zoo.load("runs/big")(known["table"]).shape == (6, 1)
 
 
-def test_the_examples_of_dense_prediction() -> None:
+def test_the_examples_of_dense_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DOCS.parent)
     known: dict[str, object] = {}
     page = (DOCS / "dense-prediction.md").read_text(encoding="utf-8")
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):

@@ -46,7 +46,7 @@ def test_the_figures_are_whole(name: str) -> None:
 def test_what_is_promised_of_the_dense_networks() -> None:
     segmenter, detector = (ENTRIES[name] for name in ("deeplabv3plus.camvid", "gfl_pan.bccd"))
     assert segmenter.metric.value >= 66 and segmenter.macs <= 2e9
-    assert detector.metric.value >= 56 and detector.metric.metrics["AP50"] >= 87
+    assert detector.metric.value >= 57 and detector.metric.metrics["AP50"] >= 87
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
@@ -64,7 +64,7 @@ def test_what_each_variant_costs(name: str) -> None:
             pruned = ENTRIES[name.removesuffix("-int8")].metric
             assert pruned.metrics.get("AP50", pruned.value) - values[1] <= (2.0 if segmenter else 1.0)
         case "sparse":
-            assert lost <= 1.0 and 1 - entry.nonzero / entry.parameters >= 0.78
+            assert lost <= (1.0 if segmenter else 1.5) and 1 - entry.nonzero / entry.parameters >= 0.78
         case "distilled":
             assert entry.parameters <= 0.5 * dense.parameters
 
