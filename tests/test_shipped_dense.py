@@ -3,6 +3,7 @@ blood cells (BCCD, MIT): the figures of the manifest are not measured here."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 import zoo
 from zoo import registry
 from zoo.catalog import manifest
+from zoo.engine.cpu import onednn
 from zoo.naming import parse
+from zoo.report import timing
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TASKS = ("image-segmentation", "object-detection")
@@ -115,3 +118,20 @@ def test_int8_holds_integers_and_answers_as_its_dense_network(name: str) -> None
         else:
             raw, other = (one.raw(x).flatten() for one in (model, dense))
             assert torch.nn.functional.cosine_similarity(raw, other, 0) > 0.97
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("dense", [name for name in ENTRIES if not parse(name).passes])
+def test_compressed_is_faster(dense: str) -> None:
+    """At batch 1, of the time of the dense network, decoding and suppression included; the best of three."""
+    limits = {"pruned": 0.85, "int8": 0.8, "pruned-int8": 0.7}
+    if not onednn.trusted():
+        limits = {"pruned": 0.85}  # int8 runs in floats there
+    models = [zoo.create(dense), *(zoo.create(f"{dense}-{variant}") for variant in limits)]
+    best = dict.fromkeys(limits, math.inf)
+    for _ in range(3):
+        times, _ = timing.median_times(models, [m.spec.input.example(1) for m in models], seconds=4)
+        best = {v: min(best[v], seconds / times[0]) for v, seconds in zip(limits, times[1:], strict=True)}
+        if all(best[variant] <= bound for variant, bound in limits.items()):
+            return
+    raise AssertionError(best)
