@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 import zoo
 from hub_server import HubServer, hub
+from zoo import registry
 from zoo.cli import app
+from zoo.weights.card import Figure, Publication
+from zoo.weights.card import card as text_of_card
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -148,3 +151,17 @@ def test_the_commands(server: HubServer, tmp_path: Path) -> None:
     assert card(server, "me/cli").data.eval_results
     failed = CliRunner().invoke(app, ["pull", "me/absent"])
     assert failed.exit_code == 2 and "no such repository" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "figure", "kind"),
+    [
+        ("deepfm", "tabular-classification", "AUC", "roc_auc"),
+        ("gfl_pan", "object-detection", "AP", "mAP"),
+        ("lraspp", "image-segmentation", "mIoU", "mean_iou"),
+    ],
+)
+def test_a_figure_has_the_name_that_the_hub_knows(name: str, task: str, figure: str, kind: str) -> None:
+    told = Publication("me/mine", figures=(Figure(figure, 61.5, "mine", 10, "0" * 64),))
+    (result,) = ModelCard(text_of_card(registry.spec(name), (), {}, told)).data.eval_results
+    assert (result.task_type, result.metric_type, result.metric_name) == (task, kind, figure)

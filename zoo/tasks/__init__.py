@@ -19,11 +19,12 @@ CLASSES = "zoo.tasks.targets:Classes"
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure by its name, with the unit that stands behind its value."""
+    """A figure by its name, with the unit that stands behind its value, and the name that the Hub has for it."""
 
     name: str
     unit: str = "%"
     higher_is_better: bool = True
+    hub: str = "accuracy"
 
     def drop(self, before: float, after: float) -> float:
         """How much worse `after` is than `before`."""
@@ -224,7 +225,7 @@ register(
         "tabular-classification",
         "probability",
         "sigmoid",
-        metrics=(Metric("AUC"), Metric("log loss", "", higher_is_better=False)),
+        metrics=(Metric("AUC", hub="roc_auc"), Metric("log loss", "", higher_is_better=False, hub="log_loss")),
         judge="zoo.tasks.binary:BinaryMetrics",
         targets="zoo.tasks.binary:BinaryTargets",
         loss="zoo.tasks.objectives:of_binary",
@@ -237,7 +238,7 @@ register(
         "image-segmentation",
         "probability",
         "softmax",
-        metrics=(Metric("mIoU"), Metric("pixel accuracy")),
+        metrics=(Metric("mIoU", hub="mean_iou"), Metric("pixel accuracy")),
         judge="zoo.tasks.segmentation:PixelMetrics",
         targets="zoo.tasks.segmentation:Masks",
         loss="zoo.tasks.objectives:of_pixels",
@@ -252,7 +253,7 @@ register(
     Task(
         "object-detection",
         "score",
-        metrics=(Metric("AP"), Metric("AP50")),
+        metrics=(Metric("AP", hub="mAP"), Metric("AP50", hub="mAP@50")),
         judge="zoo.tasks.detection:AveragePrecision",
         targets="zoo.tasks.detection:Boxes",
         pairs="zoo.data.boxes:BOX_DATA",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.printable import printable
 from zoo.spec import ModelSpec
 from zoo.tasks.answers import usual_task
@@ -101,6 +101,7 @@ def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]
             # The Hub has no relation that means pruned.
             lines.append("base_model_relation: quantized")
     if publication.figures:
+        hub_names = {metric.name: metric.hub for metric in tasks.of(spec).metrics}
         results = [
             {
                 "task": {"type": usual_task(spec.task)},
@@ -109,7 +110,7 @@ def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]
                     "name": one.data,
                     "args": {"sha256": one.sha256, "examples": one.examples},
                 },
-                "metrics": [{"type": "accuracy", "name": one.name, "value": one.value}],
+                "metrics": [{"type": hub_names.get(one.name, "accuracy"), "name": one.name, "value": one.value}],
             }
             for one in publication.figures
         ]
