@@ -67,14 +67,14 @@ def compare(
     if images is not None and data is not None:
         raise ValueError("images= is how many of the shipped pictures are answered, and data= is answered whole.")
     pictures, labels, classes = _pictures(entries, 200 if images is None else images)
-    if images is not None and not pictures:
-        raise ValueError(
-            f"images= is how many shipped test pictures are answered, and none ship for {names[0]}: data=."
-        )
     models: list[Model] = []
     for name in names:
         progress(f"opening {name}")
         models.append(open_model(name))
+    if images is not None and not pictures:
+        raise ValueError(
+            f"images= is how many shipped test pictures are answered, and none ship for {names[0]}: data=."
+        )
     answers: list[np.ndarray] = []
     source, figures, count = "", None, len(labels)
     task = tasks.of(models[0].spec)
