@@ -79,7 +79,7 @@ def test_command_line_examples(page: str, least: int, tmp_path: Path, monkeypatc
 def test_the_figures_of_readme_are_the_manifests() -> None:
     lines = re.findall(r"^\| `(\w+)` \|(.*)\|$", text_of("README.md"), re.MULTILINE)
     variants = ("", "-distilled", "-pruned", "-sparse", "-int8", "-pruned-int8")
-    assert len(lines) == 5
+    assert len(lines) == 7
     for family, cells in lines:
         known = [zoo.info(family + variant) for variant in variants]
         shown = [f"{one.metric.value:.2f}%, {formatting.size(one.bytes)}" for one in known]

