@@ -44,7 +44,7 @@ class Squares:
             yield self.pictures[index], [self.targets[place] for place in index.tolist()]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param("ssdlite", marks=pytest.mark.nightly), "gfl_pan"])
 def test_the_loop_teaches_a_detector(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, data = build(spec(name)), Squares()

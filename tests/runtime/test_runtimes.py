@@ -276,7 +276,7 @@ def test_the_first_answer_is_compared_with_the_networks_own(tmp_path: Path) -> N
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("poisoned", [8, 16])
+@pytest.mark.parametrize("poisoned", [8, pytest.param(16, marks=pytest.mark.nightly)])
 def test_an_export_that_answers_otherwise_is_made_anew(tmp_path: Path, poisoned: int) -> None:
     """Whichever size comes first: an entry of another network, with a seal of its own."""
     pytest.importorskip("onnxruntime")

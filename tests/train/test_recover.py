@@ -45,7 +45,10 @@ def distance(model: Model, teacher: Model, x: Any) -> float:
         return float((answer(model, x) - answer(teacher, x)).square().mean())
 
 
-@pytest.mark.parametrize("passes", ["pruned", "sparse", "pruned-int8", "sparse-int8"])
+@pytest.mark.parametrize(
+    "passes",
+    [*(pytest.param(one, marks=pytest.mark.nightly) for one in ("pruned", "sparse")), "pruned-int8", "sparse-int8"],
+)
 def test_answers_come_nearer_on_inputs_not_seen_and_the_variant_stays(
     dense: Model, pictures: Tensor, unseen: Tensor, passes: str
 ) -> None:

@@ -59,6 +59,8 @@ def numbers(files: TableFiles, name: str) -> np.ndarray:
     found = [np.zeros(0)]
     for batch in files.batches([name]):
         part = batch.column(0)
+        if pa.types.is_dictionary(part.type):  # texts are read so, to save memory
+            part = part.dictionary_decode()
         if not files.parquet:
             part = pc.if_else(pc.equal(part, ""), None, part)
             for kind in (pa.float64(), pa.bool_()):
