@@ -177,8 +177,8 @@ class _Run:
         number, skipped = divmod(self.done, self.steps)
         began, saved, first = time.monotonic(), time.monotonic(), self.done
         batches = self._batches(number, skipped)
-        for row in self.frozen:
-            row.eval()  # batch norm keeps its statistics
+        for frozen in self.frozen:
+            frozen.eval()  # batch norm keeps its statistics
         for _ in range(skipped, self.steps):
             self._step(batches)
             self.log.step(self.done, self.loss_sum / (self.done - number * self.steps))
