@@ -73,12 +73,14 @@ def test_parquet_with_pictures_of_other_sizes_and_damaged_ones(
     [
         ([0, None], "the column is int64 with 1 of 2 missing"),
         ([None, None], "the column is null with 2 of 2"),
-        (["0", "1"], "the column is string"),
+        (["0", "1"], "the class '0', which is not known"),
         ([0.5, 1.5], "the column is double"),
         ([True, False], "the column is bool"),
     ],
 )
-def test_parquet_labels_are_whole_numbers(model: Model, tmp_path: Path, labels: list[object], message: str) -> None:
+def test_parquet_labels_are_whole_numbers_or_names(
+    model: Model, tmp_path: Path, labels: list[object], message: str
+) -> None:
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     cells = [{"bytes": png(image)} for image in PICTURES]

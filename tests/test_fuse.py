@@ -10,8 +10,8 @@ import torch
 import zoo
 from networks import CONVOLUTIONAL, by_structure, gated, lively, pictures, small
 from zoo.engine.cpu import onednn, packed
+from zoo.model.answer import answer
 from zoo.passes.compress import compress
-from zoo.passes.data import answer
 from zoo.passes.qat import prepare_qat
 from zoo.spec import Block, ImageInput, ModelSpec, SpecError
 

@@ -100,7 +100,10 @@ def test_what_serves_a_task_is_there(task: tasks.Task) -> None:
     for part in ("judge", "targets", "loss", "shown"):
         if getattr(task, part):
             assert callable(task.fetch(part)), part
-    assert task.usual in tasks.TASKS and bool(task.metrics) == bool(task.judge) == bool(task.targets)
+    assert task.usual in tasks.TASKS and bool(task.metrics) == bool(task.judge)
+    assert bool(task.judge) == bool(task.targets) or task.continues, "a text that is continued is its own target"
+    if task.texts:
+        assert callable(task.fetch("texts")) and callable(task.fetch("layout"))
     for kind in task.models:
         given = INSTANCES[kind]
         head = registry.spec("ssdlite").rows if task.objects else spec_of(given, task.name).rows

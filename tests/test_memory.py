@@ -11,8 +11,8 @@ from torch import Tensor
 
 from networks import EACH_CONVOLUTIONAL, gated, lively, mixed, pictures, small
 from zoo.blocks import memory
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import answer
 from zoo.spec import Block, ImageInput, ModelSpec
 
 

@@ -73,12 +73,17 @@ def lines_of(path: Path, what: str) -> list[str]:
 
     A pipe is read to its end. Raises FileError for a file that is no text, or longer than `MAX_TEXT`.
     """
+    return [line for line in text_of(path, what).splitlines() if line.strip()]
+
+
+def text_of(path: Path, what: str) -> str:
+    """A whole text file; raises what `lines_of` raises."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_TEXT + 1)
         if len(content) > MAX_TEXT:
             raise FileError(f"{path}: {what}: it has more than {MAX_TEXT:,} bytes.")
-        return [line for line in content.decode().splitlines() if line.strip()]
+        return content.decode()
     except UnicodeDecodeError:
         raise FileError(f"{path}: {what}: it is no text in UTF-8.") from None
     except OSError as error:

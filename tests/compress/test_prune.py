@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, gated, lively, pictures, small
 from reduced import reduced
 from zoo import kinds, registry
+from zoo.model.answer import answer
 from zoo.model.build import Model, build
 from zoo.passes import Pruned, prune
 from zoo.passes.compress import compress, convert
-from zoo.passes.data import answer
 from zoo.passes.decision import Decision
 from zoo.passes.groups import channel_groups, kept_channels, narrowed
 from zoo.passes.importance import CRITERIA

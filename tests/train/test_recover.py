@@ -15,8 +15,8 @@ import zoo
 from networks import lively
 from reduced import reduced
 from zoo import kinds, registry
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import answer
 from zoo.train import recover as module
 from zoo.train.divergence import Diverged
 from zoo.train.imitation import shared_rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ GROWTH = 20
 """What is read may grow to this many times the size of the file, beyond `ROOM`; pictures hardly grow at all."""
 
 MAX_ROWS = 20_000_000
+MAX_CLASSES = 100_000
 BATCH = 64  # small cells read at a time
 
 IMAGES = ("img", "image")
@@ -57,6 +58,7 @@ class ParquetFiles:
         self.features = _features(metadata.get(b"huggingface", b""))
         names = metadata.get(b"class_names", b"").decode(errors="replace")
         self._metadata = metadata
+        self._named: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {}  # column of texts -> labels and names
         self._class_names = tuple(names.split(",")) if names else ()
 
     def __len__(self) -> int:
@@ -76,8 +78,14 @@ class ParquetFiles:
         return name
 
     def labels(self, column: str) -> np.ndarray:
-        """The labels, int64 (N,); raises ValueError if a row has none, or the column does not hold integers."""
+        """The labels, int64 (N,): whole numbers, or the places of texts among their sorted names.
+
+        Raises ValueError if a row has none, or the column holds neither.
+        """
         import pyarrow as pa
+
+        if self._texts(column):
+            return self._named[column][0]
 
         for file in self._opened:
             self._check(file, column)
@@ -92,10 +100,20 @@ class ParquetFiles:
         return whole(table, column, self.where)
 
     def class_names(self, column: str) -> tuple[str, ...]:
-        """The names of the labels of `column` in the file; empty if the file has none."""
+        """The names of the labels of `column` in the file, or the labels themselves, if they are texts; else empty."""
+        if self._texts(column):
+            return self._named[column][1]
         names = self.features.get(column, {}).get("names")
         known = isinstance(names, list) and all(isinstance(name, str) for name in names)
         return tuple(names) if known else self._class_names  # type: ignore[arg-type]
+
+    def _texts(self, column: str) -> bool:
+        """Whether the labels in `column` are texts, which are read once."""
+        kinds = {str(file.schema_arrow.field(column).type) for file in self._opened}
+        if kinds <= {"string", "large_string"} and column not in self._named:
+            cells = (cell for batch in self.cells([column]) for cell in batch.column(0).to_pylist())
+            self._named[column] = named_labels(cells, column, self.where)
+        return column in self._named
 
     def type_of(self, column: str) -> str:
         """The Arrow type of a column, in words."""
@@ -135,11 +153,7 @@ class ParquetFiles:
 
     def sha256(self) -> str:
         """The SHA-256 of the file; for several files, of their names and digests."""
-        digests = [_sha256(file) for file in self.files]
-        if len(digests) == 1:
-            return digests[0]
-        told = "".join(f"{file.name}\0{digest}\0" for file, digest in zip(self.files, digests, strict=True))
-        return hashlib.sha256(told.encode()).hexdigest()
+        return digest_of(self.files)
 
     def _open(self, path: Path) -> Any:
         if not path.is_file():  # a pipe would be waited for
@@ -198,6 +212,24 @@ def whole(column: Any, name: str, where: str) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
+def named_labels(cells: Iterable[Any], column: str, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(labels int64 (N,), their names, sorted) of labels that are texts; raises ValueError for a row without one."""
+    places: dict[str, int] = {}
+    found: list[int] = []
+    for cell in cells:
+        if not isinstance(cell, str):
+            raise ValueError(f"{where} has no {column!r} in row {len(found)}; every row needs one.")
+        found.append(places.setdefault(cell, len(places)))
+        if len(places) > MAX_CLASSES:
+            raise ValueError(
+                f"{where} has more than {MAX_CLASSES:,} different texts in {column!r}: no classes are so many."
+            )
+    names = sorted(places)
+    order = np.empty(len(names), dtype=np.int64)
+    order[[places[name] for name in names]] = np.arange(len(names))
+    return order[np.array(found, dtype=np.int64)], tuple(names)
+
+
 def check_named(labels: np.ndarray, names: Sequence[str], where: str) -> None:
     """Raise ValueError for a label without a name, where the table names its classes."""
     outside = np.flatnonzero((labels < 0) | (labels >= len(names)))
@@ -241,6 +273,15 @@ def _features(text: bytes) -> dict[str, dict[str, Any]]:
 def _unreadable(where: str, error: BaseException) -> ValueError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"{where} cannot be read as Parquet ({reason}).")
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """The SHA-256 of the file; for several files, of their names and digests."""
+    digests = [_sha256(file) for file in files]
+    if len(digests) == 1:
+        return digests[0]
+    told = "".join(f"{file.name}\0{digest}\0" for file, digest in zip(files, digests, strict=True))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

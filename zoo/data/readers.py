@@ -14,6 +14,7 @@ from zoo.data import hub
 from zoo.data.folders import pictures_below
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
+from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of
 from zoo.files import lines_of, local_path
 
@@ -93,7 +94,7 @@ class Cells:
 
     def __init__(
         self,
-        table: ParquetFiles,
+        table: Any,
         columns: Sequence[str],
         examples_of: Callable[[list[list[Any]]], Iterable[Any]] = lambda columns: zip(*columns, strict=True),
     ) -> None:
@@ -172,7 +173,10 @@ def pictures_in(paths: Sequence[Path]) -> list[Path]:
 class TextReader(Reader):
     one = "text"
 
-    def of_table(self, table: ParquetFiles) -> Examples:
+    def table(self, files: list[Path], where: str) -> Any:
+        return text_table(files, where)
+
+    def of_table(self, table: Any) -> Examples:
         return Cells(table, text_columns(table.columns, self.given, table.where), texts_of)
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.folders import tell_left_out
-from zoo.data.parquet import choose_column
+from zoo.data.parquet import choose_column, digest_of
 from zoo.data.splits import DataNotFound
 from zoo.files import local_path
 
@@ -37,11 +36,11 @@ class TableFiles:
     def __init__(self, files: Sequence[Path], where: str, types: Mapping[str, Any] | None = None) -> None:
         self.files, self.where, self.types = list(files), where, dict(types or {})
         self._pa = _pyarrow()
-        self.parquet = _suffix(self.files[0]) in PARQUET
+        self.parquet = suffix_of(self.files[0]) in PARQUET
         for file in self.files:
             if not file.is_file():  # a pipe would be waited for
                 raise ValueError(f"{file} is no regular file; tables are read from files alone.")
-            if (_suffix(file) in PARQUET) != self.parquet or _suffix(file) not in (*PARQUET, *CSV):
+            if (suffix_of(file) in PARQUET) != self.parquet or suffix_of(file) not in (*PARQUET, *CSV):
                 raise ValueError(f"{file} is no table that is read: {', '.join((*PARQUET, *CSV))}, all of one format.")
         self.columns: list[str] = []
         self.schema = self._schema(self.files[0])
@@ -100,14 +99,7 @@ class TableFiles:
 
     def sha256(self) -> str:
         """The SHA-256 of the file; for several files, of their names and digests."""
-        digests = []
-        for file in self.files:
-            with file.open("rb") as opened:
-                digests.append(hashlib.file_digest(opened, "sha256").hexdigest())
-        if len(digests) == 1:
-            return digests[0]
-        told = "".join(f"{file.name}\0{digest}\0" for file, digest in zip(self.files, digests, strict=True))
-        return hashlib.sha256(told.encode()).hexdigest()
+        return digest_of(self.files)
 
     def _schema(self, file: Path) -> Any:
         if self.parquet:
@@ -183,8 +175,8 @@ def open_tables(data: str | Path, types: Mapping[str, Any] | None = None) -> Tab
     path = local_path(data)
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-        parquet = [file for file in found if _suffix(file) in PARQUET]
-        files = parquet or [file for file in found if _suffix(file) in CSV]
+        parquet = [file for file in found if suffix_of(file) in PARQUET]
+        files = parquet or [file for file in found if suffix_of(file) in CSV]
         if not files:
             raise ValueError(f"{path} holds no table: {', '.join((*PARQUET, *CSV))}.")
         tell_left_out(path, "Parquet" if parquet else "CSV", files)
@@ -234,7 +226,7 @@ def _decompressed(file: Path) -> Any:
 
 
 def _delimiter(file: Path) -> str:
-    return "\t" if _suffix(file).startswith(".tsv") else ","
+    return "\t" if suffix_of(file).startswith(".tsv") else ","
 
 
 def _top(path: str) -> str:
@@ -242,7 +234,8 @@ def _top(path: str) -> str:
     return path.split(".")[0]
 
 
-def _suffix(file: Path) -> str:
+def suffix_of(file: Path) -> str:
+    """What the file's name ends in, in small letters: ".csv.gz", ".parquet"."""
     name = file.name.lower()
     return next((one for one in (*PARQUET, *CSV) if name.endswith(one)), file.suffix.lower())
 

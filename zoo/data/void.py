@@ -1,3 +1,4 @@
-"""The value of pixels without a class, in the masks that networks learn from and are judged by."""
+"""The values of pixels and of tokens without a class, in the targets that networks learn from and are judged by."""
 
 IGNORED = 255
+NO_TOKEN = -100

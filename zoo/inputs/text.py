@@ -49,7 +49,13 @@ class TextInput(Input):
     reader: ClassVar[str] = "zoo.data.readers:TextReader"
     signature: ClassVar[str] = "zoo.runtime.text:signature"
     runner: ClassVar[str] = "zoo.runtime.compiled:TextRuntimeModel"
+    batches: ClassVar[str] = "zoo.train.batches:TextBatches"
+    translation: ClassVar[str] = "zoo.train.teachers:same_tokens"
+    loader: ClassVar[str] = "zoo.train.texts:open_texts"
     header: ClassVar[str] = "zoo.text.heads:with_outputs"
+    tables: ClassVar[tuple[str, ...]] = (
+        ".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".ndjson"
+    )  # fmt: skip
 
     vocabulary: int
     length: int = 512

@@ -13,8 +13,9 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import Batch, answer
+from zoo.passes.data import Batch
 from zoo.spec import Block
 
 

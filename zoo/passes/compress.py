@@ -13,12 +13,13 @@ from torch import Tensor
 
 from zoo import kinds, tasks
 from zoo.checks import noted
+from zoo.model.answer import answer
 from zoo.model.build import Model, copy_metadata, from_state, is_whole, not_a_model
 from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
 from zoo.naming import parse_passes
 from zoo.passes import PASSES, arguments, in_order, told
-from zoo.passes.data import answer, as_calibration, count
+from zoo.passes.data import as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
 from zoo.passes.sparsify import ADVICE as SPARSE_ADVICE

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.model.build import Model
 from zoo.spec import ModelSpec
 
 BATCH = 64
@@ -108,12 +107,6 @@ def _labels(batch: Mapping[str, Any], why: str) -> Any:
 def count(batch: Batch) -> int:
     """How many examples it has."""
     return len(_tensors(batch)[0])
-
-
-def answer(model: Model, batch: Batch) -> Tensor:
-    """The model's main output, of a language model too."""
-    y = model(**batch) if isinstance(batch, Mapping) else model(batch)
-    return y if isinstance(y, Tensor) else y.answer
 
 
 def split(data: Batch, size: int = BATCH) -> list[Any]:

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from zoo import kinds
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import answer, as_batches
+from zoo.passes.data import as_batches
 
 
 def dropped_blocks(model: Model, wanted: int | tuple[str, ...], data: Any) -> list[str]:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from zoo import kinds, tasks
+from zoo.model.answer import answer
 from zoo.model.build import Model
 from zoo.passes import CRITERIA
-from zoo.passes.data import answer, as_labelled_batches
+from zoo.passes.data import as_labelled_batches
 from zoo.passes.groups import Group, Node
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from zoo import kinds
 from zoo.engine.arithmetic import QParams
 from zoo.kinds.streams import ADDED, Place, edges_of, joined, streams
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import Batch, answer
+from zoo.passes.data import Batch
 from zoo.passes.observers import Histogram, edge_range, merged, scale_and_zero
 from zoo.passes.quantize import Edges
 from zoo.passes.sums import watch_added, with_one_scale

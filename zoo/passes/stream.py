@@ -12,8 +12,9 @@ from typing import Any
 import torch.nn as nn
 from torch import Tensor
 
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import Batch, answer, split
+from zoo.passes.data import Batch, split
 
 PART = 16  # inputs that run together: what one row makes of them is all that is in memory beside the rows' inputs
 

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import tasks
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.passes.data import answer, split
+from zoo.passes.data import split
 from zoo.tasks.metrics import choices, percent_equal
 
 BATCH = 16

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from zoo import kinds, tasks
 from zoo.checks import check_flag, check_whole
 from zoo.data.labelled_data import LabelledData, open_labelled_data
 from zoo.data.preprocess import ImageError, preprocess
+from zoo.data.splits import EVALUATION, first_of
+from zoo.model.answer import answer, to_device
 from zoo.model.build import not_a_model
 from zoo.model.finite import check_answer
 from zoo.printable import printable
@@ -135,6 +138,9 @@ def evaluate(
             f"This {model.spec.name} ends in {last.name!r}, not in a classifier: evaluate has no figure "
             f"for its task ({task.name})."
         )
+    if task.continues:
+        idle = {"label_column": label_column, "ignore_index": ignore_index, "skip_damaged": skip_damaged or None}
+        return _of_continuations(model, data, split, input_columns, batch_size, progress, idle)
     check_flag("skip_damaged", skip_damaged)
     if ignore_index is not None:
         check_whole("ignore_index", ignore_index)
@@ -163,6 +169,53 @@ def evaluate(
         per_class={class_name(model, label): value for label, value in judge.per_class().items()},
         skipped=tuple(skipped),
         what=model.spec.input.unit,
+        metrics=figures,
+        unit=metric.unit,
+    )
+
+
+def _of_continuations(
+    model: Model,
+    data: Any,
+    split: str | None,
+    input_columns: Sequence[str],
+    batch_size: int,
+    progress: bool,
+    idle: dict[str, Any],
+) -> Evaluation:
+    """Measure a network that continues texts, on texts in files: pieces as long as the network takes."""
+    if told := [f"{name}=" for name, value in idle.items() if value is not None]:
+        raise ValueError(f"{', '.join(told)}: a text that is continued has no labels, masks or boxes.")
+    if not isinstance(data, (str, Path)):
+        raise ValueError(f"data of {model.spec.name} is a file of texts, or a data set of the Hub, by its name.")
+    chosen = split or first_of(EVALUATION, tasks.splits(model.spec, data), data)
+    columns = {"learned": model.tokenizer, "input_columns": input_columns}
+    pieces = replace(tasks.loader(model.spec)(data, model.spec.input, split=chosen, **columns), shifts=False)
+    metric = tasks.of(model.spec).metrics[0]
+    judge = tasks.of(model.spec).fetch("judge")(metric.name, pieces.source)
+    judge.tokens_per_character = pieces.tokens_per_character
+    began, training = time.perf_counter(), model.training
+    model.eval()
+    try:
+        batches = list(torch.arange(len(pieces)).split(batch_size))
+        stream = pieces.stream(batches, 0)
+        with torch.inference_mode():
+            for _ in _track(range(len(batches)), progress):
+                inputs, targets = next(stream)
+                judge.add(answer(model, to_device(inputs, model.device)), targets)
+    finally:
+        model.train(training)
+    figures = dict(judge.figures())
+    return Evaluation(
+        metric=metric.name,
+        value=figures[metric.name],
+        examples=len(pieces),
+        source=pieces.source,
+        sha256=pieces.sha256,
+        seconds=time.perf_counter() - began,
+        per_class={},
+        skipped=pieces.skipped,
+        what=f"pieces of {pieces.length} tokens",
         metrics=figures,
         unit=metric.unit,
     )

@@ -45,6 +45,12 @@ class Task:
         judge (str): the class that computes the metrics, (metric, source) -> `zoo.tasks.metrics.Judge`. Default: empty.
         targets (str): the class that reads targets, (model) -> `zoo.tasks.targets.Targets`. Default: empty.
         loss (str): the loss, (outputs, targets, *, label_smoothing) -> scalar. Default: empty.
+        layout (str): the scores and classes that a loss compares, (outputs, targets) -> (scores (P, K), classes), of
+            the positions that count. Default: empty; the network then has no soft labels to learn from.
+        texts (str): what makes training examples of texts, (opened, classes) -> `zoo.train.texts.TextSet`. Default:
+            empty; texts are not trained on.
+        files (tuple[str, ...]): what the names of files end in that hold examples, beside those of the input. Default:
+            none.
         shown (str): what shows an answer, (model, output of one example) -> `zoo.tasks.answers.Shown`. Default: empty.
         chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
         continues (bool): whether an answer continues the input. Default: False.
@@ -75,6 +81,9 @@ class Task:
     judge: str = ""
     targets: str = ""
     loss: str = ""
+    layout: str = ""
+    texts: str = ""
+    files: tuple[str, ...] = ()
     shown: str = ""
     chooses: bool = False
     continues: bool = False
@@ -112,6 +121,8 @@ class Task:
         Raises:
             ValueError: the task has no such part.
         """
+        if part == "layout" and not self.layout:
+            raise ValueError(f"A network for {self.name} has no classes, and a teacher's soft labels are over classes.")
         if not (target := getattr(self, part)):
             raise ValueError(f"A network for {self.name} has no {part}: give it a head (num_classes=).")
         return fetch(target)
@@ -167,14 +178,14 @@ def splits(spec: ModelSpec, data: Any) -> Sequence[str]:
     """The names of the splits of data for the training of such a network."""
     if of(spec).pairs:
         return of(spec).fetch("pairs").splits(data)  # type: ignore[no-any-return]
-    return fetch("zoo.data.splits:splits")(data, spec.input.tables)  # type: ignore[no-any-return]
+    return fetch("zoo.data.splits:splits")(data, spec.input.tables + of(spec).files)  # type: ignore[no-any-return]
 
 
 def loader(spec: ModelSpec) -> Any:
     """What opens data for the training of such a network: that of the task's pairs, else that of the input."""
     if of(spec).pairs:
         return partial(fetch("zoo.train.pairs:open_pairs"), of(spec).fetch("pairs"))
-    return spec.input.fetch("loader")
+    return partial(spec.input.fetch("loader"), spec) if spec.input.ids else spec.input.fetch("loader")
 
 
 def batches(spec: ModelSpec) -> Any:
@@ -199,7 +210,9 @@ def _classifying(name: str, metric: str) -> None:
         "shown": "zoo.tasks.answers:Top",
     }
     loss = "zoo.tasks.objectives:of_classes"
-    register(Task(name, "probability", "softmax", loss=loss, chooses=True, **one))  # type: ignore[arg-type]
+    layout = "zoo.tasks.objectives:as_classes"
+    texts = "zoo.train.text_classes:classified" if name.startswith("text") else ""
+    register(Task(name, "probability", "softmax", loss=loss, layout=layout, texts=texts, chooses=True, **one))  # type: ignore[arg-type]
     several = f"multi-label-{name}"
     register(Task(several, "probability", "sigmoid", usual=name, loss=loss, chooses=True, **one))  # type: ignore[arg-type]
     scoring = name.replace("classification", "scoring")
@@ -215,7 +228,15 @@ register(
         "text-generation",
         "probability",
         "softmax",
+        metrics=(
+            Metric("perplexity", "", higher_is_better=False, hub="perplexity"),
+            Metric("bits per character", "", higher_is_better=False, hub="bits_per_character"),
+        ),
+        judge="zoo.tasks.continuation:Perplexity",
         loss="zoo.tasks.objectives:of_next_token",
+        layout="zoo.tasks.objectives:as_next_tokens",
+        texts="zoo.train.continued:continued",
+        files=(".txt",),
         continues=True,
         models={"text": "zoo.text.decoder:TextDecoder"},
     )
@@ -229,6 +250,7 @@ register(
         judge="zoo.tasks.binary:BinaryMetrics",
         targets="zoo.tasks.binary:BinaryTargets",
         loss="zoo.tasks.objectives:of_binary",
+        layout="zoo.tasks.objectives:as_pairs",
         shown="zoo.tasks.binary:Score",
         binary=True,
     )
@@ -242,6 +264,7 @@ register(
         judge="zoo.tasks.segmentation:PixelMetrics",
         targets="zoo.tasks.segmentation:Masks",
         loss="zoo.tasks.objectives:of_pixels",
+        layout="zoo.tasks.objectives:as_pixels",
         shown="zoo.tasks.segmentation:Regions",
         chooses=True,
         pixels=True,

@@ -24,14 +24,14 @@ Text = str | tuple[str, str]
 class TextPreprocess:
     """What `preprocess` gives for a language model; call it with texts."""
 
-    def __init__(self, spec: ModelSpec, tokenizer: str) -> None:
+    def __init__(self, spec: ModelSpec, tokenizer: str, length: int | None = None) -> None:
         self.input = spec.texts
-        self._types = bool(spec.rows[0].args.get("token_types", 0) > 1)
+        self.types = bool(spec.rows[0].args.get("token_types", 0) > 1)
         self._tokenizer, self._panics = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         if not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
-            self._tokenizer.enable_truncation(self.input.length)
+            self._tokenizer.enable_truncation(length or self.input.length)
         if (known := self._tokenizer.get_vocab_size()) > self.input.vocabulary:
             raise TextError(f"{spec.name} knows {self.input.vocabulary} tokens, and its tokenizer has {known}.")
 
@@ -52,7 +52,21 @@ class TextPreprocess:
                 "A tuple may be one pair or several texts: give a pair in a list, prepare([(a, b)]), and several texts "
                 "as a list, prepare(list(texts))."
             )
-        many = list(texts) if isinstance(texts, list) else [texts]
+        many: list[Any] = list(texts) if isinstance(texts, list) else [texts]
+        found = self.encoded(many)
+        longest = max(len(one) for one in found)
+        if longest == 0:
+            raise TextError("There is not one token in these texts.")
+        out = {
+            "input_ids": _even((one.ids for one in found), longest, self.input.padding),
+            "attention_mask": _even((one.attention_mask for one in found), longest, 0),
+        }
+        if self.types:
+            out["token_type_ids"] = _even((one.type_ids for one in found), longest, 0)
+        return out
+
+    def encoded(self, many: list[Text]) -> list[Any]:
+        """The package's encodings of several texts, without padding; `overflowing` has what was cut off."""
         for text in many:
             pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
             if not isinstance(text, str) and not pair:
@@ -61,17 +75,7 @@ class TextPreprocess:
         if not many:
             raise TextError("No texts were given.")
         with native("These texts cannot be read by the tokenizer", panics=self._panics):
-            found = self._tokenizer.encode_batch(many)
-        longest = max(len(one) for one in found)
-        if longest == 0:
-            raise TextError("There is not one token in these texts.")
-        out = {
-            "input_ids": _even((one.ids for one in found), longest, self.input.padding),
-            "attention_mask": _even((one.attention_mask for one in found), longest, 0),
-        }
-        if self._types:
-            out["token_type_ids"] = _even((one.type_ids for one in found), longest, 0)
-        return out
+            return list(self._tokenizer.encode_batch(many))
 
     @overload
     def decode(self, ids: Sequence[int]) -> str: ...

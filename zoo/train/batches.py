@@ -13,6 +13,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.model.answer import to_device
 from zoo.model.build import Model
 from zoo.train.augment import Augmentation
 from zoo.train.images import normalize
@@ -67,6 +68,13 @@ class PictureBatches(Batches):
     def augmented(self, raw: Tensor, targets: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
         x = self.inputs(self.augmentation.pictures(raw))
         return self.augmentation.mix(x.to(device), targets.to(device))
+
+
+class TextBatches(Batches):
+    """Takes what a language model's call takes, by name."""
+
+    def augmented(self, raw: Any, targets: Tensor, device: torch.device) -> tuple[Any, Tensor]:
+        return to_device(raw, device), targets.to(device)
 
 
 class PairBatches(Batches):

@@ -92,7 +92,7 @@ def open_pictures(
         found = _read_hub(part, image_column, label_column, where)
     if not len(found.labels):
         raise ValueError(f"{where} holds no pictures.")
-    labels, known = _agreed(found.labels, found.classes, tuple(classes) or _folder_classes(parts), where)
+    labels, known = agreed(found.labels, found.classes, tuple(classes) or _folder_classes(parts), where)
     stream = ImageStream(
         found.pictures,
         found.names,
@@ -162,7 +162,7 @@ def _read_hub(dataset: Any, image_column: str | None, label_column: str | None, 
     return _Found(found.table, labels, found.classes, Rows(len(labels)), found.sha256)
 
 
-def _agreed(
+def agreed(
     labels: Tensor, own: tuple[str, ...], classes: tuple[str, ...], where: str
 ) -> tuple[Tensor, tuple[str, ...]]:
     """(labels in the numbers of `classes`, the classes). Data with its `own` class names is matched by name."""

@@ -23,6 +23,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import tasks
+from zoo.model.answer import answer, to_device
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
 from zoo.train.checkpoints import Checkpoints
@@ -273,7 +274,10 @@ def accuracy(model: Model, data: Pictures) -> float:
 
     def answered() -> Iterator[tuple[Tensor, Any]]:
         for images, labels in data.stream(torch.arange(len(data)).split(tasks.batch_of(model.spec)), 0):
-            yield model(batches.inputs(images).to(device)), labels.tolist() if is_numbers(labels) else labels
+            yield (
+                answer(model, to_device(batches.inputs(images), device)),
+                labels.tolist() if is_numbers(labels) else labels,
+            )
 
     with torch.inference_mode():
         found = tasks.main_figure(model.spec, answered(), data.source)

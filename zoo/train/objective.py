@@ -10,9 +10,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import tasks
-from zoo.data.void import IGNORED
+from zoo.model.answer import answer
 from zoo.model.build import Model
-from zoo.tasks.objectives import in_pairs, shares_in_pairs
 from zoo.train.batches import Batches
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
@@ -53,6 +52,7 @@ class Supervised:
         self.recipe, self.teacher = recipe, teacher
         self.task = tasks.of(model.spec)
         self.task_loss = self.task.fetch("loss")
+        self.layout: Any = self.task.fetch("layout") if teacher is not None else None
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
         self.batches: Batches = tasks.batches(model.spec)(model, recipe, shift)
@@ -62,24 +62,19 @@ class Supervised:
         if self.teacher is not None:
             self.batches.prepare(self.teacher.eval())
 
-    def loss(self, model: Model, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def loss(self, model: Model, batch: tuple[Any, Any]) -> tuple[Tensor, Any]:
         """Of (examples, targets), as the training data gives them."""
         recipe = self.recipe
         x, labels = self.batches.augmented(*batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = model(x)
+            logits = answer(model, x)
             with torch.no_grad():
                 soft = None if self.teacher is None else self.teacher(x).float()
         logits = logits.float()
         smoothing = recipe.label_smoothing
         if soft is None:
             return self.task_loss(logits, labels, label_smoothing=smoothing), x
-        if self.task.binary:
-            logits, soft = in_pairs(logits), in_pairs(soft)
-            labels = shares_in_pairs(labels) if labels.is_floating_point() else labels
-        if self.task.pixels:
-            counts = labels.flatten() != IGNORED
-            logits, soft, labels = (one[counts] for one in (*map(self.task.scores, (logits, soft)), labels.flatten()))
-            labels = labels.long()
+        scores, classes = self.layout(logits, labels)
+        soft, _ = self.layout(soft, labels)
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
-        return distillation(logits, soft, labels, **strength, label_smoothing=smoothing), x
+        return distillation(scores, soft, classes, **strength, label_smoothing=smoothing), x

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
+from zoo.model.answer import answer
 from zoo.model.build import Model
 
 
@@ -24,11 +26,11 @@ class Ensemble(nn.Module):
             raise ValueError(f"Teachers must know the same classes, but they have {classes}.")
         self.members = nn.ModuleList(members)
         translation = student.spec.input.fetch("translation")
-        self.translations: list[Callable[[Tensor], Tensor]] = [translation(student, member) for member in members]
+        self.translations: list[Callable[[Any], Any]] = [translation(student, member) for member in members]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         pairs = zip(self.members, self.translations, strict=True)
-        return torch.stack([member(translated(x)).float() for member, translated in pairs]).mean(0)
+        return torch.stack([answer(member, translated(x)).float() for member, translated in pairs]).mean(0)
 
 
 def same_inputs(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
@@ -36,6 +38,19 @@ def same_inputs(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
     ours, theirs = student.spec.input, teacher.spec.input
     if ours != theirs:
         raise ValueError(f"A teacher takes other {theirs.unit} ({theirs.brief}) than the student ({ours.brief}).")
+    return lambda x: x
+
+
+def same_tokens(student: Model, teacher: Model) -> Callable[[Any], Any]:
+    """Nothing changes; raises ValueError for networks whose tokens differ, or a teacher that takes shorter texts."""
+    ours, theirs = student.spec.texts, teacher.spec.texts
+    if ours.vocabulary != theirs.vocabulary or student.tokenizer != teacher.tokenizer:
+        raise ValueError(
+            f"A teacher reads other tokens ({theirs.vocabulary:,} of them) than the student ({ours.vocabulary:,}): "
+            "both need the same tokenizer."
+        )
+    if theirs.length < ours.length:
+        raise ValueError(f"A teacher takes texts of {theirs.length} tokens, the student of {ours.length}.")
     return lambda x: x
 
 

@@ -36,13 +36,21 @@ from zoo.train.pictures import Pictures
 class Common(Options):
     data: str = option(
         help="A folder with a folder for every class, or with images/ and masks/; Parquet files, and CSV for "
-        "recommenders; or a data set of the Hub."
+        "recommenders and texts, also JSON lines; or a data set of the Hub."
     )
     out: Path = option(
         help="The folder for the network. Checkpoints, curves and figures go to its subfolder training/."
     )
     image_column: str | None = option(
         None, "The column with the pictures, in Parquet files or a data set of the Hub. Default: img or image."
+    )
+    input_column: tuple[str, ...] = option(
+        (), "The column with the texts; repeat it for the second text of a pair. Default: text, sentence, ..."
+    )
+    max_tokens: int | None = option(
+        None,
+        "The most tokens of a text; longer ones are cut, and counted. Default: as many as the network takes.",
+        least=1,
     )
     label_column: str | None = option(
         None, "The column with the labels or masks. Default: label, or mask; of a recommender also click or target."
@@ -86,6 +94,7 @@ def open_data(settings: Common, model: Model) -> Data:
 
     Classes that the network knows have the network's numbers.
     """
+    own = {**_of_pairs(settings, model), **_of_texts(settings, model)}
     remark(f"Reading {printable(settings.data)}.")
     found = tasks.splits(model.spec, settings.data)
     learned = model.spec.input.learned
@@ -97,9 +106,11 @@ def open_data(settings: Common, model: Model) -> Data:
         image_column=settings.image_column,
         label_column=settings.label_column,
         **({"learned": getattr(model, learned)} if learned else {}),
-        **_of_pairs(settings, model),
+        **own,
     )
     train = opened(split="train")
+    if cut := getattr(train, "cut", 0):
+        remark(f"{cut:,} of {len(train):,} texts are longer than {_length(settings, model):,} tokens, and are cut.")
     by_number = not getattr(train, "named", True) and len(train.classes) == len(model.labels)
     if by_number:
         remark(f"The data does not name its {len(train.classes)} classes; they have the network's names, in order.")
@@ -129,6 +140,19 @@ def _of_pairs(settings: Common, model: Model) -> dict[str, Any]:
     if idle := [f"{name}=" for name in named if getattr(settings, name) != getattr(Common, name)]:
         raise ValueError(f"{', '.join(idle)}: for masks and boxes, and {model.spec.name} is for {model.spec.task}.")
     return {}
+
+
+def _of_texts(settings: Common, model: Model) -> dict[str, Any]:
+    """The options of texts; raises ValueError where they would be ignored."""
+    if model.spec.input.ids:
+        return {"input_columns": settings.input_column, "max_tokens": settings.max_tokens}
+    if idle := [f"{name}=" for name in ("input_column", "max_tokens") if getattr(settings, name)]:
+        raise ValueError(f"{', '.join(idle)}: for texts, and {model.spec.name} takes {model.spec.input.unit}.")
+    return {}
+
+
+def _length(settings: Common, model: Model) -> int:
+    return min(settings.max_tokens or model.spec.texts.length, model.spec.texts.length)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -218,7 +242,7 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
 def recipe_of(settings: Any) -> dict[str, Any]:
     """The settings, beside recipe and data, that decide the weights; they identify the run."""
     apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
-    later = {"dim": None}  # runs of earlier releases go on
+    later = {"dim": None, "input_column": (), "max_tokens": None}  # runs of earlier releases go on
     return {
         name: str(value)
         for name, value in asdict(settings).items()
