@@ -76,6 +76,12 @@ class Block:
             object.__setattr__(self, key, value)
         object.__setattr__(self, "arguments", tuple(sorted(args.items())))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Block:
+        return self  # nothing in it can change
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # less what `zoo.kinds` remembers of it
+
     @property
     def args(self) -> dict[str, Value]:
         """The arguments, by name."""

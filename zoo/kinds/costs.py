@@ -22,7 +22,8 @@ class Cost:
 
 def cost(spec: ModelSpec) -> Cost:
     """What the network costs for one example of `usual_size`."""
-    return Cost(sum(c.macs for c in row_costs(spec)), sum(c.parameters for c in row_costs(spec)))
+    costs = row_costs(spec)
+    return Cost(sum(c.macs for c in costs), sum(c.parameters for c in costs))
 
 
 def usual_size(spec: ModelSpec) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *DETECTION, *TRANSFORMER, *GRAPH, *TABULAR)
 }
+_CHECKED = "_checked"  # attribute of a row: the kind that checked its arguments, and these with defaults filled in
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -25,6 +26,9 @@ def arguments(block: Block) -> dict[str, Any]:
     kind = KINDS.get(block.kind)
     if kind is None:
         raise SpecError(f"Row {block.name!r}: unknown kind {block.kind!r}; the kinds are {sorted(KINDS)}.")
+    checked: tuple[Kind, dict[str, Any]] | None = block.__dict__.get(_CHECKED)
+    if checked and checked[0] is kind:
+        return dict(checked[1])
     given = block.args
     unknown = set(given) - set(kind.args)
     if unknown:
@@ -38,7 +42,8 @@ def arguments(block: Block) -> dict[str, Any]:
         filled[name] = value
     if why := kind.conflict(filled):
         raise SpecError(f"Row {block.name!r}: {why}.")
-    return filled
+    object.__setattr__(block, _CHECKED, (kind, filled))  # a row is asked hundreds of times, and never changes
+    return dict(filled)
 
 
 def residual(block: Block) -> Sum | None:

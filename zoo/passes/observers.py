@@ -98,14 +98,15 @@ def _least_squares(histogram: Histogram) -> tuple[float, float]:
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     lows, highs = [low * share for share in shares], [high * share for share in shares]
 
-    def error(low: float, high: float) -> float:
-        scale, zero = scale_and_zero(low, high)
+    def best(candidates: list[tuple[float, float]]) -> tuple[float, float]:
+        coded = torch.tensor([scale_and_zero(*ends) for ends in candidates], dtype=torch.float64)
+        scale, zero = coded[:, :1], coded[:, 1:]
         codes = (values / scale).round_().add_(zero).clamp_(0, 255)
-        return float(((codes - zero).mul_(scale).sub_(values).square_() * counts).sum())
+        return candidates[int((codes.sub_(zero).mul_(scale).sub_(values).square_().mul_(counts)).sum(1).argmin())]
 
     for _ in range(2):
         if high > 0:
-            high = min(highs, key=lambda candidate: error(low, candidate))
+            low, high = best([(low, candidate) for candidate in highs])
         if low < 0:
-            low = min(lows, key=lambda candidate: error(candidate, high))
+            low, high = best([(candidate, high) for candidate in lows])
     return low, high

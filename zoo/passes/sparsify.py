@@ -214,7 +214,8 @@ def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None
     if options.pattern == "2:4" and ({"sparsity", "scope"} & set(options.given)):
         raise ValueError('pattern="2:4" says how many weights go, and where: leave out sparsity= and scope=.')
     state = model.state_dict()
-    there = _zeros(_prunable({key: state[key] for key in state if key in _layer_weights(model.spec)}))
+    weights = _layer_weights(model.spec)
+    there = _zeros(_prunable({key: state[key] for key in state if key in weights}))
     if options.pattern != "2:4" and there >= options.sparsity:
         raise ValueError(
             f"{model.spec.name} has {there:.0%} zeros already, and sparsity={options.sparsity:g} asks for no more: "
@@ -223,7 +224,7 @@ def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None
     recipe = asdict(options)
     if options.pattern == "2:4":
         recipe = {"pattern": options.pattern}
-        if not any(has_fours(state[key].shape) for key in _layer_weights(model.spec)):
+        if not any(has_fours(state[key].shape) for key in weights):
             raise ValueError(f'{model.spec.name} has no layer whose inputs are a multiple of 4 for pattern="2:4".')
     if calibration is None:
         return Decision("sparse", asdict(options), {**recipe, "by": "magnitude"})
@@ -245,7 +246,8 @@ def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> d
     """The solved state, or the state with the smallest weights at zero; weights already zero stay so, and count."""
     if decision.state:
         return {key: decision.state.get(key, tensor).clone() for key, tensor in state.items()}
-    weights = _prunable({key: state[key] for key in state if key in _layer_weights(spec)})
+    of_layers = _layer_weights(spec)
+    weights = _prunable({key: state[key] for key in state if key in of_layers})
     if decision.choices.get("pattern") == "2:4":
         masks = {key: four_mask(weight) for key, weight in weights.items() if has_fours(weight.shape)}
     else:
