@@ -29,7 +29,7 @@ ALLOWED = {
     "lazy": set(),
     "runtime/__init__": {"zoo.lazy"},
     "inputs": {"torch", "zoo.inputs", "zoo.checks", "zoo.lazy"},
-    "spec": {"zoo.printable", "zoo.checks", "zoo.inputs"},
+    "spec": {"zoo.printable", "zoo.checks", "zoo.inputs", "zoo.spec"},
     "passes/options": {"zoo.checks"},
     "passes/__init__": {"zoo.passes.options"},
     "naming": {"zoo.passes", "zoo.printable"},
