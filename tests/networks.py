@@ -17,9 +17,13 @@ from zoo.model.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec, TableInput, TextInput
 
 _TRANSFORMERS = ("zoo.models.vit", "zoo.models.bert", "zoo.models.gpt")
-TRANSFORMERS = tuple(name for name, of in registry.MODELS.items() if of.startswith(_TRANSFORMERS))
+_HYBRIDS = tuple(name for name, of in registry.MODELS.items() if of == "zoo.models.vit:cifar")
+HYBRIDS = _HYBRIDS[:1]  # convolutions in front of blocks of Transformers
+TRANSFORMERS = tuple(
+    name for name, of in registry.MODELS.items() if of.startswith(_TRANSFORMERS) and name not in _HYBRIDS
+)
 PICTURES = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, ImageInput))
-CONVOLUTIONAL = tuple(name for name in PICTURES if name not in TRANSFORMERS)
+CONVOLUTIONAL = tuple(name for name in PICTURES if name not in (*TRANSFORMERS, *_HYBRIDS))
 RECOMMENDERS = tuple(name for name in registry.MODELS if isinstance(registry.spec(name).input, TableInput))
 # One of each structure; the others differ in their widths and depths.
 EACH_CONVOLUTIONAL = tuple({structure(registry.spec(name)): name for name in reversed(CONVOLUTIONAL)}.values())

@@ -37,6 +37,8 @@ MODELS: dict[str, str] = {
         for family, distilled in (("vit", ""), ("deit", ""), ("deit", "_distilled"))
         for size in ("tiny", "small", "base")
     },
+    "vit_cifar": "zoo.models.vit:cifar",
+    "vit_cifar_small": "zoo.models.vit:cifar",
     **{f"bert_{size}": "zoo.models.bert:transformers" for size in ("tiny", "mini", "small", "medium")},
     **{
         f"bert_{size}_{case}": "zoo.models.bert:transformers"

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, gated, lively, pictures, small
+from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, HYBRIDS, gated, lively, pictures, small
 from reduced import reduced
 from zoo import kinds, registry
 from zoo.model.answer import answer
@@ -20,8 +20,13 @@ from zoo.passes.decision import Decision
 from zoo.passes.groups import channel_groups, kept_channels, narrowed
 from zoo.passes.importance import CRITERIA
 
-SUBJECTS = (*CONVOLUTIONAL, "gated")
-BY_EACH = ("gated", "mobilenetv2_035", "resnet50")  # criterion; the others by the first one, the rest of them nightly
+SUBJECTS = (*CONVOLUTIONAL, *HYBRIDS, "gated")
+BY_EACH = (
+    "gated",
+    "mobilenetv2_035",
+    "resnet50",
+    *HYBRIDS,
+)  # criterion; the others by the first one, the rest of them nightly
 
 
 def rare(name: str, criterion: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from zoo.kinds.costs import row_shapes
 from zoo.kinds.rows import KINDS
 from zoo.spec import ModelSpec, SpecError
 
@@ -24,16 +25,18 @@ def with_channels(spec: ModelSpec, channels: int) -> ModelSpec:
 
 def with_size(spec: ModelSpec, size: tuple[int, int]) -> ModelSpec:
     """The spec for pictures of another height and width; one with positions learns those of that grid."""
-    first = spec.rows[0]
-    if has_grid(spec):
-        patch = first.args["patch"]
-        spec = spec.edit(first.name, rows=size[0] // patch, columns=size[1] // patch)
-    return spec.replace(input=replace(spec.pictures, size=size))
+    spec = spec.replace(input=replace(spec.pictures, size=size))
+    for place, row in enumerate(spec.rows):
+        if KINDS[row.kind].grid:
+            height, width = row_shapes(spec)[place - 1][1:] if place else size
+            patch = row.args["patch"]
+            return spec.edit(row.name, rows=height // patch, columns=width // patch)
+    return spec
 
 
 def has_grid(spec: ModelSpec) -> bool:
     """Whether the network has positions for the patches of pictures of one size."""
-    return KINDS[spec.rows[0].kind].grid
+    return any(KINDS[row.kind].grid for row in spec)
 
 
 def averaged(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from zoo.models.mobilenetv2 import CIFAR_INPUT
 from zoo.spec import Block, ImageInput, ModelSpec
 
 # size -> (width, heads); all are 12 blocks deep, with heads of 64 and an MLP of 4 times the width
 SIZES = {"tiny": (192, 3), "small": (384, 6), "base": (768, 12)}
 HEAD_DIM = 64
+# name -> (widths of the convolutions in front, width, blocks), for 32x32 pictures
+CIFAR_SIZES = {"vit_cifar": ((32, 64), 96, 4), "vit_cifar_small": ((16, 32), 64, 2)}
 _VIT_INPUT = ImageInput(mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.9)
 _DEIT_INPUT = ImageInput(crop=0.9)
 
@@ -31,6 +34,40 @@ def imagenet(name: str, num_classes: int = 1000) -> ModelSpec:
         num_classes=num_classes,
         takes=_VIT_INPUT if family == "vit" else _DEIT_INPUT,
     )
+
+
+def cifar(name: str, num_classes: int = 10) -> ModelSpec:
+    """For small pictures, with convolutions in front of the patches (Xiao et al., 2021), which need far less data."""
+    (first, second), dim, layers = CIFAR_SIZES[name]
+    heads = dim // 32
+    vit = sized(
+        name,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        head_dim=dim // heads,
+        mlp_dim=2 * dim,
+        prefix=1,
+        head="first",
+        num_classes=num_classes,
+        patch=1,
+        size=(8, 8),
+    )
+    front = (
+        Block("conv_norm_act", "stem", in_channels=3, out_channels=first, kernel_size=3, stride=2, activation="relu"),
+        Block("basic_block", "s1", in_channels=first, mid_channels=first, out_channels=first),
+        Block(
+            "basic_block",
+            "s2",
+            in_channels=first,
+            mid_channels=second,
+            out_channels=second,
+            stride=2,
+            projection=True,
+        ),
+    )
+    rows = (*front, vit["embed"].replace(in_channels=second), *vit.rows[1:])
+    return ModelSpec(name=name, rows=rows, input=CIFAR_INPUT)
 
 
 def sized(
