@@ -52,7 +52,7 @@ MODELS: dict[str, str] = {
     "distilroberta_base": "zoo.models.bert:transformers",
     "all_minilm_l6_v2": "zoo.models.bert:transformers",
     "all_minilm_l12_v2": "zoo.models.bert:transformers",
-    **{f"gpt2{size}": "zoo.models.gpt:transformers" for size in ("", "_medium", "_large", "_xl")},
+    **{f"gpt2{size}": "zoo.models.gpt:transformers" for size in ("_tiny", "_mini", "", "_medium", "_large", "_xl")},
     "distilgpt2": "zoo.models.gpt:transformers",
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",

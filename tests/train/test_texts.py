@@ -20,6 +20,7 @@ from text_data import WORDS, decoder, lines, sentences, tokenizer, trunk
 from zoo.cli import app
 from zoo.data.parquet import digest_of
 from zoo.factory import with_classes
+from zoo.text.fresh import for_data
 from zoo.train.finetune import finetune
 from zoo.train.loop import accuracy, fit
 from zoo.train.ragged import by_length
@@ -213,3 +214,32 @@ def test_labels_in_words_are_classes(tmp_path: Path) -> None:
     assert measured.examples == 20 and set(measured.per_class) <= {"no", "yes"}
     table = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])
     assert set(table) == {"sentence", "label"} and len(WORDS) == model.spec.texts.vocabulary
+
+
+def test_a_fresh_decoder_learns_its_tokens_from_the_data(tmp_path: Path) -> None:
+    story(tmp_path / "train.txt", 3000)
+    asked = ["--fresh", "--vocabulary", "280", "--max-tokens", "12", "--data", str(tmp_path / "train.txt")]
+    asked += ["--epochs", "1", "--batch-size", "8", "--out", str(tmp_path / "out"), "--no-bfloat16"]
+    done = CliRunner().invoke(app, ["finetune", "gpt2_tiny", *asked])
+    assert done.exit_code == 0, done.output
+    model = zoo.load(tmp_path / "out")
+    assert model.spec.texts.vocabulary <= 280 and model.spec.texts.length == 12 and model.spec.texts.ends == (0,)
+    prepare = zoo.preprocess(model)
+    for text in ("a film", "Größe 大 \t"):
+        assert prepare.decode(prepare(text)["input_ids"][0]) == text
+    student = ["distill", "gpt2_tiny", "--teacher", str(tmp_path / "out"), *asked[3:]]
+    done = CliRunner().invoke(app, [*student[:-2], str(tmp_path / "student"), "--no-bfloat16"])
+    assert done.exit_code == 0, done.output
+    assert zoo.load(tmp_path / "student").tokenizer == model.tokenizer
+
+
+def test_a_fresh_encoder_learns_its_tokens_from_the_data(data: Path, tmp_path: Path) -> None:
+    model = for_data("bert_tiny", data, vocabulary=200, max_tokens=20)
+    assert model.spec.texts.length == 20 and model.embed.positions.weight.shape[0] == 20
+    tokens = zoo.preprocess(model)("a good film")["input_ids"]
+    assert tokens.shape == (1, 5) and int(tokens.max()) < model.spec.texts.vocabulary <= 200
+    with pytest.raises(ValueError, match="at least 128 tokens"):
+        for_data("bert_tiny", data, vocabulary=20)
+    given = ["finetune", "mobilenet", "--fresh", "--data", str(data), "--out", str(tmp_path / "o"), "--vocabulary", "9"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2 and "--vocabulary is for a language model" in " ".join(done.output.split())

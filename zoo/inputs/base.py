@@ -48,6 +48,7 @@ class Input:
     translation: ClassVar[str] = "zoo.train.teachers:same_inputs"  # (student, teacher) -> (x) -> the teacher's x
     loader: ClassVar[str] = ""  # opens data for the training loop; empty: the loop does not train such networks
     fresh: ClassVar[str] = ""  # (architecture, data, ...) -> a fresh network, where its input depends on the data
+    fresh_options: ClassVar[tuple[str, ...]] = ()  # what the commands hand to `fresh`, beside the data
 
     # ------------------------------------------------------------------------------------------------ files
 

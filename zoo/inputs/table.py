@@ -63,6 +63,7 @@ class TableInput(Input):
     learned: ClassVar[str] = "vocabulary"
     translation: ClassVar[str] = "zoo.tabular.translate:translation"
     loader: ClassVar[str] = "zoo.train.table_data:open_rows"
+    fresh_options: ClassVar[tuple[str, ...]] = ("schema", "dim")
     fresh: ClassVar[str] = "zoo.tabular.fresh:for_data"
     reader: ClassVar[str] = "zoo.tabular.reader:RowReader"
 

@@ -52,6 +52,8 @@ class TextInput(Input):
     batches: ClassVar[str] = "zoo.train.batches:TextBatches"
     translation: ClassVar[str] = "zoo.train.teachers:same_tokens"
     loader: ClassVar[str] = "zoo.train.texts:open_texts"
+    fresh: ClassVar[str] = "zoo.text.fresh:for_data"
+    fresh_options: ClassVar[tuple[str, ...]] = ("vocabulary", "max_tokens", "input_column")
     header: ClassVar[str] = "zoo.text.heads:with_outputs"
     tables: ClassVar[tuple[str, ...]] = (
         ".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".ndjson"
@@ -87,6 +89,10 @@ class TextInput(Input):
     @property
     def brief(self) -> str:
         return f"up to {self.length:,} tokens"
+
+    @property
+    def described(self) -> str:
+        return f"{self.brief}, of {self.vocabulary:,}"
 
     @property
     def takes(self) -> str:

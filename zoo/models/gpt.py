@@ -7,8 +7,10 @@ from typing import Any
 
 from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
-# name -> (width, blocks); heads are 64 wide
+# name -> (width, blocks); heads are 64 wide, of the smallest 32
 GPT2 = {
+    "gpt2_tiny": (64, 2),
+    "gpt2_mini": (128, 4),
     "gpt2": (768, 12),
     "distilgpt2": (768, 6),
     "gpt2_medium": (1024, 24),
@@ -42,7 +44,7 @@ def transformers(name: str, num_classes: int = 0) -> ModelSpec:
         vocabulary, length = LLAMA[name]["vocabulary"], LLAMA[name]["length"]
         return spec.replace(input=TextInput(vocabulary, length, padding=end, ends=(end,)))
     dim, layers = GPT2[name]
-    spec = gpt2_type(name, vocabulary=50257, dim=dim, layers=layers, heads=dim // 64)
+    spec = gpt2_type(name, vocabulary=50257, dim=dim, layers=layers, heads=dim // (64 if dim > 128 else 32))
     return spec.replace(input=TextInput(50257, 1024, padding=50256, ends=(50256,)))
 
 

@@ -182,7 +182,7 @@ def open_model(name: str, *, fresh: bool = False, settings: Common | None = None
         given = registry.spec(name).input
         if not given.fresh or settings is None:
             return zoo.create(name, weights=None)
-        own = {one: getattr(settings, one, None) for one in ("schema", "dim")}
+        own = {one: getattr(settings, one, None) for one in given.fresh_options}
         made: Model = given.fetch("fresh")(name, settings.data, label_column=settings.label_column, like=like, **own)
         remark(f"{name} reads {made.spec.input.described}.")
         return made
@@ -190,13 +190,15 @@ def open_model(name: str, *, fresh: bool = False, settings: Common | None = None
     if not model.spec.input.loader:
         raise ValueError(
             f"{name} is a {model.spec.name}, which takes {model.spec.input.unit}; the commands that train take "
-            "networks of pictures and of table rows. docs/finetuning.md shows a loop of your own."
+            "networks of pictures, texts and table rows. docs/finetuning.md shows a loop of your own."
         )
     if not fresh:
         return model
     rows = tuple(row.replace(precision="float32", emits="float32") for row in model.spec)
     built = zoo.build(model.spec.replace(rows=rows))
-    if model.spec.input.learned == "vocabulary":
+    if model.spec.input.ids:
+        built.tokenizer = model.tokenizer
+    elif model.spec.input.learned:
         built.vocabulary.copy_(model.vocabulary)  # type: ignore[operator, arg-type, union-attr]
     return built
 
@@ -242,7 +244,7 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
 def recipe_of(settings: Any) -> dict[str, Any]:
     """The settings, beside recipe and data, that decide the weights; they identify the run."""
     apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
-    later = {"dim": None, "input_column": (), "max_tokens": None}  # runs of earlier releases go on
+    later = {"dim": None, "vocabulary": None, "input_column": (), "max_tokens": None}  # runs of earlier releases go on
     return {
         name: str(value)
         for name, value in asdict(settings).items()

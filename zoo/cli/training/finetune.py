@@ -15,6 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
+from zoo import registry
 from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
 from zoo.passes.options import option
 from zoo.train.finetune import finetune
@@ -30,6 +31,9 @@ class Settings(Common):
         None, "What a fresh recommender reads, as `zoo schema` prints it. Default: inferred from the data."
     )
     dim: int | None = option(None, "Width of a fresh recommender's vectors. Default: 16.", least=1)
+    vocabulary: int | None = option(
+        None, "Tokens of a fresh language model, learned from the data. Default: the architecture's number.", least=1
+    )
     teacher: tuple[str, ...] = option(
         (), "A network with the same classes to learn from. Repeat it for several: the mean of their answers counts."
     )
@@ -43,9 +47,10 @@ def run(settings: Settings) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = of_size(open_model(settings.model, fresh=settings.fresh, settings=settings), settings.input_size)
-    for name in ("schema", "dim"):
-        if getattr(settings, name) is not None and not (settings.fresh and start.spec.input.fresh):
-            raise ValueError(f"{name}= is for a recommender that starts from random weights, with --fresh.")
+    for name, what in (("schema", "a recommender"), ("dim", "a recommender"), ("vocabulary", "a language model")):
+        used = settings.fresh and settings.model in registry.MODELS and name in start.spec.input.fresh_options
+        if getattr(settings, name) is not None and not used:
+            raise ValueError(f"{name}= is for {what} that starts from random weights, with --fresh.")
     data = open_data(settings, start)
     tuned = finetune(
         for_classes(start, data.train.classes),
