@@ -21,11 +21,13 @@ from zoo.cli import app
 from zoo.data.parquet import digest_of
 from zoo.factory import with_classes
 from zoo.text.fresh import for_data
+from zoo.train.batches import PictureBatches, TextBatches
 from zoo.train.finetune import finetune
 from zoo.train.loop import accuracy, fit
 from zoo.train.ragged import by_length
 from zoo.train.recipe import Recipe
 from zoo.train.teachers import Ensemble
+from zoo.train.text_augment import masked, sampled
 from zoo.train.texts import open_texts
 
 pytest.importorskip("timm")
@@ -243,3 +245,31 @@ def test_a_fresh_encoder_learns_its_tokens_from_the_data(data: Path, tmp_path: P
     given = ["finetune", "mobilenet", "--fresh", "--data", str(data), "--out", str(tmp_path / "o"), "--vocabulary", "9"]
     done = CliRunner().invoke(app, given)
     assert done.exit_code == 2 and "--vocabulary is for a language model" in " ".join(done.output.split())
+
+
+def test_changed_texts_keep_their_ends() -> None:
+    torch.manual_seed(0)
+    ids = torch.tensor([[2, 4, 5, 6, 7, 3], [2, 8, 9, 3, 0, 0]])
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    for _ in range(20):
+        cut = sampled(inputs, 1.0, padding=0)
+        for row, whole in zip(cut["input_ids"], ids, strict=True):
+            kept = row[row != 0].tolist()
+            assert kept[0] == 2 and kept[-1] == 3 and len(kept) > 2
+            assert " ".join(map(str, kept[1:-1])) in " ".join(map(str, whole.tolist()))
+        assert cut["attention_mask"].equal((cut["input_ids"] != 0).long())
+    hidden = masked(inputs, 0.999, 1)["input_ids"]
+    assert hidden.tolist() == [[2, 1, 1, 1, 1, 3], [2, 1, 1, 3, 0, 0]]
+    assert sampled(inputs, 0.0, padding=0)["input_ids"].equal(ids) and masked(inputs, 0.0, 1)["input_ids"].equal(ids)
+
+
+def test_changing_texts_needs_a_teacher_and_classes(data: Path) -> None:
+    recipe = replace(RECIPE, ngram_sampling=0.5)
+    with pytest.raises(ValueError, match="ngram_sampling=: a text that is changed needs a teacher"):
+        recipe.check_used(teacher=False)
+    with pytest.raises(ValueError, match="needs a tokenizer with a token"):
+        TextBatches(with_classes(trunk(), 2), replace(RECIPE, token_masking=0.1))
+    with pytest.raises(ValueError, match="for texts with one class each"):
+        TextBatches(decoder(), recipe)
+    with pytest.raises(ValueError, match="for texts only, and resnet20 takes pictures"):
+        PictureBatches(zoo.create("resnet20", weights=None), recipe)

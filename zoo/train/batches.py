@@ -17,7 +17,8 @@ from zoo.model.answer import to_device
 from zoo.model.build import Model
 from zoo.train.augment import Augmentation
 from zoo.train.images import normalize
-from zoo.train.recipe import OF_CLASSES, OF_PAIRS, OF_PICTURES, Recipe
+from zoo.train.recipe import OF_CLASSES, OF_PAIRS, OF_PICTURES, OF_TEXTS, Recipe
+from zoo.train.text_augment import mask_token, masked, sampled
 
 
 class Batches:
@@ -32,11 +33,13 @@ class Batches:
         ValueError: the recipe has settings of another modality.
     """
 
+    own: tuple[str, ...] = ()  # the settings that change such examples at random
+
     def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
-        changed = recipe.changed() if recipe else {}
-        if idle := [f"{name}=" for name in OF_PICTURES if name in changed]:
-            takes = model.spec.input.unit
-            raise ValueError(f"{', '.join(idle)}: for pictures only, and {model.spec.name} takes {takes}.")
+        takes = model.spec.input.unit
+        for names, what in ((OF_PICTURES, "pictures"), (OF_TEXTS, "texts")):
+            if recipe is not None and self.own != names:
+                _check_unused(recipe, names, f"for {what} only, and {model.spec.name} takes {takes}")
 
     def prepare(self, network: nn.Module) -> None:
         """Change the layout of a network's weights, before the first step."""
@@ -53,7 +56,10 @@ class Batches:
 class PictureBatches(Batches):
     """Takes pictures (B, H, W, C) uint8."""
 
+    own = OF_PICTURES
+
     def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
+        super().__init__(model, recipe, shift)
         self.input = model.spec.pictures
         if recipe is not None:
             _check_unused(recipe, OF_PAIRS, f"for pictures with masks or boxes, and {model.spec.name} learns classes")
@@ -71,16 +77,35 @@ class PictureBatches(Batches):
 
 
 class TextBatches(Batches):
-    """Takes what a language model's call takes, by name."""
+    """Takes what a language model's call takes, by name. Texts with one target each may change at random."""
+
+    own = OF_TEXTS
+
+    def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
+        super().__init__(model, recipe, shift)
+        self.recipe, self.padding = recipe, model.spec.texts.padding
+        if not recipe or not (recipe.token_masking or recipe.ngram_sampling):
+            self.recipe = None
+        elif not kinds.classes(model.spec):
+            raise ValueError("token_masking= and ngram_sampling= are for texts with one class each.")
+        elif recipe.token_masking:
+            self.mask_token = mask_token(str(model.tokenizer))
 
     def augmented(self, raw: Any, targets: Tensor, device: torch.device) -> tuple[Any, Tensor]:
+        if self.recipe and self.recipe.ngram_sampling:
+            raw = sampled(raw, self.recipe.ngram_sampling, self.padding)
+        if self.recipe and self.recipe.token_masking:
+            raw = masked(raw, self.recipe.token_masking, self.mask_token)
         return to_device(raw, device), targets.to(device)
 
 
 class PairBatches(Batches):
     """Takes pictures (B, H, W, C) uint8 that `zoo.train.pairs` has changed at random already, with their targets."""
 
+    own = OF_PICTURES
+
     def __init__(self, model: Model, recipe: Recipe | None = None, shift: int | None = None) -> None:
+        super().__init__(model, recipe, shift)
         self.input = model.spec.pictures
         if recipe is not None:
             _check_unused(recipe, OF_CLASSES, f"for pictures with a class, and {model.spec.name} learns their parts")

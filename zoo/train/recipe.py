@@ -12,6 +12,7 @@ from zoo.passes.options import option
 OF_PAIRS = ("scale_jitter", "color_jitter")  # augmentation of pictures with masks or boxes
 OF_CLASSES = ("shift", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # and of pictures with a class
 OF_PICTURES = ("mirror", *OF_CLASSES, *OF_PAIRS)
+OF_TEXTS = ("token_masking", "ngram_sampling")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Recipe:
     color_jitter: float = option(
         0.3, "Strength, up to 1, of random brightness, contrast and saturation of pictures with masks or boxes."
     )
+    token_masking: float = option(
+        0.0, "Share of a text's tokens that become the mask token, for a teacher to answer (Tang et al., 2019)."
+    )
+    ngram_sampling: float = option(
+        0.0, "Share of the texts that are cut to a random part, for a teacher to answer (Tang et al., 2019)."
+    )
     temperature: float = option(4.0, "Temperature of the teacher's soft labels. Used only with a teacher.")
     soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
     freeze: int = option(
@@ -97,7 +104,7 @@ class Recipe:
         for name in ("warmup", "label_smoothing", "average"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
         _require("scale_jitter", self.scale_jitter, 1 <= self.scale_jitter <= 100, "from 1 to 100")
-        for name in ("erasing", "soft_weight", "momentum", "color_jitter"):
+        for name in ("token_masking", "ngram_sampling", "erasing", "soft_weight", "momentum", "color_jitter"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         for name in ("weight_decay", "clip", "mixup", "cutmix"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
@@ -109,6 +116,8 @@ class Recipe:
         changed = self.changed()
         if not teacher and (idle := [f"{name}=" for name in ("temperature", "soft_weight") if name in changed]):
             raise ValueError(f"{' and '.join(idle)} {'needs' if len(idle) == 1 else 'need'} a teacher.")
+        if not teacher and (idle := [f"{name}=" for name in OF_TEXTS if name in changed]):
+            raise ValueError(f"{' and '.join(idle)}: a text that is changed needs a teacher to answer it.")
         if "momentum" in changed and not _has_momentum(self.optimizer):
             raise ValueError(f"momentum= is for an optimizer that has one, such as sgd; {self.optimizer} has none.")
         if not shifts and self.shift and "shift" in changed:
