@@ -32,6 +32,8 @@ EACH_TRANSFORMER = (
     "deit_tiny_distilled_patch16_224",
     "bert_base_uncased",
     "all_minilm_l6_v2",
+    "mpnet_base",
+    "albert_base_v2",
     "gpt2",
     "llama3_2_1b",
 )

@@ -10,9 +10,11 @@ import torch.nn as nn
 from torch import Tensor
 
 import zoo
+from zoo import kinds
 from zoo.blocks import PatchEmbedding, TokenEmbedding, TransformerBlock
 from zoo.blocks.kv_cache import KVCache
 from zoo.factory import with_classes
+from zoo.models.bert import encoder
 
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
@@ -173,3 +175,37 @@ def test_one_vector_is_multiplied_in_slices(outputs: int, bias: bool) -> None:
         with torch.inference_mode():
             torch.testing.assert_close(layer(x), expected)
         layer(x).sum().backward()
+
+
+@torch.inference_mode()
+def test_a_block_that_repeats_is_so_many_blocks_with_its_weights() -> None:
+    body = {"vocabulary": 50, "dim": 32, "layers": 3, "heads": 4, "max_positions": 20, "tail": "pooler"}
+    spec = encoder("shared", **body, groups=1)
+    shared = livelier(zoo.build(spec))
+    apart = zoo.build(encoder("apart", **body, embedding=32))
+    state = shared.state_dict()
+    projection = [state.pop(f"project.fc.{leaf}") for leaf in ("weight", "bias")]
+    copies = {f"h{i}{key[2:]}": value for key, value in state.items() if key.startswith("h0.") for i in range(3)}
+    apart.load_state_dict({**state, **copies})
+    ids = torch.randint(50, (2, 9))
+    stream = nn.functional.linear(apart.embed(ids), *projection)
+    for name in ("h0", "h1", "h2"):
+        stream = getattr(apart, name)(stream)
+    assert torch.equal(shared(ids).last_hidden_state, stream)
+    costs = [kinds.row_costs(one)[place] for one, place in ((spec, 2), (apart.spec, 1))]
+    assert (costs[0].macs, costs[0].parameters) == (3 * costs[1].macs, costs[1].parameters)
+
+
+def test_a_block_that_repeats_is_solved_on_what_it_takes_each_time() -> None:
+    from zoo.passes.stream import Stream
+
+    model = livelier(zoo.build(encoder("shared", vocabulary=50, dim=32, layers=3, heads=4, max_positions=20, groups=1)))
+    ids, mask = torch.randint(50, (2, 9)), torch.ones(2, 9, dtype=torch.long)
+    mask[0, 5:] = 0
+    stream, seen = Stream(model, [{"input_ids": ids, "attention_mask": mask}]), []
+    for _ in range(2):
+        stream.step()
+    model.h0.mlp.fc1.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    model(ids, mask)
+    (found,), (masked,) = stream.taken("mlp.fc1"), stream.masks
+    assert len(seen) == 3 + 3 and torch.equal(found, torch.cat(seen[:3])) and torch.equal(masked, mask.repeat(3, 1))

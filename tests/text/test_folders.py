@@ -37,9 +37,9 @@ def padded(padding: int) -> tuple[Tensor, Tensor]:
 def test_encoders(name: str, tmp_path: Path) -> None:
     theirs = library.saved(name, tmp_path)
     ours = zoo.load(tmp_path)
-    ids, mask = padded(1 if "roberta" in name else 0)
+    ids, mask = padded(1 if name.startswith(("roberta", "mpnet")) else 0)
     types: dict[str, Tensor] = {}
-    if name.startswith("bert"):
+    if name.startswith(("bert", "electra", "albert")):
         types = {"token_type_ids": (torch.arange(17) > 6).long().expand(3, -1) * mask}
     expected = theirs(input_ids=ids, attention_mask=mask, **types, output_hidden_states=True)
     found = ours(ids, mask, **types)
@@ -149,6 +149,10 @@ def test_sentence_embeddings_where_the_folder_has_pooling(tmp_path: Path) -> Non
         ("bert", {"vocab_size": 10**9}, "is from 1 to|is between"),
         ("bert", {"num_hidden_layers": 3}, "is missing"),
         ("bert", {"num_attention_heads": 0}, "division"),
+        ("albert", {"num_hidden_groups": 4}, "3 layers cannot share the weights of 4 blocks"),
+        ("albert", {"inner_group_num": 2}, "inner_group_num: 2"),
+        ("electra", {"embedding_size": 0}, "embedding_size: 0"),
+        ("mpnet", {"relative_attention_num_buckets": 64}, "relative_attention_num_buckets: 64"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("llama", {"attention_bias": True}, "attention_bias: True"),
         ("llama", {"rope_parameters": {"rope_type": "yarn"}}, "scaled by 'yarn'"),

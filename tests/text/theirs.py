@@ -13,6 +13,9 @@ BERT = {"vocab_size": 99, "hidden_size": 64, "num_hidden_layers": 2, "num_attent
         "intermediate_size": 96, "max_position_embeddings": 40}  # fmt: skip
 DISTILBERT = {"vocab_size": 99, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 96, "max_position_embeddings": 40}
 ROBERTA = {**BERT, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+ELECTRA = {**BERT, "embedding_size": 32}
+MPNET = {**BERT, "max_position_embeddings": 42}
+ALBERT = {**ELECTRA, "num_hidden_layers": 3, "num_hidden_groups": 2}
 GPT2 = {"vocab_size": 99, "n_positions": 64, "n_embd": 64, "n_layer": 2, "n_head": 4, "bos_token_id": 98,
         "eos_token_id": 98}  # fmt: skip
 LLAMA = {"vocab_size": 99, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 8,
@@ -42,6 +45,27 @@ ENCODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "roberta_classifier": ("RobertaForSequenceClassification", "RobertaConfig", {**ROBERTA, "num_labels": 3}),
     "roberta_tokens": ("RobertaForTokenClassification", "RobertaConfig", {**ROBERTA, "num_labels": 5}),
     "roberta_answers": ("RobertaForQuestionAnswering", "RobertaConfig", ROBERTA),
+    **{
+        f"{name}{ending}": (
+            f"{theirs}{made}",
+            f"{theirs}Config",
+            {**settings, **({"num_labels": labels} if labels else {})},
+        )
+        for name, theirs, settings in (
+            ("electra", "Electra", ELECTRA),
+            ("mpnet", "MPNet", MPNET),
+            ("albert", "Albert", ALBERT),
+        )
+        for ending, made, labels in (
+            ("", "Model", 0),
+            ("_classifier", "ForSequenceClassification", 3),
+            ("_tokens", "ForTokenClassification", 5),
+            ("_answers", "ForQuestionAnswering", 0),
+        )
+    },
+    "electra_wide": ("ElectraModel", "ElectraConfig", {**ELECTRA, "embedding_size": 64}),
+    "electra_pretraining": ("ElectraForPreTraining", "ElectraConfig", ELECTRA),
+    "albert_shared": ("AlbertForPreTraining", "AlbertConfig", {**ALBERT, "num_hidden_groups": 1}),
 }
 DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),

@@ -15,7 +15,7 @@ from zoo.blocks.pool import AdaptiveAvgPool, AvgPool, GlobalPool, MaxPool
 from zoo.blocks.residual import BasicBlock, Bottleneck
 from zoo.blocks.squeeze_excite import SqueezeExcite
 from zoo.blocks.streams import BilinearHead, FeatureGate, LogitHead
-from zoo.blocks.tokens import PairClassifier, Pooler, TokenHead, TokenNorm, TokenPool
+from zoo.blocks.tokens import PairClassifier, Pooler, TokenHead, TokenNorm, TokenPool, TokenProjection
 from zoo.blocks.transformer import Mlp, TransformerBlock
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "TokenHead",
     "TokenNorm",
     "TokenPool",
+    "TokenProjection",
     "TransformerBlock",
     "Upsample",
     "Wide",

@@ -135,9 +135,13 @@ class Attention(nn.Module):
             last = self.causal and tokens == 1
             y = attend.linear(q, k, v, causal=self.causal and not last, keep=mask)
         else:
-            bias = self.bias(tokens, k.shape[2]) if self.bias is not None else None
+            bias = self.biases(tokens, k.shape[2])
             y = attend.full(q, k, v, causal=self.causal, keep=mask, bias=bias, dropout=dropout)
         return y.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
+
+    def biases(self, queries: int, keys: int) -> Tensor | None:
+        """What relative positions add to the products, (heads, queries, keys)."""
+        return None if self.bias is None else self.bias(queries, keys)  # type: ignore[no-any-return]
 
 
 def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, window: int, positions: str) -> None:

@@ -17,6 +17,37 @@ from zoo.blocks.transformer import make_norm
 POOLS = ("first", "pair", "mean", "max", "mean_sqrt", "weighted_mean", "last")
 
 
+class TokenProjection(nn.Module):
+    """A linear layer on every token: from a narrow embedding to wider blocks (ALBERT: Lan et al., 2020).
+
+    Args:
+        dim (int): width of the tokens that come in.
+        width (int): width of those that go out.
+
+    Shape:
+        (B, N, dim) to (B, N, width).
+
+    Example:
+        >>> block = zoo.blocks.TokenProjection(dim=16, width=64)
+        >>> block(torch.randn(2, 5, 16)).shape
+        torch.Size([2, 5, 64])
+    """
+
+    def __init__(self, *, dim: int, width: int) -> None:
+        super().__init__()
+        self.fc = self.make_linear(dim, width)
+        self.finish()
+
+    def finish(self) -> None:
+        """Hook of the integer forms, which create more state here."""
+
+    def make_linear(self, dim: int, width: int) -> nn.Module:
+        return Linear(dim, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x)  # type: ignore[no-any-return]
+
+
 class TokenNorm(nn.Module):
     """The norm after the last block.
 

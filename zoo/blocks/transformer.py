@@ -108,12 +108,14 @@ class TransformerBlock(nn.Module):
         bias (bool): whether the other linear layers have biases. Default: True.
         eps (float): added to the variance in the norms. Default: 1e-6.
         dropout (float): share of the attention, and of what each part adds, set to zero in training. Default: 0.0.
+        repeats (int): how many times the block runs, each time on what it gave, with the same weights (ALBERT: Lan et
+            al., 2020). Default: 1.
 
     Shape:
         (B, N, dim) to (B, N, dim).
 
     Raises:
-        ValueError: as for `Attention` and `Mlp`, or `norm` is unknown.
+        ValueError: as for `Attention` and `Mlp`, `norm` is unknown, or a block that repeats is causal.
 
     Example:
         >>> block = zoo.blocks.TransformerBlock(dim=16, heads=4, mlp_dim=64)
@@ -147,9 +149,12 @@ class TransformerBlock(nn.Module):
         bias: bool = True,
         eps: float = 1e-6,
         dropout: float = 0.0,
+        repeats: int = 1,
     ) -> None:
         super().__init__()
-        self.norm_first = norm_first
+        if repeats < 1 or (repeats > 1 and causal):
+            raise ValueError(f"A block runs once or more, and a causal one once, not {repeats} times.")
+        self.norm_first, self.repeats = norm_first, repeats
         self.attn = self.make_attention(
             dim=dim,
             heads=heads,
@@ -175,7 +180,7 @@ class TransformerBlock(nn.Module):
         """Hook of the integer forms, which create more state here."""
 
     def extra_repr(self) -> str:
-        return f"norm_first={self.norm_first}"
+        return f"norm_first={self.norm_first}" + (f", repeats={self.repeats}" if self.repeats > 1 else "")
 
     def forward(
         self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
@@ -191,6 +196,12 @@ class TransformerBlock(nn.Module):
         Returns:
             Tokens (B, N, dim).
         """
+        for _ in range(self.repeats):
+            x = self.once(x, mask, positions, cache)
+        return x
+
+    def once(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: LayerCache | None) -> Tensor:
+        """What `forward` gives, of a block that runs one time."""
         if self.norm_first:
             x = x + self.dropout(self.attn(self.norm1(x), mask=mask, positions=positions, cache=cache))
             return x + self.dropout(self.mlp(self.norm2(x)))

@@ -193,7 +193,7 @@ class Kind:
     edges: Callable[[Mapping[str, Any]], tuple[str, ...]] = lambda args: ("in", "out")
     shape: Callable[[Mapping[str, Any], Shape], Shape] | None = None
     rank: int = 3  # of the Shape that it takes; 0: any
-    extras: Callable[[Mapping[str, Any]], Mapping[str, tuple[int, ...]]] = lambda args: {}
+    extras: Callable[[Mapping[str, Any]], Mapping[str, tuple[Axis | int, ...]]] = lambda args: {}
     fixed: tuple[str, ...] = ()
     scales_with: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32", "int8", "qat", "fused")

@@ -70,7 +70,8 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
         out["vocabulary"] = ("int64", (count(args),))
     for table in KINDS[block.kind].tables(args):
         out.update(table.state(block.precision))
-    for layer in KINDS[block.kind].layers(args):
+    layers = KINDS[block.kind].layers(args)
+    for place, layer in enumerate(layers):
         target = _axis(layer.target, widths, layer.target_parts)
         source: Axis | int = 1 if layer.depthwise else _axis(layer.source, widths, layer.source_parts)
         window = () if layer.linear else (layer.kernel, layer.kernel)
@@ -91,6 +92,9 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
             out[f"{layer.path}weight"] = ("float32", (target, source, *window))
             if layer.bias:
                 out[f"{layer.path}bias"] = ("float32", (target,))
+        part = layer.path.partition(".")[0]
+        if not any(other.path.startswith(f"{part}.") for other in layers[place + 1 :]):  # what stands in its module
+            out.update({key: ("float32", shape) for key, shape in extras.items() if key.startswith(f"{part}.")})
     out.update({key: ("float32", shape) for key, shape in extras.items()})
     edges = len(KINDS[block.kind].edges(args))
     if block.precision in ("int8", "qat") and edges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.kinds.kind import MAX_CHANNELS, Arg, Kind, Layer, NormReaders, Shape
+from zoo.kinds.kind import MAX_CHANNELS, Arg, Axis, Kind, Layer, NormReaders, Shape
 from zoo.spec import Block, SpecError
 
 ATTENTIONS = ("full", "sliding", "linear")
@@ -67,9 +67,10 @@ def _block_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     )
 
 
-def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[Axis | int, ...]]:
     norms = {**_norm("norm1.", args["norm"], args["dim"]), **_norm("norm2.", args["norm"], args["dim"])}
-    relative = {"attn.bias.weight": (BUCKETS, args["heads"])} if args["positions"] == "relative" else {}
+    heads = Axis("heads", args["kv_heads"], (args["heads"] // args["kv_heads"],))
+    relative = {"attn.bias.weight": (BUCKETS, heads)} if args["positions"] == "relative" else {}
     return {**norms, **relative}
 
 
@@ -80,7 +81,7 @@ def _block_macs_and_shape(args: Mapping[str, Any], shape: Shape) -> tuple[int, S
     weights += dim * args["mlp_dim"] * (3 if args["gated"] else 2)
     window = args["window"] * (1 if args["causal"] else 2) + (0 if args["causal"] else 1)
     reach = {"full": tokens, "sliding": min(tokens, window), "linear": args["head_dim"]}[args["attention"]]
-    return tokens * (weights + 2 * reach * width), shape
+    return args["repeats"] * tokens * (weights + 2 * reach * width), shape
 
 
 def _block_conflict(args: Mapping[str, Any]) -> str:
@@ -92,6 +93,8 @@ def _block_conflict(args: Mapping[str, Any]) -> str:
         return f"rotary positions turn pairs of channels, and head_dim is {args['head_dim']}"
     if args["positions"] == "relative" and args["attention"] != "full":
         return f"relative positions belong to full attention, not to {args['attention']}"
+    if args["repeats"] > 1 and args["causal"]:
+        return "a block that repeats keeps no cache, so it is not causal"
     if len(args["rotary_scaling"]) not in (0, 1, 4):
         return f"rotary_scaling has 0, 1 or 4 numbers, not {len(args['rotary_scaling'])}"
     return ""
@@ -100,6 +103,12 @@ def _block_conflict(args: Mapping[str, Any]) -> str:
 def _block_readers(args: Mapping[str, Any]) -> NormReaders:
     gate = ("mlp.gate.",) if args["gated"] else ()
     return (("norm1.", ("attn.qkv.",)), ("norm2.", ("mlp.fc1.", *gate))) if args["norm_first"] else ()
+
+
+def _block_sums(args: Mapping[str, Any]) -> dict[str, str]:
+    """Of a row that repeats, its own input is what the first of its parts takes each time."""
+    enters = "" if args["repeats"] == 1 else "norm1" if args["norm_first"] else "attn"
+    return {"attn.proj": enters, "mlp.fc2": "norm2" if args["norm_first"] else "mlp"}
 
 
 def _head_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
@@ -172,6 +181,7 @@ TRANSFORMER: tuple[Kind, ...] = (
             "bias": Arg(bool, True),
             "eps": _EPS,
             "dropout": _DROPOUT,
+            "repeats": Arg(int, 1, low=1, high=512),
         },
         _block_layers,
         widths={"in": "dim", "out": "dim", "heads": "kv_heads", "mlp": "mlp_dim"},
@@ -185,8 +195,19 @@ TRANSFORMER: tuple[Kind, ...] = (
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
         precisions=_FLOATS,
         norm_readers=_block_readers,
-        added_to=lambda args: {"attn.proj": "", "mlp.fc2": "norm2" if args["norm_first"] else "mlp"},
+        added_to=_block_sums,
         droppable=True,
+    ),
+    Kind(
+        "token_projection",
+        {"dim": _DIM, "width": _DIM},
+        lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
+        widths={"in": "dim", "out": "width"},
+        fixed=("in", "out"),
+        rank=2,
+        macs_and_shape=lambda args, shape: (shape[1] * args["dim"] * args["width"], (args["width"], shape[1])),
+        edges=lambda args: ("in",),
+        precisions=_FLOATS,
     ),
     Kind(
         "token_norm",

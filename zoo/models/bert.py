@@ -1,11 +1,14 @@
-"""BERT (Devlin et al., 2019) and its kin: DistilBERT (Sanh et al., 2019), RoBERTa (Liu et al., 2019), MiniLM (Wang et
-al., 2020), as transformers has them."""
+"""BERT (Devlin et al., 2019) and its kin, as transformers has them.
+
+DistilBERT (Sanh et al., 2019), RoBERTa (Liu et al., 2019), MiniLM (Wang et al., 2020), ELECTRA (Clark et al., 2020),
+MPNet (Song et al., 2020) and ALBERT (Lan et al., 2020).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from zoo.spec import Block, ModelSpec, TextInput
+from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
 UNCASED, CASED, BYTES = 30522, 28996, 50265  # words of BERT's two vocabularies and of RoBERTa's
 
@@ -26,8 +29,23 @@ ROBERTA = {
     "roberta_large": (BYTES, 1024, 24),
     "distilroberta_base": (BYTES, 768, 6),
 }
-# name -> blocks; sentence embeddings, 384 wide in 12 heads
-MINILM = {"all_minilm_l6_v2": 6, "all_minilm_l12_v2": 12}
+# name -> (blocks, tail); 384 wide in 12 heads
+MINILM = {
+    "minilm_l6_h384_uncased": (6, "pooler"),
+    "minilm_l12_h384_uncased": (12, "pooler"),
+    "all_minilm_l6_v2": (6, "sentence"),
+    "all_minilm_l12_v2": (12, "sentence"),
+}
+# name -> (width of the embedding, width, blocks, heads)
+ELECTRA = {
+    "electra_small": (128, 256, 12, 4),
+    "electra_base": (768, 768, 12, 12),
+    "electra_large": (1024, 1024, 24, 16),
+}
+# name -> tail; 768 wide in 12 heads and 12 blocks
+MPNET = {"mpnet_base": "pooler", "all_mpnet_base_v2": "sentence"}
+# name -> (width, blocks, heads); one block with the weights of all
+ALBERT = {"albert_base_v2": (768, 12, 12), "albert_large_v2": (1024, 24, 16)}
 
 TASKS = {
     "none": "feature-extraction",
@@ -41,23 +59,34 @@ TASKS = {
 
 def transformers(name: str, num_classes: int = 0) -> ModelSpec:
     """An encoder by its name; with `num_classes` it classifies texts."""
+    body: dict[str, Any] = {"vocabulary": UNCASED}
+    usual, pooled = "pooler", "tanh"
     if name in MINILM:
-        body: dict[str, Any] = {"vocabulary": UNCASED, "dim": 384, "layers": MINILM[name], "heads": 12}
-        usual = "sentence"
+        layers, usual = MINILM[name]
+        body |= {"dim": 384, "layers": layers, "heads": 12}
+    elif name in ELECTRA:
+        embedding, dim, layers, heads = ELECTRA[name]
+        body |= {"embedding": embedding, "dim": dim, "layers": layers, "heads": heads}
+        usual, pooled = "none", "gelu"
+    elif name in MPNET:
+        usual = MPNET[name]
+        body = {"vocabulary": 30527, "dim": 768, "layers": 12, "heads": 12, "relative": True}
+        body |= {"token_types": 0, "max_positions": 514, "padding_id": 1}
+    elif name in ALBERT:
+        dim, layers, heads = ALBERT[name]
+        body = {"vocabulary": 30000, "embedding": 128, "dim": dim, "layers": layers, "heads": heads, "groups": 1}
+        body |= {"activation": "gelu_tanh"}
     elif name in DISTILBERT:
         vocabulary, dim, layers = DISTILBERT[name]
         body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64, "token_types": 0}
-        usual = "none"
+        usual, pooled = "none", "relu"
     elif name in ROBERTA:
         vocabulary, dim, layers = ROBERTA[name]
         body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64}
         body |= {"token_types": 1, "max_positions": 514, "padding_id": 1, "eps": 1e-5}
-        usual = "pooler"
     else:
         vocabulary, dim, layers = BERT[name]
         body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64}
-        usual = "pooler"
-    pooled = "relu" if name in DISTILBERT else "tanh"
     return encoder(name, **body, tail="classifier" if num_classes else usual, outputs=num_classes, pooled=pooled)
 
 
@@ -78,34 +107,50 @@ def encoder(
     outputs: int = 0,
     pooled: str = "tanh",
     length: int = 0,
+    embedding: int = 0,
+    relative: bool = False,
+    groups: int = 0,
 ) -> ModelSpec:
     """Embeddings, post-norm blocks, and the `tail`, one of `TASKS`, with so many `outputs`.
 
     `pooled` is the activation of the layer before a classifier; `length` the most tokens, as many as there are
-    positions by default.
+    positions by default. An `embedding` of another width is projected to that of the blocks. `relative` blocks have
+    biases of distances. `groups`: how many blocks have weights, each for as many layers; 0: all of them.
     """
+    runs = _runs(layers, groups or layers)
+    embedding = embedding or dim
     block: dict[str, Any] = {
         "dim": dim,
         "heads": heads,
         "head_dim": dim // heads,
         "kv_heads": heads,
         "mlp_dim": mlp_dim or 4 * dim,
+        **({"positions": "relative"} if relative else {}),
     }
     rows = [
         Block(
             "token_embedding",
             "embed",
             vocabulary=vocabulary,
-            dim=dim,
+            dim=embedding,
             max_positions=max_positions,
             token_types=token_types,
             padding_id=padding_id,
             norm="layer",
             eps=eps,
         ),
+        *([Block("token_projection", "project", dim=embedding, width=dim)] if groups or embedding != dim else []),
         *(
-            Block("transformer_block", f"h{i}", norm_first=False, activation=activation, eps=eps, **block)
-            for i in range(layers)
+            Block(
+                "transformer_block",
+                f"h{i}",
+                norm_first=False,
+                activation=activation,
+                eps=eps,
+                **block,
+                **({"repeats": repeats} if repeats > 1 else {}),
+            )
+            for i, repeats in enumerate(runs)
         ),
         *tail_rows(tail, dim, outputs, pooled),
     ]
@@ -115,6 +160,14 @@ def encoder(
         input=TextInput(vocabulary, length or max_positions - padding_id - 1, padding=max(padding_id, 0)),
         task=TASKS[tail],
     )
+
+
+def _runs(layers: int, groups: int) -> list[int]:
+    """How many layers each of the blocks stands for, as ALBERT numbers its groups."""
+    numbers = [int(layer / (layers / groups)) for layer in range(layers)] if groups <= layers else []
+    if len(set(numbers)) != groups:
+        raise SpecError(f"{layers} layers cannot share the weights of {groups} blocks.")
+    return [numbers.count(group) for group in range(groups)]
 
 
 def tail_rows(tail: str, dim: int, outputs: int, pooled: str = "tanh") -> tuple[Block, ...]:

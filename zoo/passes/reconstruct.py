@@ -105,7 +105,7 @@ def _missing(
     total = kinds.residual(row)
     sums = shortcut(row, place.path)
     last = place == _in_order(row)[-1] or (total is not None and place.path == total.part)
-    linear = layer.activation == "none" and not (total and total.after != "none")
+    linear = layer.activation == "none" and not (total and total.after != "none") and there.repeats == 1
     kept = channels.get((row.name, "out"))
     nothing: list[None] = [None] * len(there.inputs)
     short = zip(sums(there), sums(here), strict=True) if sums and layer.activation == "none" else nothing

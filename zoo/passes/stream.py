@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -51,9 +52,15 @@ class Stream:
 
     @property
     def masks(self) -> list[Tensor | None]:
-        """Which tokens of the row's inputs count, (B, tokens) a batch; None where all do, and for pictures."""
+        """Which tokens count of what the row's parts take, (B, tokens) a batch; None where all do, and for pictures."""
         name = self.row or ""
-        return [contexts.get(name, {}).get("mask") for contexts in self._contexts]
+        found = (contexts.get(name, {}).get("mask") for contexts in self._contexts)
+        return [None if mask is None else mask.repeat(self.repeats, 1) for mask in found]
+
+    @property
+    def repeats(self) -> int:
+        """How many times the row runs its parts."""
+        return int(self.model.spec[self.row].args.get("repeats", 1)) if self.row else 1
 
     def replace(self, module: nn.Module) -> None:
         """Put another module in the place of the row's: the one that `step` runs."""
@@ -63,7 +70,8 @@ class Stream:
     def taken(self, path: str) -> Iterator[Tensor]:
         """What the part of the row at `path`, such as "project", takes; "" is the row itself. A tensor a batch.
 
-        The row runs up to there, as it is now.
+        The row runs up to there, as it is now. Of a row that repeats, what the part takes each time, one behind the
+        other.
         """
         for batch in range(len(self._kept)):
             yield self._until(batch, path, before=True)
@@ -109,9 +117,12 @@ class Stream:
     def _until(self, batch: int, path: str, *, before: bool) -> Tensor:
         assert self.row is not None
         part = self.model.get_submodule(f"{self.row}.{path}" if path else self.row)
+        times, seen = self.repeats if path else 1, list[Tensor]()
 
         def look(module: Any, given: tuple[Tensor, ...], *y: Tensor) -> None:
-            raise _Reached(given[0] if before else y[0])
+            seen.append(given[0] if before else y[0])
+            if len(seen) == times:
+                raise _Reached(seen[0] if times == 1 else torch.cat(seen))
 
         hook = part.register_forward_pre_hook(look) if before else part.register_forward_hook(look)
         try:

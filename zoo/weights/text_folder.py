@@ -5,6 +5,7 @@ No torch. A network that computes something else is refused; the error names the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from zoo.weights import added_tokens, sentences, text_tokenizer, vocabularies
 from zoo.weights.sentences import Sentences
 from zoo.weights.settings import number, read_settings, short, switch
 from zoo.weights.tensor_source import TensorSource
-from zoo.weights.text_names import DECODERS, ENCODERS, UNUSED, places
+from zoo.weights.text_names import DECODERS, ENCODERS, NUMBERED, UNUSED, places
 from zoo.weights.transformers_settings import CONFIGS, GENERATION, ROPE
 
 GENERATES = "generation_config.json"
@@ -34,6 +35,8 @@ ACTIVATIONS = {
     "swish": "swish",
 }
 DEEPEST = 512  # blocks
+FACTORISED = ("electra", "albert")  # the embedding may be narrower than the blocks
+POOLER = re.compile(r"(\w+\.)?pooler\.(dense\.)?weight")
 KINDS = ENCODERS + DECODERS  # values of transformers' model_type
 
 
@@ -70,8 +73,8 @@ def _encoder(
     shapes: Mapping[str, tuple[int, ...]],
     told: Sentences | None,
 ) -> ModelSpec:
-    distil, numbered = kind == "distilbert", kind not in ("bert", "distilbert")
-    if config.get("embedding_size") not in (None, config.get("hidden_size")):
+    distil, numbered = kind == "distilbert", kind in NUMBERED
+    if kind not in FACTORISED and config.get("embedding_size") not in (None, config.get("hidden_size")):
         raise SpecError(f"config.json says embedding_size: {short(config['embedding_size'])}, another than hidden_size")
     tail, outputs = _tail(config, shapes, told)
     pad = config.get("pad_token_id", 1 if numbered else 0)
@@ -79,23 +82,32 @@ def _encoder(
     names = ("dim", "n_layers", "n_heads", "hidden_dim", "activation") if distil else (
         "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"
     )  # fmt: skip
-    usual: tuple[Any, ...] = (768, 6 if distil else 12, 12, 3072, "gelu")
-    dim, layers, heads, mlp_dim, activation = (config.get(n, d) for n, d in zip(names, usual, strict=True))
+    dim, layers, heads, mlp_dim, activation = (config.get(n, d) for n, d in zip(names, _usual(kind), strict=True))
+    vocabulary = {"mpnet": 30527, "albert": 30000}.get(kind, 30522)
+    width = whole(config.get("embedding_size", 128)) if kind in FACTORISED else 0
+    groups = whole(config.get("num_hidden_groups", 1)) if kind == "albert" else 0
+    if kind in FACTORISED and not width:
+        raise SpecError("config.json says embedding_size: 0, which is no width")
+    if kind == "albert" and not groups:
+        raise SpecError("config.json says num_hidden_groups: 0, and at least one block has weights")
     spec = fetch(registry.SIZED["encoder"])(
         kind,
-        vocabulary=whole(config.get("vocab_size", 30522)),
+        vocabulary=whole(config.get("vocab_size", vocabulary)),
         dim=whole(dim),
         layers=depth_of(layers),
         heads=whole(heads),
         mlp_dim=whole(mlp_dim),
         max_positions=whole(config.get("max_position_embeddings", 512)),
-        token_types=0 if distil else whole(config.get("type_vocab_size", 2)),
+        token_types=0 if kind in ("distilbert", "mpnet") else whole(config.get("type_vocab_size", 2)),
         padding_id=pad if numbered else -1,
         activation=activation_of(activation),
         eps=number(config, "layer_norm_eps", 1e-12),
         tail=tail,
         outputs=outputs,
-        pooled="relu" if distil else "tanh",
+        pooled={"distilbert": "relu", "electra": "gelu"}.get(kind, "tanh"),
+        embedding=width,
+        relative=kind == "mpnet",
+        groups=groups,
     )
     if told is not None and told.pool:
         spec = spec.edit("sentence", pool=told.pool, normalize=told.normalize)
@@ -104,6 +116,16 @@ def _encoder(
     limits = (told.length if told else None, text_tokenizer.longest(folder), spec.texts.length)
     length = min(one for one in limits if one is not None)
     return spec.replace(input=TextInput(spec.texts.vocabulary, length, padding=pad))
+
+
+def _usual(kind: str) -> tuple[Any, ...]:
+    """The sizes that transformers takes where config.json has none: width, layers, heads, MLP, activation."""
+    others = {
+        "distilbert": (768, 6, 12, 3072, "gelu"),
+        "electra": (256, 12, 4, 1024, "gelu"),
+        "albert": (4096, 12, 64, 16384, "gelu_new"),
+    }
+    return others.get(kind, (768, 12, 12, 3072, "gelu"))
 
 
 def _tail(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], told: Sentences | None) -> tuple[str, int]:
@@ -121,8 +143,7 @@ def _tail(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], told
             if not found:
                 raise SpecError(f"config.json says {named}, but {weight} is missing")
             return tail, found[0]
-    pooled = any(key in shapes for key in ("pooler.dense.weight", "bert.pooler.dense.weight",
-                                           "roberta.pooler.dense.weight"))  # fmt: skip
+    pooled = any(POOLER.fullmatch(key) for key in shapes)
     return ("pooler" if pooled else "none"), 0
 
 
@@ -233,7 +254,7 @@ def _named(spec: ModelSpec) -> ModelSpec:
 
 def _stream(spec: ModelSpec) -> list[Block]:
     """The rows without those that differ from head to head."""
-    return [row for row in spec if kinds.KINDS[row.kind].takes_ids or kinds.KINDS[row.kind].droppable]
+    return [row for row in spec if kinds.role(row) in ("stem", "trunk")]
 
 
 def activation_of(name: Any) -> str:

@@ -10,12 +10,14 @@ from zoo import kinds
 from zoo.spec import ModelSpec
 from zoo.weights.tensor_source import TensorSource
 
-ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta", "camembert")
+ENCODERS = ("bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "albert")
+NUMBERED = ("roberta", "xlm-roberta", "camembert", "mpnet")  # positions count from behind the padding's id
 DECODERS = ("gpt2", "llama", "qwen2", "mistral")
 # Tensors that no network needs: buffers, and heads used only in training.
 UNUSED = re.compile(
     r"(.*\.)?(position_ids|attn\.(bias|masked_bias)|rotary_emb\.inv_freq)|cls\..*|lm_head\..*|vocab_(transform|"
-    r"projector|layer_norm)\..*|(bert\.|roberta\.)?pooler\..*|pre_classifier\..*"
+    r"projector|layer_norm)\..*|(bert\.|roberta\.|mpnet\.|albert\.)?pooler\..*|pre_classifier\..*|"
+    r"(discriminator|generator)_predictions\..*|generator_lm_head\..*|(predictions|sop_classifier)\..*"
 )
 
 Modules = Mapping[str, Any]
@@ -28,6 +30,22 @@ _BERT_BLOCK: Modules = {
     "mlp.fc1": "encoder.layer.{i}.intermediate.dense",
     "mlp.fc2": "encoder.layer.{i}.output.dense",
     "norm2.": "encoder.layer.{i}.output.LayerNorm",
+}
+_MPNET_BLOCK: Modules = {
+    **_BERT_BLOCK,
+    "attn.qkv": tuple(f"encoder.layer.{{i}}.attention.attn.{one}" for one in "qkv"),
+    "attn.proj": "encoder.layer.{i}.attention.attn.o",
+    "attn.bias": "encoder.relative_attention_bias",  # one for all layers: each of ours gets its own copy
+    "norm1.": "encoder.layer.{i}.attention.LayerNorm",
+}
+_ALBERT = "encoder.albert_layer_groups.{i}.albert_layers.0"
+_ALBERT_BLOCK: Modules = {
+    "attn.qkv": tuple(f"{_ALBERT}.attention.{one}" for one in ("query", "key", "value")),
+    "attn.proj": f"{_ALBERT}.attention.dense",
+    "norm1.": f"{_ALBERT}.attention.LayerNorm",
+    "mlp.fc1": f"{_ALBERT}.ffn",
+    "mlp.fc2": f"{_ALBERT}.ffn_output",
+    "norm2.": f"{_ALBERT}.full_layer_layer_norm",
 }
 _DISTILBERT_BLOCK: Modules = {
     "attn.qkv": tuple(f"transformer.layer.{{i}}.attention.{one}_lin" for one in "qkv"),
@@ -54,6 +72,9 @@ _LLAMA_BLOCK: Modules = {
     "mlp.fc2": "layers.{i}.mlp.down_proj",
     "norm2.": "layers.{i}.post_attention_layernorm",
 }
+_BLOCKS = {"distilbert": _DISTILBERT_BLOCK, "gpt2": _GPT2_BLOCK, "mpnet": _MPNET_BLOCK, "albert": _ALBERT_BLOCK}
+_PLAIN = ("bert", "distilbert", "albert")  # a classifier is one layer, behind the pooler
+_PROJECTION = {"albert": "encoder.embedding_hidden_mapping_in", "electra": "embeddings_project"}
 _EMBEDDINGS: Modules = {
     "embed.tokens": "embeddings.word_embeddings",
     "embed.positions": "embeddings.position_embeddings",
@@ -72,7 +93,8 @@ def places(spec: ModelSpec, kind: str, shapes: Mapping[str, tuple[int, ...]]) ->
 
 def _prefix(kind: str, shapes: Mapping[str, Any]) -> str:
     """The prefix of the trunk's names: files of a network with a head have one."""
-    name = {"gpt2": "transformer.", "distilbert": "distilbert.", "bert": "bert."}.get(kind, "roberta.")
+    own = ("distilbert", "bert", "electra", "mpnet", "albert")
+    name = "transformer." if kind == "gpt2" else f"{kind}." if kind in own else "roberta."
     name = "model." if kind in ("llama", "qwen2", "mistral") else name
     return name if any(key.startswith(name) for key in shapes) else ""
 
@@ -101,9 +123,7 @@ def _stored(
 def _module(row: str, module: str, spec: ModelSpec, kind: str) -> Any:
     """The name of transformers' module for one of ours; a leading "/" marks a module outside of the trunk."""
     if spec[row].kind == "transformer_block":
-        block = {"distilbert": _DISTILBERT_BLOCK, "gpt2": _GPT2_BLOCK}.get(
-            kind, _BERT_BLOCK if kind in ENCODERS else _LLAMA_BLOCK
-        )
+        block = _BLOCKS.get(kind, _BERT_BLOCK if kind in ENCODERS else _LLAMA_BLOCK)
         found = block[module] if module in block else block[f"{module}."]
         number = int(row[1:])
         return tuple(x.format(i=number) for x in found) if isinstance(found, tuple) else found.format(i=number)
@@ -113,15 +133,13 @@ def _module(row: str, module: str, spec: ModelSpec, kind: str) -> Any:
         return "/lm_head" if row == "head" else ends.get(name, ends.get(f"{name}.", ""))
     if row == "embed":
         return _EMBEDDINGS.get(name, _EMBEDDINGS.get(f"{name}.", ""))
+    if row == "project":
+        return _PROJECTION[kind]
+    headed = spec.rows[-1].kind == "classifier" and kind not in _PLAIN
     if row == "pooler":
         if kind == "distilbert":
             return "/pre_classifier"
-        classifies = spec.rows[-1].kind == "classifier" and kind != "bert"
-        return "/classifier.dense" if classifies else "pooler.dense"
+        return "/classifier.dense" if headed else "pooler" if kind == "albert" else "pooler.dense"
     if spec.task == "question-answering":
         return "/qa_outputs"
-    return (
-        "/classifier.out_proj"
-        if kind not in ("bert", "distilbert") and spec.rows[-1].kind == "classifier"
-        else ("/classifier")
-    )
+    return "/classifier.out_proj" if headed else "/classifier"

@@ -29,11 +29,12 @@ _CLASSES = {
                          "pad_token": "<pad>", "cls_token": "<s>", "mask_token": "<mask>"},
     "GPT2Tokenizer": {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"},
 }  # fmt: skip
-_CLASSES["DistilBertTokenizer"] = _CLASSES["BertTokenizer"]
-_MODELS = {name: "WordPiece" if "Bert" in name else "BPE" for name in _CLASSES}
+_CLASSES["DistilBertTokenizer"] = _CLASSES["ElectraTokenizer"] = _CLASSES["BertTokenizer"]
+_MODELS = {name: "WordPiece" if _CLASSES[name] is _CLASSES["BertTokenizer"] else "BPE" for name in _CLASSES}
 _USUAL = {
     "bert": "BertTokenizer",
     "distilbert": "BertTokenizer",
+    "electra": "BertTokenizer",
     "roberta": "RobertaTokenizer",
     "gpt2": "GPT2Tokenizer",
 }

@@ -62,6 +62,16 @@ _VIT = _BASE.more(
 )  # fmt: skip
 CONFIGS: dict[str, Table] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), _BERT),
+    # A summary is read by networks that choose among texts alone.
+    "electra": _BERT.more(harmless=("summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout")),
+    "mpnet": _BERT.more(allowed={"relative_attention_num_buckets": (32, None), "pad_token_id": (1, None)}),
+    "albert": _BERT.more(
+        used=("num_hidden_groups",),
+        # The last four are in Google's own folders, and no library reads them.
+        harmless=("classifier_dropout_prob", "net_structure_type", "gap_size", "num_memory_blocks",
+                  "down_scale_factor"),
+        allowed={"inner_group_num": (1, None)},
+    ),
     "distilbert": _TEXT.more(
         used=("dim", "n_layers", "n_heads", "hidden_dim", "activation", "sentence_transformers",
               "sbert_ce_default_activation_function"),

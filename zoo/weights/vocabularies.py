@@ -13,7 +13,7 @@ from zoo.weights.settings import short, switch
 
 MAX_TOKENIZER = 48 * 1024 * 1024  # bytes
 WORDS, PAIRS = "vocab.txt", ("vocab.json", "merges.txt")
-WORD_PIECES, BYTE_PAIRS = ("bert", "distilbert"), ("gpt2", "roberta")  # values of transformers' model_type
+WORD_PIECES, BYTE_PAIRS = ("bert", "distilbert", "electra"), ("gpt2", "roberta")  # values of transformers' model_type
 SPECIAL = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]",
            "mask_token": "[MASK]"}  # fmt: skip
 SPECIAL_PAIRS = {

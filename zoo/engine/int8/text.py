@@ -8,7 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.blocks.embedding import TokenEmbedding
-from zoo.blocks.tokens import TokenHead
+from zoo.blocks.tokens import TokenHead, TokenProjection
 from zoo.engine.arithmetic import QParams
 from zoo.engine.int8.tokens import StaticQParams, TokenLinear, TokenTable
 from zoo.engine.module import EngineModule
@@ -56,3 +56,33 @@ class Int8TokenHead(StaticQParams, DynamicTokenHead):
 
     def products(self) -> list[tuple[TokenLinear, QParams]]:
         return [] if self.fc is None else [(self.fc, self.qparams[0])]
+
+
+class DynamicTokenProjection(EngineModule, TokenProjection):
+    """A linear layer with integer weights; each token is ranged as it comes."""
+
+    fc: TokenLinear
+
+    def make_linear(self, dim: int, width: int) -> nn.Module:
+        return TokenLinear(dim, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc.product(x, self.source)
+
+    @property
+    def source(self) -> QParams | None:
+        """How codes are made of what comes in; None: token by token."""
+        return None
+
+
+class Int8TokenProjection(StaticQParams, DynamicTokenProjection):
+    """The same with codes that were ranged beforehand."""
+
+    edge_count = 1
+
+    @property
+    def source(self) -> QParams | None:
+        return self.qparams[0]
+
+    def products(self) -> list[tuple[TokenLinear, QParams]]:
+        return [(self.fc, self.qparams[0])]

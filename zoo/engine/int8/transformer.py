@@ -26,6 +26,11 @@ def _integer(in_features: int, out_features: int, *, bias: bool = True, activati
 class _Attention(Attention):
     make_linear = staticmethod(_integer)
 
+    def biases(self, queries: int, keys: int) -> Tensor | None:
+        """Without gradients, whose attention is another kernel: its last bits would change codes."""
+        found = super().biases(queries, keys)
+        return None if found is None else found.detach()
+
 
 class _Mlp(Mlp):
     fuses = True
@@ -38,10 +43,7 @@ class DynamicTransformerBlock(EngineModule, TransformerBlock):
     make_attention = _Attention
     make_mlp = _Mlp
 
-    def forward(
-        self, x: Tensor, *, mask: Tensor | None = None, positions: Tensor | None = None, cache: LayerCache | None = None
-    ) -> Tensor:
-        """As `TransformerBlock.forward`."""
+    def once(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: LayerCache | None) -> Tensor:
         if self.norm_first:
             x = x + self._attended(self.norm1(x), mask, positions, cache)
             return x + self._through_mlp(self.norm2(x))
