@@ -70,7 +70,7 @@ def test_the_blocks_are_these() -> None:
     residual = {"BasicBlock", "Bottleneck"}
     shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
     transformer = {"Attention", "Mlp", "PatchEmbedding", "TokenEmbedding", "TransformerBlock"}
-    transformer |= {"PairClassifier", "Pooler", "TokenHead", "TokenNorm", "TokenPool"}
+    transformer |= {"PairClassifier", "Pooler", "TokenHead", "TokenNorm", "TokenPool", "TokenProjection"}
     tables = {
         "FeatureEmbedding",
         "Wide",
