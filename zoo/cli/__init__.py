@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import zoo
 from zoo.cli import (
+    answer,
     bench,
     compare,
     compress,
@@ -77,6 +78,7 @@ for _name, _run in (
     ("list", listing.run),
     ("info", info.run),
     ("predict", predict.run),
+    ("answer", answer.run),
     ("generate", generate.run),
     ("eval", evaluate.run),
     ("compare", compare.run),

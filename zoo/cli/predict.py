@@ -49,6 +49,7 @@ def run(
     scores shows scores. A recommender gives the probability of a yes; other columns, such as the label's, are ignored.
     Its JSON is {"scores": [...]}, in the order of the rows, with null for one that cannot be read.
     A segmenter shows the share of each class, and draws the classes with --out.
+    A token classifier shows the spans of a text that have a label.
     """
     from zoo import kinds, tasks
     from zoo.catalog.info import info
@@ -64,19 +65,20 @@ def run(
     console = out()
     inputs = model.spec.input.fetch("reader")(model.spec).of_arguments(images)
     task = tasks.of(model.spec)
-    if not task.shown:
+    if not (task.shown or task.answered):
         other = " `zoo generate` continues texts." if task.continues else ""
+        other = " `zoo answer` asks it." if "answer" in task.verbs else other
         raise ValueError(f"{model.spec.name} is for {model.spec.task}, and that task shows no answers.{other}")
     if not kinds.head(model.spec):
         raise ValueError(f"{model.spec.name} has no head, so there is no answer to show.")
     drawings = Drawings(out_path, inputs, images) if out_path is not None else None
-    if drawings is not None and not hasattr(task.fetch("shown"), "draw"):
+    if drawings is not None and not (task.shown and hasattr(task.fetch("shown"), "draw")):
         raise ValueError(f"out= draws masks and boxes, and {model.spec.name} is for {model.spec.task}.")
     if not json:
         console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
     answers = [_answer(model, task, image, drawings) for image in track(inputs, "Predicting")]
     said = [one if isinstance(one, dict) else one.to_json() for one in answers]
-    if json and hasattr(task.fetch("shown"), "listed"):
+    if json and task.shown and hasattr(task.fetch("shown"), "listed"):
         print_json({"scores": [one.get("score") for one in said]})  # of rows of a file alike
     elif json:
         one, several = model.spec.input.keys
@@ -136,7 +138,13 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
 
     from zoo.data.preprocess import preprocess
     from zoo.model.finite import check_answer
+    from zoo.text.native import TextError
 
+    if task.answered:
+        try:
+            return task.fetch("answered")(model, image)  # type: ignore[no-any-return]
+        except (TextError, OSError) as error:
+            return {"error": str(error)}
     finder: Any = model if task.objects else None  # boxes are told in the picture's own pixels
     try:
         prepared, sizes = finder.read([image]) if finder else (preprocess(model)([image]), [])

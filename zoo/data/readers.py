@@ -15,7 +15,7 @@ from zoo.data.folders import pictures_below
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
 from zoo.data.text_tables import text_table
-from zoo.data.texts import text_columns, texts_of
+from zoo.data.texts import text_columns, texts_of, words_of
 from zoo.files import lines_of, local_path
 
 
@@ -37,6 +37,7 @@ class Reader:
 
     folders = False  # whether a folder with a folder for every class holds examples
     one = "example"  # the word in the names of examples in memory
+    usual: tuple[tuple[str, ...], ...] = ()  # columns that the task has instead of the modality's
 
     def __init__(self, spec: Any, columns: Sequence[str] = ()) -> None:
         self.spec, self.given = spec, tuple(columns)
@@ -177,9 +178,12 @@ class TextReader(Reader):
         return text_table(files, where)
 
     def of_table(self, table: Any) -> Examples:
-        return Cells(table, text_columns(table.columns, self.given, table.where), texts_of)
+        columns = text_columns(table.columns, self.given, table.where, self.usual)
+        return Cells(table, columns, words_of if self.usual and len(columns) == 1 else texts_of)
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:
+        if self.usual:
+            raise ValueError(f"{where}: for such a task a data set of the Hub is not read; give its Parquet files.")
         columns = text_columns(list(dataset.features), self.given, where)
         found = hub.read_texts(dataset, columns, label_column, where)
         return found, texts_of([found.table[name] for name in columns])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 # The names in well-known data sets: SST-2, IMDB, MNLI, MRPC, QQP, QNLI, BoolQ, ...
@@ -19,10 +21,12 @@ PAIRS = (
 SINGLE = ("text", "sentence", "content", "review")
 
 
-def text_columns(columns: Sequence[str], given: Sequence[str], where: str) -> tuple[str, ...]:
+def text_columns(
+    columns: Sequence[str], given: Sequence[str], where: str, usual: Sequence[tuple[str, ...]] = ()
+) -> tuple[str, ...]:
     """The column of a text, or the two columns of a pair: the columns given, else columns with well-known names.
 
-    Raises ValueError if there is none.
+    `usual`: the names that a task has instead. Raises ValueError if there is none.
     """
     known = f"a text is in {', '.join(map(repr, SINGLE))}, a pair in " + ", ".join("/".join(pair) for pair in PAIRS)
     if given:
@@ -30,6 +34,11 @@ def text_columns(columns: Sequence[str], given: Sequence[str], where: str) -> tu
         if missing or len(given) > 2:
             raise ValueError(f"{where} has no columns {list(given)} of one text or a pair; it has {list(columns)}.")
         return tuple(given)
+    if usual:
+        if (found := next((names for names in usual if set(names) <= set(columns)), None)) is None:
+            wanted = " or ".join("/".join(names) for names in usual)
+            raise ValueError(f"{where} has no {wanted}; it has {list(columns)}. Name the input columns.")
+        return found
     for pair in PAIRS:
         if set(pair) <= set(columns):
             return pair
@@ -44,3 +53,13 @@ def texts_of(rows: Sequence[Any]) -> Iterator[Any]:
     for cells in zip(*rows, strict=True):
         whole = all(isinstance(cell, str) for cell in cells)
         yield (cells[0] if len(cells) == 1 else cells) if whole else None
+
+
+def words_of(rows: Sequence[Any]) -> Iterator[list[str] | None]:
+    """The list of words of each row, in CSV as JSON; None where there is none."""
+    for (cell,) in zip(*rows, strict=True):
+        if isinstance(cell, str) and cell.lstrip().startswith("["):
+            with suppress(ValueError, RecursionError):
+                cell = json.loads(cell)
+        whole = isinstance(cell, list) and bool(cell) and all(isinstance(word, str) for word in cell)
+        yield cell if whole else None

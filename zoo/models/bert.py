@@ -147,8 +147,7 @@ def encoder(
                 norm_first=False,
                 activation=activation,
                 eps=eps,
-                **block,
-                **({"repeats": repeats} if repeats > 1 else {}),
+                **(block if repeats == 1 else {**block, "repeats": repeats}),
             )
             for i, repeats in enumerate(runs)
         ),

@@ -271,8 +271,10 @@ def _ready(prepare: Any, example: Any) -> Any:
         return None
 
 
-def _outputs(model: Model, prepare: Any, batch: list[Any]) -> torch.Tensor:
-    """The network's main output for a batch of prepared inputs, on its device and in its precision."""
+def _outputs(model: Model, prepare: Any, batch: list[Any]) -> Any:
+    """What the task's judge sees of a batch: its own answers, else the network's main output, in its precision."""
+    if tasks.of(model.spec).predicted:
+        return tasks.of(model.spec).fetch("predicted")(model, batch)
     inputs = prepare.normalize(np.stack(batch)) if hasattr(prepare, "cut") else prepare(batch)
     if isinstance(inputs, torch.Tensor):
         changes = inputs.is_floating_point() and not model.spec.input.double

@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from zoo import tasks
 from zoo.files import FileError, forget
 from zoo.model.build import Model
 from zoo.model.finite import is_finite
@@ -24,6 +25,7 @@ from zoo.runtime.cache import Report, exported, exported_file, model_key, silent
 from zoo.runtime.near import check_alike
 from zoo.runtime.text import answer_of, names
 from zoo.text.model import DECODING, NoDecoder, TextOutput
+from zoo.text.verbs import bound
 
 T = TypeVar("T")
 
@@ -203,6 +205,8 @@ class TextRuntimeModel(RuntimeModel):
         return TextOutput(**{"last_hidden_state": found[0], **dict(zip(outputs, found, strict=True))})
 
     def __getattr__(self, name: str) -> Any:
+        if name in tasks.VERBS:
+            return bound(self, name)
         if name in DECODING:
             getattr(self._source[0], name)  # an encoder says that no runtime makes a decoder of it
             raise NoDecoder(f'{self.runtime} continues no texts; zoo.create(..., runtime="torch") does.')

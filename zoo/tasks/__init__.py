@@ -52,6 +52,14 @@ class Task:
         files (tuple[str, ...]): what the names of files end in that hold examples, beside those of the input. Default:
             none.
         shown (str): what shows an answer, (model, output of one example) -> `zoo.tasks.answers.Shown`. Default: empty.
+        answered (str): what answers one raw input, where it takes more than the output for it, (model, input) ->
+            `zoo.tasks.answers.Shown`. Default: empty.
+        predicted (str): what makes the answers that the judge sees of raw inputs, (model, inputs) -> a sequence.
+            Default: empty, the judge sees main outputs.
+        verbs (Mapping[str, str]): methods of such a network of texts: name -> the function, (model, ...). Default:
+            empty.
+        columns (tuple[tuple[str, ...], ...]): well-known columns of tables with the examples, where the input's do not
+            do. Default: empty.
         chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
         continues (bool): whether an answer continues the input. Default: False.
         binary (bool): whether the output is one logit, of yes against no. Default: False.
@@ -85,6 +93,10 @@ class Task:
     texts: str = ""
     files: tuple[str, ...] = ()
     shown: str = ""
+    answered: str = ""
+    predicted: str = ""
+    verbs: Mapping[str, str] = field(default_factory=dict, hash=False)
+    columns: tuple[tuple[str, ...], ...] = ()
     chooses: bool = False
     continues: bool = False
     binary: bool = False
@@ -129,6 +141,7 @@ class Task:
 
 
 TASKS: dict[str, Task] = {}
+VERBS: dict[str, list[str]] = {}  # method of networks of texts -> the tasks that have it
 
 
 def register(task: Task) -> Task:
@@ -145,6 +158,8 @@ def register(task: Task) -> Task:
     """
     if TASKS.setdefault(task.name, task) != task:
         raise ValueError(f"There is another task {task.name!r} already.")
+    for verb in task.verbs:
+        VERBS.setdefault(verb, []).append(task.name)
     return task
 
 
@@ -209,6 +224,8 @@ def _classifying(name: str, metric: str) -> None:
         "targets": CLASSES,
         "shown": "zoo.tasks.answers:Top",
     }
+    if name.startswith("text"):
+        one |= {"answered": "zoo.text.classifying:shown", "verbs": {"classify": "zoo.text.classifying:classify"}}
     loss = "zoo.tasks.objectives:of_classes"
     layout = "zoo.tasks.objectives:as_classes"
     texts = "zoo.train.text_classes:classified" if name.startswith("text") else ""
@@ -221,8 +238,37 @@ def _classifying(name: str, metric: str) -> None:
 
 _classifying("image-classification", "top-1 accuracy")
 _classifying("text-classification", "accuracy")
-register(Task("token-classification", "probability", "softmax", loss="zoo.tasks.objectives:of_tokens", chooses=True))
-register(Task("question-answering", "probability", "softmax", loss="zoo.tasks.objectives:of_tokens"))
+register(
+    Task(
+        "token-classification",
+        "probability",
+        "softmax",
+        metrics=(Metric("F1", hub="f1"), Metric("accuracy")),
+        judge="zoo.tasks.tags:SpanMetrics",
+        targets="zoo.tasks.tags:Tags",
+        loss="zoo.tasks.objectives:of_tokens",
+        layout="zoo.tasks.objectives:as_tokens",
+        answered="zoo.text.tagging:shown",
+        predicted="zoo.text.tagging:words",
+        verbs={"tag": "zoo.text.tagging:tag"},
+        columns=(("tokens",), ("words",)),
+        chooses=True,
+    )
+)
+register(
+    Task(
+        "question-answering",
+        "probability",
+        "softmax",
+        metrics=(Metric("F1", hub="f1"), Metric("exact match", hub="exact_match")),
+        judge="zoo.tasks.questions:AnswerMetrics",
+        targets="zoo.tasks.questions:Answers",
+        loss="zoo.tasks.objectives:of_tokens",
+        predicted="zoo.text.answering:found_in",
+        verbs={"answer": "zoo.text.answering:answer"},
+        columns=(("question", "context"),),
+    )
+)
 register(
     Task(
         "text-generation",

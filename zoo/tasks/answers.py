@@ -42,6 +42,13 @@ def answers(task: str, logits: Tensor) -> tuple[str, Tensor]:
     return known.outputs, values
 
 
+def guesses(model: Model, logits: Tensor, count: int) -> list[tuple[str, float]]:
+    """(label, probability or score) of so many classes of one example (K,), the likeliest first."""
+    _, values = answers(tasks.of(model.spec).name, logits)
+    top = values.topk(min(count, len(values)))
+    return [(class_name(model, i), value) for value, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)]
+
+
 class Shown(Protocol):
     """One answer as a person reads it."""
 
@@ -54,11 +61,9 @@ class Top:
     """The likeliest classes of one example, with their probabilities or scores."""
 
     def __init__(self, model: Model, logits: Tensor) -> None:
-        self._what, values = answers(tasks.of(model.spec).name, logits)
-        top = values.topk(min(TOP, len(values)))
-        guesses = zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        self._what = answers(tasks.of(model.spec).name, logits)[0]
         self._guesses: list[Mapping[str, Any]] = [
-            {"label": class_name(model, i), self._what: value} for value, i in guesses
+            {"label": label, self._what: value} for label, value in guesses(model, logits, TOP)
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.blocks.traced import jit_traced
 from zoo.model.build import Model
 from zoo.spec import Block, SpecError
+from zoo.text.verbs import bound
 
 
 @dataclass
@@ -86,6 +87,8 @@ class TextModel(Model):
     """
 
     def __getattr__(self, name: str) -> Any:
+        if name in tasks.VERBS and name not in self._modules:
+            return bound(self, name)
         if name in DECODING and name not in self._modules:
             raise NoDecoder(
                 f"{self.spec.name} is for {self.spec.task} and has no {name}(): it continues no texts. Only a decoder "

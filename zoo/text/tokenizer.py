@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -24,14 +25,15 @@ Text = str | tuple[str, str]
 class TextPreprocess:
     """What `preprocess` gives for a language model; call it with texts."""
 
-    def __init__(self, spec: ModelSpec, tokenizer: str, length: int | None = None) -> None:
-        self.input = spec.texts
+    def __init__(self, spec: ModelSpec, tokenizer: str, length: int | None = None, *, cuts: bool = True) -> None:
+        self.input, self._name, self._length = spec.texts, spec.name, length or spec.texts.length
+        self._told = False
         self.types = bool(spec.rows[0].args.get("token_types", 0) > 1)
         self._tokenizer, self._panics = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        if not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
-            self._tokenizer.enable_truncation(length or self.input.length)
+        if cuts and not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
+            self._tokenizer.enable_truncation(self._length)
         if (known := self._tokenizer.get_vocab_size()) > self.input.vocabulary:
             raise TextError(f"{spec.name} knows {self.input.vocabulary} tokens, and its tokenizer has {known}.")
 
@@ -44,8 +46,8 @@ class TextPreprocess:
         """One text, or a list of texts and of pairs of texts (tuples of two), as the network's call takes them.
 
         "input_ids" and "attention_mask" (B, N), N the longest of them, and "token_type_ids" where the network tells a
-        pair's halves apart. What is longer than the network takes is cut off, but for prompts of a network that
-        continues texts: it says itself how long they may be.
+        pair's halves apart. What is longer than the network takes is cut off, with a warning the first time, but for
+        prompts of a network that continues texts: it says itself how long they may be.
         """
         if isinstance(texts, tuple):  # DataLoader's batches are tuples too, and one of two texts is no pair
             raise TextError(
@@ -54,15 +56,20 @@ class TextPreprocess:
             )
         many: list[Any] = list(texts) if isinstance(texts, list) else [texts]
         found = self.encoded(many)
-        longest = max(len(one) for one in found)
-        if longest == 0:
+        if not self._told and any(one.overflowing for one in found):
+            self._told = True
+            warnings.warn(
+                f"A text is longer than the {self._length:,} tokens that {self._name} takes: the rest is cut off.",
+                stacklevel=2,
+            )
+        if not any(map(len, found)):
             raise TextError("There is not one token in these texts.")
         out = {
-            "input_ids": _even((one.ids for one in found), longest, self.input.padding),
-            "attention_mask": _even((one.attention_mask for one in found), longest, 0),
+            "input_ids": padded([one.ids for one in found], self.input.padding),
+            "attention_mask": padded([one.attention_mask for one in found], 0),
         }
         if self.types:
-            out["token_type_ids"] = _even((one.type_ids for one in found), longest, 0)
+            out["token_type_ids"] = padded([one.type_ids for one in found], 0)
         return out
 
     def encoded(self, many: list[Text]) -> list[Any]:
@@ -142,5 +149,7 @@ def _parts(text: str) -> Any:
         return None
 
 
-def _even(rows: Iterable[list[int]], length: int, filler: int) -> Tensor:
-    return torch.tensor([row + [filler] * (length - len(row)) for row in rows])
+def padded(rows: Sequence[list[int]], filler: int) -> Tensor:
+    """Rows of different lengths as one tensor."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [filler] * (longest - len(row)) for row in rows])
