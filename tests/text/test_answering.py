@@ -122,7 +122,7 @@ def test_texts_of_all_lengths_and_scripts(folder: Path) -> None:
         (["who?", "what?"], ["the cat"] * 3, {}, "2 questions and 3 contexts"),
         (None, "the cat", {}, "A question is a string"),
         ("who?", ["the cat", 3], {}, "A context is a string"),
-        ("who " * 50, "the cat", {}, "takes 40 tokens of the question and its context at once.*ask a shorter question"),
+        ("who " * 50, "the cat", {}, "takes 40 tokens of a question and its context at once.*ask a shorter one"),
         ("who?", "a \ud83d", {}, "half of a character"),
         ("who?", "the cat", {"stride": 40}, "stride= is from 0 to 39"),
         ("who?", "the cat sat", {"stride": 39}, "stride= is 39 tokens, and a window has room for"),

@@ -16,7 +16,8 @@ def run(
         str,
         typer.Option(
             help="A folder with a folder for every class, or with images/ and masks/; Parquet files with the columns "
-            "'image' (or 'text') and 'label' (or 'mask'); or a data set of the Hub, 'owner/name'."
+            "'image' (or 'text') and 'label' (or 'mask'), 'question', 'context' and 'answers', or 'tokens' and "
+            "'ner_tags'; or a data set of the Hub, 'owner/name'. Texts may be in CSV or JSON lines too."
         ),
     ],
     split: Annotated[

@@ -105,8 +105,10 @@ def evaluate(
         batch_size (int | None): examples that go through the network together. Default: None, 250 pictures or 32
             texts.
         input_columns (Sequence[str]): columns of a table that hold the input. Default: "img" or "image"; "text" or
-            "sentence"; the two columns of a pair as well-known data sets name them, such as "sentence1", "sentence2".
-        label_column (str | None): the column of a table that holds the label. Default: None, "label".
+            "sentence"; the two columns of a pair as well-known data sets name them, such as "sentence1", "sentence2";
+            "question" and "context"; the "tokens" of a token classifier.
+        label_column (str | None): the column of a table that holds the label. Default: None, "label"; "answers" to
+            questions; "ner_tags" of tokens.
         ignore_index (int | None): the value of pixels without a class, in masks. Default: None, that of the file's
             metadata, or 255.
         skip_damaged (bool): leave out and count pictures whose mask or boxes are damaged or do not fit them; else the

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from zoo.tasks.answers import Top, guesses
-from zoo.text.tokenizer import Text, TextPreprocess
+from zoo.text.tokenizer import Text
 from zoo.text.verbs import answering, check_count
-from zoo.text.windows import logits
+from zoo.text.windows import logits, reader
 
 
 def classify(model: Any, texts: Text | Sequence[Text], *, top_k: int | None = None, batch_size: int = 32) -> Any:
@@ -48,7 +48,8 @@ def classify(model: Any, texts: Text | Sequence[Text], *, top_k: int | None = No
 
 def scores(model: Any, texts: Sequence[Any], batch_size: int = 32) -> Tensor:
     """The logits (B, K) of texts, float64."""
-    prepare = TextPreprocess.of(model)
+    prepare = reader(model.spec, model.tokenizer, cuts=True)
+    prepare.told = False
     with answering(model):
         parts = (list(texts[start : start + batch_size]) for start in range(0, len(texts), batch_size))
         found = [logits(model, prepare(part)) for part in parts]

@@ -96,6 +96,9 @@ class TextModel(Model):
             )
         return super().__getattr__(name)
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *tasks.of(self.spec).verbs]
+
     def forward(  # type: ignore[override]
         self,
         input_ids: Tensor,

@@ -27,7 +27,7 @@ class TextPreprocess:
 
     def __init__(self, spec: ModelSpec, tokenizer: str, length: int | None = None, *, cuts: bool = True) -> None:
         self.input, self._name, self._length = spec.texts, spec.name, length or spec.texts.length
-        self._told = False
+        self.told = False  # whether it was said that a text was cut
         self.types = bool(spec.rows[0].args.get("token_types", 0) > 1)
         self._tokenizer, self._panics = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
@@ -56,8 +56,8 @@ class TextPreprocess:
             )
         many: list[Any] = list(texts) if isinstance(texts, list) else [texts]
         found = self.encoded(many)
-        if not self._told and any(one.overflowing for one in found):
-            self._told = True
+        if not self.told and any(one.overflowing for one in found):
+            self.told = True
             warnings.warn(
                 f"A text is longer than the {self._length:,} tokens that {self._name} takes: the rest is cut off.",
                 stacklevel=2,

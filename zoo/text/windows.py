@@ -75,7 +75,7 @@ class Windows:
             if value is not None and not (whole and low <= value <= high):
                 raise ValueError(f"{name}= is from {low} to {high} tokens for this {spec.name}, not {value!r}.")
         self.name, self.length, self.stride = spec.name, length or most, stride
-        self.prepare = _reader(spec, tokenizer)
+        self.prepare = reader(spec, tokenizer, cuts=False)
 
     def of(self, texts: Sequence[Any]) -> list[list[Window]]:
         """The windows of each text, or of the second half of each pair, whose first half is in every window.
@@ -95,10 +95,12 @@ class Windows:
         start, end = places[0], places[-1] + 1
         room = self.length - (len(ids) - (end - start))
         if room < 1:
-            what = "the question and its context" if pair else "a text"
+            others = len(ids) - (end - start)
             raise TextError(
-                f"{self.name} takes {self.length:,} tokens of {what} at once, and {len(ids) - (end - start):,} stand "
-                f"before and behind the context{': ask a shorter question' if pair else ''}."
+                f"{self.name} takes {self.length:,} tokens of a question and its context at once, and the question has "
+                f"{others:,} with those around it: ask a shorter one."
+                if pair
+                else f"A window of {self.length:,} tokens has no room beside the {others:,} that stand around a text."
             )
         overlap = min(OVERLAP, room // 2) if self.stride is None else self.stride
         if overlap >= room:
@@ -118,10 +120,10 @@ class Windows:
         ]
 
 
-@lru_cache(maxsize=4)
-def _reader(spec: ModelSpec, tokenizer: str) -> TextPreprocess:
-    """Reading a tokenizer takes longer than a short text does."""
-    return TextPreprocess(spec, tokenizer, cuts=False)
+@lru_cache(maxsize=8)
+def reader(spec: ModelSpec, tokenizer: str, *, cuts: bool) -> TextPreprocess:
+    """The preprocessing of a network, kept: to read a tokenizer takes longer than to answer a short text."""
+    return TextPreprocess(spec, tokenizer, cuts=cuts)
 
 
 def batch_of(windows: Sequence[Window], prepare: TextPreprocess) -> dict[str, Tensor]:
