@@ -95,11 +95,17 @@ def test_several_questions_and_contexts(folder: Path) -> None:
     contexts = [reading.text(5), reading.text(90, seed=1)]
     questions = ["Who ran?", "Where is the cat?"]
     each = [[model.answer(question, context) for context in contexts] for question in questions]
-    assert model.answer(questions, contexts, batch_size=1) == [each[0][0], each[1][1]]
-    assert model.answer(questions[0], contexts) == each[0]
-    assert model.answer(questions, contexts[1]) == [each[0][1], each[1][1]]
+
+    def same(found: Any, expected: Any) -> bool:
+        return [{**one, "score": round(one["score"], 5)} for one in found] == [
+            {**one, "score": round(one["score"], 5)} for one in expected
+        ]
+
+    assert same(model.answer(questions, contexts, batch_size=1), [each[0][0], each[1][1]])
+    assert same(model.answer(questions[0], contexts), each[0])
+    assert same(model.answer(questions, contexts[1]), [each[0][1], each[1][1]])
     model.train()
-    assert model.answer(questions[0], contexts[0]) == each[0][0] and model.training
+    assert same([model.answer(questions[0], contexts[0])], [each[0][0]]) and model.training
 
 
 def test_texts_of_all_lengths_and_scripts(folder: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.tasks.answers import Top, guesses
-from zoo.text.tokenizer import Text
+from zoo.text.tokenizer import Text, as_list
 from zoo.text.verbs import answering, check_count
 from zoo.text.windows import logits, reader
 
@@ -39,8 +39,7 @@ def classify(model: Any, texts: Text | Sequence[Text], *, top_k: int | None = No
     check_count("batch_size", batch_size)
     if top_k is not None:
         check_count("top_k", top_k)
-    many = texts if isinstance(texts, list) else [texts]
-    found = [[*guesses(model, row, top_k or 1)] for row in scores(model, many, batch_size)]
+    found = [guesses(model, row, top_k or 1) for row in scores(model, as_list(texts), batch_size)]
     told = [[{"label": label, "score": value} for label, value in row] for row in found]
     given = told if top_k is not None else [row[0] for row in told]
     return given if isinstance(texts, list) else given[0]

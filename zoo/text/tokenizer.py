@@ -49,13 +49,7 @@ class TextPreprocess:
         pair's halves apart. What is longer than the network takes is cut off, with a warning the first time, but for
         prompts of a network that continues texts: it says itself how long they may be.
         """
-        if isinstance(texts, tuple):  # DataLoader's batches are tuples too, and one of two texts is no pair
-            raise TextError(
-                "A tuple may be one pair or several texts: give a pair in a list, prepare([(a, b)]), and several texts "
-                "as a list, prepare(list(texts))."
-            )
-        many: list[Any] = list(texts) if isinstance(texts, list) else [texts]
-        found = self.encoded(many)
+        found = self.encoded(as_list(texts))
         if not self.told and any(one.overflowing for one in found):
             self.told = True
             warnings.warn(
@@ -106,6 +100,16 @@ class TextPreprocess:
 
     def __repr__(self) -> str:
         return f"TextPreprocess(vocabulary={self.input.vocabulary}, length={self.input.length})"
+
+
+def as_list(texts: Any) -> list[Any]:
+    """Several texts, or one; raises TextError for a tuple: a DataLoader's batch is one too, and so is a pair."""
+    if isinstance(texts, tuple):
+        raise TextError(
+            "A tuple may be one pair or several texts: give a pair in a list, [(a, b)], and several texts as a list, "
+            "list(texts)."
+        )
+    return list(texts) if isinstance(texts, list) else [texts]
 
 
 def _check_whole(text: str) -> None:
