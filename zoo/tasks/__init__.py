@@ -218,7 +218,7 @@ def model_class(spec: ModelSpec) -> Any:
 
 def _classifying(name: str, metric: str) -> None:
     """The task itself, that of several labels at once, and that of scores without bounds, which other tools lack."""
-    one = {
+    one: dict[str, Any] = {
         "metrics": (Metric(metric),),
         "judge": "zoo.tasks.metrics:Accuracy",
         "targets": CLASSES,
@@ -229,11 +229,11 @@ def _classifying(name: str, metric: str) -> None:
     loss = "zoo.tasks.objectives:of_classes"
     layout = "zoo.tasks.objectives:as_classes"
     texts = "zoo.train.text_classes:classified" if name.startswith("text") else ""
-    register(Task(name, "probability", "softmax", loss=loss, layout=layout, texts=texts, chooses=True, **one))  # type: ignore[arg-type]
+    register(Task(name, "probability", "softmax", loss=loss, layout=layout, texts=texts, chooses=True, **one))
     several = f"multi-label-{name}"
-    register(Task(several, "probability", "sigmoid", usual=name, loss=loss, chooses=True, **one))  # type: ignore[arg-type]
+    register(Task(several, "probability", "sigmoid", usual=name, loss=loss, chooses=True, **one))
     scoring = name.replace("classification", "scoring")
-    register(Task(scoring, "score", usual=name, loss=loss, **one))  # type: ignore[arg-type]
+    register(Task(scoring, "score", usual=name, loss=loss, **one))
 
 
 _classifying("image-classification", "top-1 accuracy")

@@ -50,7 +50,7 @@ def tag(
         >>> model.tag("Ada lives in London.")  # doctest: +SKIP
         [{'label': 'PER', 'score': 0.99..., 'text': 'Ada', 'start': 0, 'end': 3}, ...]
     """
-    many = list(texts) if isinstance(texts, list) else [texts]
+    many: list[Any] = list(texts) if isinstance(texts, list) else [texts]
     for text in many:
         if not isinstance(text, str):
             raise TextError(f"A text is a string, and several come in a list, not {text!r}.")
