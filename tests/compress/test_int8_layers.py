@@ -19,6 +19,7 @@ from zoo.engine import reference_execution, runs_fast
 from zoo.engine.arithmetic import QParams, quantize
 from zoo.engine.cpu import codes, onednn
 from zoo.engine.int8.layer import Int8Layer
+from zoo.engine.int8.tokens import TokenLinear
 from zoo.model.build import build_row
 from zoo.spec import Block
 
@@ -110,6 +111,22 @@ def test_codes_are_the_reference_s(way: Any, zero: int, scale: float, size: floa
 def test_codes_of_what_trains_do_not() -> None:
     x = torch.randn(4, 4, requires_grad=True)
     assert not codes.whole_codes(x, QParams(0.1, 3)).requires_grad
+
+
+@pytest.mark.parametrize("rows", [1, 2000])  # multiplied in floats, and by oneDNN
+@pytest.mark.parametrize("target", [None, QParams(0.9, 100)])
+def test_few_products_agree_as_many_do(rows: int, target: QParams | None) -> None:
+    layer, source = TokenLinear(40, 20, activation="relu"), QParams(0.05, 128)
+    layer.weight, layer.scale = torch.randint(-127, 128, (20, 40)).to(torch.int8), torch.full((20,), 0.01)
+    layer.bias = torch.randn(20)
+    x = torch.randint(0, 256, (rows, 40), dtype=torch.uint8)
+    found = layer.product(x, source, target)
+    with reference_execution():
+        expected = layer.product(x, source, target)
+    assert found.dtype == expected.dtype and found.float().std() > 0
+    torch.testing.assert_close(found.float(), expected.float(), rtol=1e-5, atol=1.0 if target else 1e-4)
+    with torch.autocast("cpu"):
+        assert torch.equal(layer.product(x, source, target), found)
 
 
 def test_an_empty_batch_gives_an_empty_answer() -> None:

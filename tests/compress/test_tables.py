@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 import zoo
 from networks import RECOMMENDERS, small
-from zoo import kinds
+from zoo import kinds, registry
 from zoo.engine.execution import reference_execution
 from zoo.engine.int8 import feature_embedding
 from zoo.inputs import Feature
@@ -89,6 +91,51 @@ def test_an_integer_network_is_plain_float_arithmetic(name: str, held: str) -> N
             torch.testing.assert_close(model(x), y, rtol=0, atol=1e-2 * float(y.abs().max()))
         near = 0.2 if held == "int4" else 0.1
         torch.testing.assert_close(y, twin(x), rtol=0, atol=near * float(y.abs().max()))
+
+
+@pytest.mark.parametrize("held", ["float32", "int8", "int4"])
+@pytest.mark.parametrize("more", [0, 8])  # features; many are looked up together
+def test_one_row_is_scored_as_it_is_among_others(held: str, more: int) -> None:
+    """One row takes a way of its own through the tables, of as many widths as pruning leaves."""
+    features = (
+        Feature("a", num_embeddings=9, hashed=True),
+        Feature("b", "numeric"),
+        Feature("c", "list", num_embeddings=50, hashed=True, max_length=3),
+        Feature("d", "list", num_embeddings=9000, hashed=True, max_length=2, pooling="sum"),
+        Feature("e", "bucketed", boundaries=(0.0, 1.0)),
+        *(Feature(f"f{place}", num_embeddings=5, hashed=True) for place in range(more)),
+    )
+    spec = registry.spec("deepfm", schema=TableInput(features), dim=4, hidden=(8,))
+    dims = (4, 8, 4, 8, 3, *[8] * more)
+    rows = tuple(row.replace(dims=dims) if "dims" in row.args else row for row in spec)
+    model: Model = zoo.build(spec.replace(rows=rows).edit("deep1", in_features=sum(dims)))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    x = spec.input.example(40)
+    x[0] = 0.0  # nothing is known
+    if held != "float32":
+        model = zoo.compress(model, "int8", calibration=x, tables=held)
+    with torch.inference_mode():
+        _, together = model(x, taps=["embed", "wide"])
+        for place in range(len(x)):
+            _, alone = model(x[place : place + 1], taps=["embed", "wide"])
+            for name, found in alone.items():
+                torch.testing.assert_close(found[0], together[name][place], rtol=1e-5, atol=1e-5)
+
+
+def test_a_table_that_is_exchanged_or_moved_is_read_anew() -> None:
+    """numpy's views of the codes, which one row is read through, follow the codes."""
+    table = feature_embedding.Int8Table(3, 2)
+    table.weight.fill_(5)
+    asked = torch.tensor([1])
+    assert table(asked).tolist() == [[5.0, 5.0]]
+    table.weight.fill_(6)
+    assert table(asked).tolist() == [[6.0, 6.0]] and table(asked[None]).shape == (1, 1, 2)
+    other = copy.deepcopy(table)
+    table.load_state_dict({"weight": torch.full((3, 2), 7, dtype=torch.int8), "scale": table.scale * 2}, assign=True)
+    assert table(asked).tolist() == [[14.0, 14.0]] and other(asked).tolist() == [[6.0, 6.0]]
+    other.weight.fill_(1)
+    assert table(asked).tolist() == [[14.0, 14.0]] and other(asked).tolist() == [[1.0, 1.0]]
 
 
 def test_rows_stay_float_where_that_is_asked() -> None:

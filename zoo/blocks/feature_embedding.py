@@ -13,6 +13,8 @@ from torch import Tensor
 from zoo.blocks.table_rows import READS, RowReader, Table
 from zoo.blocks.traced import traced
 
+_ALONE = 12  # features of one input whose vectors are taken one by one, whatever tables they are in
+
 
 class FeatureEmbedding(nn.Module):
     """Look up a vector for each feature of a table's row, one behind the other (Cheng et al., 2016).
@@ -64,6 +66,8 @@ class FeatureEmbedding(nn.Module):
         widths = list(dict.fromkeys(dims))
         for place, width in enumerate(dims):
             self._groups[widths.index(width)].append(place)
+        where = {one: (group, at) for group, members in enumerate(self._groups) for at, one in enumerate(members)}
+        self._places = [where[one] for one in range(len(dims))]  # the table of each feature, and its place in it
         self._readers = [_reader(group, rows, columns, reads, firsts) for group in self._groups]
         made = [self.make_table(one.rows, width) for one, width in zip(self._readers, widths, strict=True)]
         self.tables = nn.ModuleList(made)
@@ -76,12 +80,32 @@ class FeatureEmbedding(nn.Module):
         return f"dims={self.dims}, reads={self.reads}"
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [self._of_group(place, x) for place in range(len(self._groups))]
-        if len(parts) == 1:
-            return parts[0].flatten(1)
+        if self._readers and self._readers[0].takes_one(x):
+            return self._of_one(x)
+        if len(self._groups) == 1:
+            return self._of_group(0, x).flatten(1)
         vectors: list[Any] = [None] * len(self.dims)
-        for group, part in zip(self._groups, parts, strict=True):
-            for place, vector in zip(group, part.unbind(1), strict=True):
+        numbers: Tensor | None = None
+        for group, (features, reader) in enumerate(zip(self._groups, self._readers, strict=True)):
+            if reader.plain and len(features) == 1:  # of pruned networks, many are
+                numbers = x.long() if numbers is None else numbers
+                vectors[features[0]] = self.tables[group](numbers[:, reader.first])
+                continue
+            for place, vector in zip(features, self._of_group(group, x).unbind(1), strict=True):
+                vectors[place] = vector
+        return torch.cat(vectors, 1)
+
+    def _of_one(self, x: Tensor) -> Tensor:
+        given: list[float] = x[0].tolist()
+        tables: list[Any] = list(self.tables)
+        if len(self.dims) <= _ALONE and all(hasattr(table, "vector") for table in tables):
+            places = ((tables[group], self._readers[group], place) for group, place in self._places)
+            return torch.cat([table.vector(*reader.asked(place, given)) for table, reader, place in places], 1)
+        vectors: list[Any] = [None] * len(self.dims)
+        for group, reader, table in zip(self._groups, self._readers, tables, strict=True):
+            rows, counts = reader.one(given)
+            found = self.pooled(table, rows, reader.pooling(counts, self.dtype))
+            for place, vector in zip(group, found.split(1), strict=True):
                 vectors[place] = vector
         return torch.cat(vectors, 1)
 
@@ -89,9 +113,6 @@ class FeatureEmbedding(nn.Module):
         """The vectors of features of one width (B, F, K)."""
         table: Any = self.tables[place]
         reader = self._readers[place]
-        if reader.takes_one(x):
-            found, counts = reader.one(x)
-            return self.pooled(table, found, reader.pooling(counts, self.dtype))[None]
         rows, weights, slots = reader(x, self.dtype)
         if reader.lists and hasattr(table, "bags") and not traced():
             return table.bags(rows, weights, slots)  # type: ignore[no-any-return]

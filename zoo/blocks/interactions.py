@@ -62,7 +62,7 @@ class Wide(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.reader.takes_one(x):
-            found, counts = self.reader.one(x)
+            found, counts = self.reader.one(x[0].tolist())
             return torch.addmm(self.bias, torch.tensor([counts], dtype=self.bias.dtype), self.table(found))
         rows, weights, _ = self.reader(x, self.bias.dtype)
         table: Any = self.table

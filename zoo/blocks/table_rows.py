@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from zoo.blocks.traced import traced
 
 _FEW = 1024  # values of the matrix that joins the slots of one input
-_DENSE = 16  # rows of a table for each slot of a list
+DENSE = 16  # rows of a table for each slot of a list
+_ONCE = [1.0]
 
 READS = ("row", "mean", "sum", "number")  # one row; the mean or the sum of a list's rows; a row times a number
 
@@ -38,6 +39,16 @@ class Table(nn.Module):
         """(...) row numbers to vectors (..., width)."""
         # The gradient of index_select takes a tenth of the time of an embedding's.
         found = self.weight.index_select(0, rows.reshape(-1)).view(*rows.shape, self.weight.shape[1])
+        return self._looked_at(found) if self._unread else found
+
+    def vector(self, rows: Sequence[int], by: Sequence[float]) -> Tensor:
+        """The sum (1, width) of some rows, each times its part of `by`, of one input."""
+        weight = self.weight
+        if len(rows) > 1:
+            found = torch.tensor([by], dtype=weight.dtype) @ weight.index_select(0, torch.tensor(rows))
+        else:
+            found = weight.narrow(0, rows[0], 1)
+            found = found if by[0] == 1.0 else found * by[0]
         return self._looked_at(found) if self._unread else found
 
     def bags(self, rows: Tensor, weights: Tensor, slots: Slots) -> Tensor:
@@ -114,7 +125,7 @@ class Run(NamedTuple):
         rows, weights = rows[:, self.first : self.last], weights[:, self.first : self.last]
         if self.read not in ("row", "number"):
             of_list = grad[:, self.feature]
-            if self.rows <= _DENSE * rows.shape[1]:  # a product with a small matrix is quicker than adding rows
+            if self.rows <= DENSE * rows.shape[1]:  # a product with a small matrix is quicker than adding rows
                 counts = grad.new_zeros(len(rows), self.rows).scatter_add_(1, rows - self.base, weights)
                 found[self.base : self.base + self.rows] += counts.t() @ of_list
                 return
@@ -160,7 +171,7 @@ class RowReader:
         numbers = [place for place, read in enumerate(reads) if read == "number"]
         self._scaled = [starts[place] for place in numbers]
         self._values = [firsts[place] + 1 for place in numbers]
-        start = self._places[0]
+        start = self.first = self._places[0]  # the first column
         ends = (start, start + len(self._places))
         self._range = ends if self._places == list(range(*ends)) else None  # columns side by side are sliced
         self.lists = [
@@ -196,9 +207,8 @@ class RowReader:
         """Whether `x` is one input on the CPU with few slots: Python's numbers are quicker then than tensors are."""
         return x.shape[0] == 1 and self._few and x.device.type == "cpu" and not traced()
 
-    def one(self, x: Tensor) -> tuple[Tensor, list[float]]:
-        """One input (1, C) to (rows (S,), how much each counts)."""
-        given: list[float] = x[0].tolist()
+    def one(self, given: Sequence[float]) -> tuple[Tensor, list[float]]:
+        """The columns of one input (C,) to (rows (S,), how much each counts)."""
         rows, weights = list[int](), list[float]()
         for read, first, size, base in self._features:
             if read == "row":
@@ -214,6 +224,17 @@ class RowReader:
             each = 1.0 / count if count and read == "mean" else 1.0
             weights += [each if number else 0.0 for number in numbers] if count else [1.0, *[0.0] * (size - 1)]
         return torch.tensor(rows), weights
+
+    def asked(self, feature: int, given: Sequence[float]) -> tuple[list[int], list[float]]:
+        """The same of one feature, without the slots of a list that count nothing."""
+        read, first, size, base = self._features[feature]
+        if read == "row":
+            return [int(given[first]) + base], _ONCE
+        if read == "number":
+            row = int(given[first])
+            return [row + base], [given[first + 1]] if row else _ONCE
+        rows = [int(number) + base for number in given[first : first + size] if number] or [base]
+        return rows, [1.0 / len(rows) if read == "mean" else 1.0] * len(rows)
 
     def pooling(self, weights: Sequence[float], dtype: torch.dtype) -> Tensor:
         """The matrix (F, S) that joins the vectors of all slots to one for each feature."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from zoo.engine.int8.layer import Int8Layer
     from zoo.engine.int8.tokens import TokenLinear
 
+_FEW = 2**18  # products: oneDNN sets up for longer than as many take in floats
+_SMALL = 2**15  # weights that are also kept as floats
 CENTRE = QParams(1.0, 128)  # of a token's codes, before its own scale
 
 
@@ -114,7 +116,9 @@ def _made(
         assert target is not None
         return _added_in_floats(function(leaf, size, source, None), skip_qparams, after, target)
     if _is_product(leaf, skip_qparams):
-        return onednn.linear(*tensors, source, target, leaf.activation, on_map=not leaf.linear)
+        if leaf.linear:
+            return _product(*tensors, source, target, leaf.activation)
+        return onednn.linear(*tensors, source, target, leaf.activation, on_map=True)
     convolution = onednn.PackedConv(*tensors, source=source, window=leaf.window, size=size)
     if target is not None and convolution.rounding > target.scale / 4:
         return plainly
@@ -142,7 +146,7 @@ def _of_tokens(leaf: TokenLinear, source: QParams | None, target: QParams | None
         return _in_floats(leaf, qparams, bias, activation, target)
     tensors = (leaf.weight, leaf.scale, bias)
     if onednn.trusted():
-        return onednn.linear(*tensors, qparams, target, activation)
+        return _product(*tensors, qparams, target, activation)
     # Without VNNI oneDNN's convolutions are quicker than its products, even where the activation is not in them:
     # by a seventh, for one token two or three times.
     if activation in onednn.POST_OPS:
@@ -151,6 +155,26 @@ def _of_tokens(leaf: TokenLinear, source: QParams | None, target: QParams | None
 
     def product(codes: Tensor) -> Tensor:
         y = _activate_(before(codes), activation)
+        return y if target is None else whole_codes(y, target)
+
+    return product
+
+
+def _product(
+    weight: Tensor, scale: Tensor, bias: Tensor, source: QParams, target: QParams | None, activation: str
+) -> Callable[[Tensor], Tensor]:
+    """A function of (N, C) codes. A few of a small layer are multiplied in floats, whose sums are as whole."""
+    by_integers = onednn.linear(weight, scale, bias, source, target, activation)
+    if weight.numel() > _SMALL or weight.shape[1] * 255 * 128 >= 2**24:
+        return by_integers
+    most, real, by = _FEW // weight.shape[0], weight.float(), source.scale * scale
+
+    def product(codes: Tensor) -> Tensor:
+        if codes.numel() > most:
+            return by_integers(codes)
+        with arithmetic.exact(codes.device):
+            y = F.linear(codes.float().sub_(source.zero_point), real)
+        y = _activate_(torch.addcmul(bias, y, by), activation)
         return y if target is None else whole_codes(y, target)
 
     return product
