@@ -1,6 +1,8 @@
 """Side by side: the table and what is in it."""
 
+import importlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +126,22 @@ def test_peak_memory_is_taken_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch
     peak, none = memory.peak_memory([str(file), "no/such"])
     assert peak is not None and 1e6 < peak < 1e9
     assert none is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory")
+def test_modules_are_imported_before_memory_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a network imports at its first call; nothing else of that call is left."""
+    (tmp_path / "imported_late.py").write_text("VALUE = 7")
+    monkeypatch.syspath_prepend(tmp_path)
+    called: list[int] = []
+
+    def run() -> None:
+        called.append(importlib.import_module("imported_late").VALUE)
+        raise ValueError("what fails here fails again where it is measured")
+
+    memory.import_what(run)
+    assert "imported_late" in sys.modules and not called
+    del sys.modules["imported_late"]
 
 
 def test_a_turn_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -43,15 +45,44 @@ def print_peak(name: str, runtime: str, batch: str, size: str) -> None:
     """Run in the child process: print how far the peak rises above the memory after all imports."""
     if runtime != "eager":
         from zoo.runtime.choose import to_runtime
+
+    def run() -> None:
+        model = open_model(name) if runtime == "eager" else to_runtime(open_model(name), runtime)
+        with torch.inference_mode():
+            model(model.spec.input.example(int(batch), int(size) or None))
+
+    import_what(run)
     with_torch = _status_kib("VmRSS")
     try:  # reset the peak of the imports
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         with_torch = _status_kib("VmHWM")
-    model = open_model(name) if runtime == "eager" else to_runtime(open_model(name), runtime)
-    with torch.inference_mode():
-        model(model.spec.input.example(int(batch), int(size) or None))
+    run()
     print(1024 * max(0, _status_kib("VmHWM") - with_torch))
+
+
+def import_what(run: Callable[[], object]) -> None:
+    """Import the modules that `run` imports, and no more: it runs in a copy of this process, which ends.
+
+    Networks import some modules at their first call, and these take more memory than a small network.
+    """
+    read, write = os.pipe()
+    copy = os.fork()
+    if not copy:  # what it allocates, it takes along
+        try:
+            run()
+        finally:
+            with os.fdopen(write, "w") as told:
+                told.write("\n".join(sys.modules))
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as told:
+        names = told.read().splitlines()
+    os.waitpid(copy, 0)
+    for name in names:
+        if name not in sys.modules:
+            with suppress(Exception):  # names that stand for no module of their own
+                importlib.import_module(name)
 
 
 def _peak_in_child(asked: str | tuple[str, str], batch: int, size: int | None) -> int | None:
