@@ -177,7 +177,7 @@ def create(
         torch.Size([1, 10])
     """
     _check_options(num_classes, in_chans, features_only, out_indices, device)
-    _check_runtime(runtime, features_only, device)
+    _check_runtime(runtime, name_or_spec, features_only, device)
     check_flag("allow_untuned", allow_untuned)
     _check_share("min_agreement", min_agreement)
     if schema is not None or dim is not None:
@@ -205,6 +205,16 @@ def create(
         model = on_backbone(model.spec, body)
     model = _with_ends(model, num_classes, in_chans, features_only, out_indices)
     return _running(model, runtime, cache_dir, device)
+
+
+def _known(name: str | ModelSpec) -> ModelSpec | None:
+    """The spec of a name, as far as the name alone says it."""
+    if isinstance(name, ModelSpec):
+        return name
+    try:
+        return registry.spec(registry.resolve(name).arch)
+    except ValueError:  # a repository of the Hub, or nothing, which is told later
+        return None
 
 
 def _with_schema(name: str | ModelSpec, schema: TableInput | None, dim: int | None, weights: Any) -> ModelSpec:
@@ -313,11 +323,15 @@ def _check_share(name: str, value: float) -> None:
         raise ValueError(f"{name}= takes a share from 0 to 1, not {value!r}.")
 
 
-def _check_runtime(runtime: str, features_only: bool, device: str | None) -> None:
+def _check_runtime(runtime: str, name: str | ModelSpec, features_only: bool, device: str | None) -> None:
     if runtime == "torch":
         return
+    from zoo.runtime import find
     from zoo.runtime.choose import check_runtime
 
+    spec = _known(name)
+    if spec is not None and runtime != "auto":  # before its package is asked for, or weights are fetched
+        find(runtime).refuse(spec.name, spec.input)
     check_runtime(runtime)
     if features_only:
         raise ValueError(f'runtime={runtime!r} gives no features; features_only needs runtime="torch".')

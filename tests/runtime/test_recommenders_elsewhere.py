@@ -83,3 +83,12 @@ def test_a_logit_that_differs_is_noticed() -> None:
 def test_a_runtime_without_tables_is_refused_before_its_package_is_asked_for() -> None:
     with pytest.raises(ValueError, match="executorch runs no networks of rows; torch, openvino, onnxruntime do"):
         zoo.to_runtime(small("deepfm"), "executorch")
+    for name in ("deepfm", "deepfm.ml100k-int8", small("dcnv2").spec):
+        with pytest.raises(ValueError, match="executorch runs no networks of rows; torch, openvino, onnxruntime do"):
+            zoo.create(name, runtime="executorch")
+
+
+def test_a_format_without_tables_is_refused_before_its_package_is_asked_for(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"no networks of rows; openvino \(.xml\), onnx \(.onnx\), pt2 \(.pt2\) do"):
+        zoo.export(small("deepfm"), tmp_path / "m.pte")
+    assert not list(tmp_path.iterdir())

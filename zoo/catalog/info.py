@@ -234,7 +234,7 @@ def _info_of_published(name: Name, asked: str, known: Published) -> Info:
         _info(str(name), asked, spec, purpose=f"{how}: {purpose(spec)}", shipped=False),
         **unknown,
         variant=name.variant,
-        execution=int8_support.int8_execution(False, spec.input.ragged) if "int8" in name.passes else "",
+        execution=int8_support.int8_execution(False, spec.input) if "int8" in name.passes else "",
         licence=own.licence,
         teacher=own.teacher,
         source=f"hf-hub:{own.repo}" + (f"@{own.revision}" if own.revision else ""),
@@ -285,7 +285,7 @@ def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:
         return ""
     passes = made.get("passes")  # any JSON: the file may come from anywhere
     seven_bits = isinstance(passes, list) and {"reduce_range": True}.items() <= _last(passes).items()
-    return int8_support.int8_execution(seven_bits, spec.input.ragged)
+    return int8_support.int8_execution(seven_bits, spec.input)
 
 
 def _last(passes: list[Any]) -> Mapping[str, Any]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Any
 
 from zoo.runtime import RUNTIMES
 
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def int8_execution(seven_bits: bool, texts: bool = False) -> str:
-    """How torch runs an int8 network of pictures, or of `texts`, on this host, and what to do if that is slow.
+def int8_execution(seven_bits: bool, given: Any) -> str:
+    """How torch runs an int8 network with the input `given` on this host, and what to do if that is slow.
 
     Empty if the system does not tell. The test of the operators at first use (`zoo.engine.cpu.onednn`) decides; this is
     only a forecast.
     """
-    able = [one for one in RUNTIMES.values() if one.ragged or not texts]
+    able = [one for one in RUNTIMES.values() if one.takes(given)]
     other = f'runtime="{max(able, key=lambda one: one.without_vnni).name}"'
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"floats, no integer operators on {platform.machine()}: use {other} or another"

@@ -70,6 +70,19 @@ class Runtime:
         if any(reads) == bool(self.convert) or any(reads) != all(reads):
             raise ValueError(f"{self.name!r} has suffix, write and engine, or it has convert.")
 
+    def takes(self, given: Any) -> bool:
+        """Whether it runs networks with the input `given`, of `zoo.inputs`."""
+        return (self.ragged or not given.ragged) and (self.double or not given.double)
+
+    def refuse(self, name: str, given: Any) -> None:
+        """Raise ValueError where it does not run the network `name`, whose input is `given`; says which do."""
+        if given.double and not self.double:
+            able = ", ".join(one.name for one in RUNTIMES.values() if one.takes(given))
+            raise ValueError(f"{self.name} runs no networks of {given.unit}; {able} do.")
+        if given.ragged and not self.ragged:
+            how = f": zoo.export writes the file in {self.format.suffix}" if self.format else ""
+            raise ValueError(f"{self.name} runs {name} for {given.unit} of one length only{how}.")
+
     def fetch(self, part: str) -> Any:
         """The function that stands under the name `part`."""
         return fetch(getattr(self, part))
@@ -174,6 +187,19 @@ def find(name: str) -> Runtime:
 def formats() -> dict[str, Format]:
     """Name -> format, of those that `zoo.export` writes."""
     return {one.name: one for one in (*(one.format for one in RUNTIMES.values() if one.format), *FORMATS)}
+
+
+def check_written(chosen: Format, given: Any) -> None:
+    """Raise ValueError for a format that holds no networks with the input `given`; says which do."""
+    able = {name: one for name, one in formats().items() if _holds(one, given)}
+    if chosen.name not in able:
+        named = ", ".join(f"{name} ({one.suffix})" for name, one in able.items())
+        raise ValueError(f"A file of {chosen.name} holds no networks of {given.unit}; {named} do.")
+
+
+def _holds(one: Format, given: Any) -> bool:
+    """By the runtime that reads it. A file of texts is of one length where the runtime takes no other."""
+    return not given.double or all(other.double for other in RUNTIMES.values() if other.format == one)
 
 
 def told(said: Iterable[Runtime | Format]) -> str:

@@ -17,7 +17,7 @@ from zoo.model.build import Model
 from zoo.model.verify import rebuildable
 from zoo.printable import printable
 from zoo.report.timing import cpu_name, median_times
-from zoo.runtime import RUNTIMES, Runtime, find, told
+from zoo.runtime import RUNTIMES, find, told
 from zoo.runtime.cache import Report, folder, model_key, silent
 from zoo.runtime.needs import installed, need
 from zoo.weights.json_text import read_object
@@ -60,12 +60,8 @@ def to_runtime(
     if any(row.precision == "qat" for row in model.spec):
         raise ValueError(f'{model.spec.name} is in quantization-aware training: zoo.compress(model, "int8") ends it.')
     if runtime != "auto":
-        known, given = find(runtime), model.spec.input
-        if given.double and not known.double:
-            raise ValueError(f"{runtime} runs no networks of {given.unit}; {', '.join(_that_run(model))} do.")
-        if not _runs(known, model):
-            how = f": zoo.export writes the file in {known.format.suffix}" if known.format else ""
-            raise ValueError(f"{runtime} runs {model.spec.name} for {given.unit} of one length only{how}.")
+        known = find(runtime)
+        known.refuse(model.spec.name, model.spec.input)
         if known.convert and cache_dir is not None:
             raise ValueError(f'cache_dir is for what other runtimes read; "{runtime}" exports nothing.')
     check_runtime(runtime)
@@ -80,16 +76,8 @@ if to_runtime.__doc__:
 
 def there_for(model: Model) -> list[str]:
     """The installed runtimes that run the network."""
-    return [one.name for one in RUNTIMES.values() if _runs(one, model) and all(map(installed, one.packages))]
-
-
-def _that_run(model: Model) -> list[str]:
-    return [one.name for one in RUNTIMES.values() if _runs(one, model)]
-
-
-def _runs(one: Runtime, model: Model) -> bool:
     given = model.spec.input
-    return (one.ragged or not given.ragged) and (one.double or not given.double)
+    return [one.name for one in RUNTIMES.values() if one.takes(given) and all(map(installed, one.packages))]
 
 
 def check_runtime(runtime: str) -> None:

@@ -11,7 +11,7 @@ from zoo.lazy import fetch
 from zoo.model.build import Model
 from zoo.model.features import Features
 from zoo.model.verify import rebuildable
-from zoo.runtime import formats, told
+from zoo.runtime import check_written, formats, told
 from zoo.runtime.opset import OPSET, check_opset
 
 
@@ -39,8 +39,8 @@ def export(
         The path of the file.
 
     Raises:
-        ValueError: the format is unknown or does not fit the suffix, a package is missing, or the model was changed by
-            hand or is in quantization-aware training.
+        ValueError: the format is unknown, does not fit the suffix or holds no such networks, a package is missing, or
+            the model was changed by hand or is in quantization-aware training.
         FileError: the file cannot be written, or gives other answers than the network.
 
     Example:
@@ -64,6 +64,7 @@ def export(
     chosen = known[format]
     if target.suffix != chosen.suffix:
         raise ValueError(f"A file of {format} ends in {chosen.suffix}, and {target.name!r} does not.")
+    check_written(chosen, model.spec.input)
     if opset is not None:
         check_opset(opset)
         if not chosen.opsets:
