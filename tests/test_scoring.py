@@ -137,8 +137,39 @@ def test_it_is_evaluated_and_compared(folder: Path, monkeypatch: pytest.MonkeyPa
     assert table.rows[0].metrics == found["metrics"] and f"{found['metrics']['log loss']:.4f}" in str(table)
     assert "AUC: of 50 examples of rows.parquet" in str(table) and "time: per row at batch 1" in str(table)
     assert "1,000.0 ms and 31.2 ms" in str(table)
+    low, high = table.rows[0].intervals["AUC"]
+    assert low < found["value"] < high and f"{found['value']:.2f} ({low:.1f}-{high:.1f})" in str(table)
+    assert "95% intervals by bootstrap, each row by itself" in str(table)
     with pytest.raises(ValueError, match="images= is how many shipped test pictures are answered, and none ship for"):
         zoo.compare([str(folder / "model")], images=5)
+
+
+def test_rows_of_one_user_are_drawn_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchmetrics")
+    asked: list[Any] = []
+
+    def ends(outputs: Any, targets: Any, judge: Any, *, groups: Any, resamples: int) -> dict[str, Any]:
+        asked.append((len(outputs), groups, resamples))
+        return dict.fromkeys(("AUC", "log loss"), (1.0, 2.0))
+
+    monkeypatch.setattr("zoo.report.evaluate.intervals", ends)
+    options = ["--data", folder / "rows.parquet", "--resamples", "7", "--group-column"]
+    done = told("eval", folder / "model", *options, "item_id")
+    assert "95% interval 1.00 to 2.00%" in done.stdout, done.output
+    count, groups, resamples = asked[0]
+    column = pq.read_table(folder / "rows.parquet")["item_id"].to_pylist()
+    assert (count, resamples) == (ROWS, 7)
+    assert [column[groups.index(one)] for one in groups] == column and len(set(groups)) == len(set(column))
+    for name, said in (("nobody", "no column 'nobody'"), ("genres", "in the column 'genres': no groups")):
+        done = told("eval", folder / "model", *options, name)
+        assert done.exit_code == 2 and said in done.stderr, done.output
+    for wrong, said in (({"group_column": "item_id"}, "give resamples="), ({"resamples": -1}, "resamples= takes")):
+        with pytest.raises(ValueError, match=said):
+            zoo.evaluate(zoo.load(folder / "model"), folder / "rows.parquet", **wrong)
+    with pytest.raises(ValueError, match="say yes or no of a row"):
+        zoo.evaluate(zoo.create("resnet20"), zoo.samples(), resamples=5)
+    with pytest.raises(ValueError, match="there is none"):
+        zoo.compare("resnet20", group_column="user")
 
 
 def test_who_gave_inputs_to_calibrate_on_is_not_asked_for_some(folder: Path, tmp_path: Path) -> None:

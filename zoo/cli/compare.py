@@ -19,6 +19,10 @@ def run(
         str | None,
         typer.Option(help="Your own labelled data, as in `zoo eval`. Default: the shipped pictures, where some ship."),
     ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="For recommenders: the column of --data whose rows belong together, such as user_id."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a dense network and its variants side by side on this machine."""
@@ -30,6 +34,7 @@ def run(
             family[0] if len(family) == 1 else family,
             images=images,
             data=data,
+            group_column=group_column,
             progress=lambda step: status.update(Text(step)),
         )
     if json:

@@ -38,6 +38,15 @@ def run(
     batch_size: Annotated[
         int | None, typer.Option(help="Batch size. Default: 250 pictures, 32 texts or 4,096 rows.")
     ] = None,
+    resamples: Annotated[
+        int,
+        typer.Option(
+            help="Draw a recommender's rows again so often, for 95% intervals, such as 1000. Default: 0.", min=0
+        ),
+    ] = 0,
+    group_column: Annotated[
+        str | None, typer.Option(help="The column whose rows are drawn together, such as user_id.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a network's accuracy on your copy of the data."""
@@ -54,6 +63,8 @@ def run(
         label_column=label_column,
         ignore_index=ignore_index,
         skip_damaged=skip_damaged,
+        resamples=resamples,
+        group_column=group_column,
         progress=sys.stderr.isatty(),
     )
     if json:

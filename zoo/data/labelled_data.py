@@ -29,6 +29,7 @@ class LabelledData:
     examples: Iterable[Any]
     source: str
     digest: str | Callable[[], str]  # a function where only what was read is known
+    files: Sequence[Path] = ()  # those of a table, which may have other columns
 
     @property
     def sha256(self) -> str:
@@ -135,7 +136,7 @@ def _open_table(files: list[Path], where: str, wanted: _Wanted) -> LabelledData:
     table = wanted.reader.table(files, where)
     examples = wanted.reader.of_table(table)
     labels = wanted.targets.of_table(table, wanted.label_column)
-    return LabelledData(Rows(len(labels)), labels, examples, where, lambda: examples.sha256)
+    return LabelledData(Rows(len(labels)), labels, examples, where, lambda: examples.sha256, files)
 
 
 def _open_hub(dataset: Any, where: str, wanted: _Wanted) -> LabelledData:

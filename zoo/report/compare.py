@@ -29,12 +29,15 @@ from zoo.tasks.metrics import choices, percent_equal
 if TYPE_CHECKING:
     from zoo.model.build import Model
 
+RESAMPLES = 200  # of a recommender's rows, for its intervals
+
 
 def compare(
     family_or_names: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "mobilenet",
     *,
     images: int | None = None,
     data: Any = None,
+    group_column: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Comparison:
     """Measure the size, accuracy, agreement, memory and time of networks, relative to the first one.
@@ -47,6 +50,8 @@ def compare(
             published on the Hub is downloaded first. Default: "mobilenet".
         images (int | None): how many shipped test pictures are answered. Default: None, 200.
         data (Any): labelled examples of your own instead, as `zoo.evaluate` takes them. Default: None.
+        group_column (str | None): for recommenders, the column of `data` that says whose a row is, such as "user_id":
+            rows of one are alike, and are drawn together for the intervals. Default: None, each row by itself.
         progress (Callable[[str], None]): called with a line of text at each step. Default: does nothing.
 
     Returns:
@@ -66,6 +71,8 @@ def compare(
     entries = [None if listing.is_path(name) else listing.find(name)[1] for name in names]
     if images is not None and data is not None:
         raise ValueError("images= is how many of the shipped pictures are answered, and data= is answered whole.")
+    if group_column is not None and data is None:
+        raise ValueError("group_column= is a column of data=, and there is none.")
     pictures, labels, classes = _pictures(entries, 200 if images is None else images)
     models: list[Model] = []
     for name in names:
@@ -80,8 +87,10 @@ def compare(
     task = tasks.of(models[0].spec)
     if data is not None and not task.has_classes:
         progress("answering your data")
-        figures, count, source = _figures(models, data)
+        figures, count, source = _figures(models, data, group_column)
     elif data is not None:
+        if group_column is not None:
+            raise ValueError(f"group_column= is for recommenders, and {models[0].spec.name} is for {task.name}.")
         classes = models[0].labels
         progress("answering your data")
         labels, answers, source = _on_data(models, data)
@@ -107,6 +116,8 @@ def compare(
             bytes=entry.bytes if entry else _bytes(name),
             peak_memory=peaks[i],
             metrics=dict(figures[i].metrics) if figures else {},
+            intervals=dict(figures[i].intervals) if figures else {},
+            full_interval=entry.metric.interval if entry else (),
             accuracy=figures[i].value
             if figures
             else _accuracy(answers, i, labels)
@@ -136,6 +147,7 @@ def compare(
         cpu=timing.cpu_name(),
         torch=torch.__version__,
         reference=not all(map(fits, models)),
+        groups=group_column or "",
     )
 
 
@@ -211,12 +223,17 @@ def _accuracy(answers: Sequence[np.ndarray], place: int, labels: np.ndarray) -> 
     return percent_equal(answers[place], labels) if len(labels) else None
 
 
-def _figures(models: Sequence[Model], data: Any) -> tuple[list[Evaluation], int, str]:
+def _figures(models: Sequence[Model], data: Any, group_column: str | None) -> tuple[list[Evaluation], int, str]:
     """(the figures of each model, how many examples there are, their source), of models of one task."""
     names = {tasks.of(model.spec).name for model in models}
     if len(names) > 1:
         raise ValueError(f"These networks have several tasks ({', '.join(sorted(names))}); compare those of one.")
-    found = [evaluate(model, data) for model in models]
+    drawn: dict[str, Any] = {}
+    if tasks.of(models[0].spec).binary:
+        drawn = {"resamples": RESAMPLES, "group_column": group_column}
+    elif group_column is not None:
+        raise ValueError(f"group_column= is for recommenders, and {models[0].spec.name} is for {names.pop()}.")
+    found = [evaluate(model, data, **drawn) for model in models]
     return found, found[0].examples, found[0].source
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Row:
         time_batch_32 (float): time for one input at batch 32, relative to the first network.
         metrics (dict[str, float]): all figures of a task without classes on the examples, such as AUC and log loss.
             Default: none.
+        intervals (dict[str, tuple[float, float]]): the ends of the 95% interval of each of these. Default: none.
+        full_interval (tuple[float, ...]): the ends of that of `full_accuracy`, from the manifest. Default: not known.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Row:
     time_batch_1: float
     time_batch_32: float
     metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    full_interval: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,6 +71,8 @@ class Comparison:
             known.
         reference (bool): whether int8 rows ran their float reference, because the processor's integer operators
             saturate. Default: False.
+        groups (str): the column whose equal values were drawn together for the intervals. Default: "", each example
+            was drawn by itself.
     """
 
     rows: tuple[Row, ...]
@@ -82,6 +88,7 @@ class Comparison:
     one: str = "picture"
     seconds: tuple[float, float] = (0.0, 0.0)
     reference: bool = False  # int8 rows ran in the float reference: this host has no trusted integer operators
+    groups: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The attributes as a dict of JSON values."""
@@ -99,7 +106,10 @@ class Comparison:
         """(heading, what shows a row's figure); those of examples, and of the full test, only where there are some."""
         digits = "{:.1f}" if self._figure == SHARE else "{:.2f}"
         here: list[tuple[str, Callable[[Row], str]]] = [
-            (f"{self._figure}\nof {self.images}", lambda row: _or_dash(row.accuracy, digits.format)),
+            (
+                f"{self._figure}\nof {self.images}",
+                lambda row: _or_dash(row.accuracy, digits.format) + _between(row.intervals.get(self.metric), "{:.1f}"),
+            ),
         ]
         others = dict.fromkeys(name for row in self.rows for name in row.metrics if name != self.metric)
         here += [(f"{name}\nof {self.images}", _further(name)) for name in others]
@@ -107,7 +117,7 @@ class Comparison:
             here.append(("same\n%", lambda row: _or_dash(row.agreement, "{:.1f}".format)))
         full: tuple[str, Callable[[Row], str]] = (
             f"{self._figure}\nall",
-            lambda row: _or_dash(row.full_accuracy, "{:.2f}".format),
+            lambda row: _or_dash(row.full_accuracy, "{:.2f}".format) + _between(row.full_interval, "{:.1f}"),
         )
         return [
             ("variant", lambda row: row.variant),
@@ -151,6 +161,10 @@ class Comparison:
             *([alike] if any(row.agreement is not None for row in self.rows) else []),
         ]
         notes = [f"no {self._figure} of {', '.join(others)}: labels other than the pictures'."] if others else []
+        if any(row.intervals or row.full_interval for row in self.rows):
+            drawn = f"those of one {self.groups} together" if self.groups else f"each {self.one} by itself"
+            ours = f", {drawn}" if any(row.intervals for row in self.rows) else ""
+            here.append(f"(from-to): 95% intervals by bootstrap{ours}.")
         return [
             *(here if self.images else [f"{self._figure} all: {self.full_test}."] * bool(self.full_test)),
             f"time: per {self.one} at batch 1 and 32, {first} = 1{self._took} ({eager}); {rounds}.",
@@ -172,6 +186,10 @@ class Comparison:
 
 def _further(name: str) -> Callable[[Row], str]:
     return lambda row: _or_dash(row.metrics.get(name), "{:.4f}".format)
+
+
+def _between(ends: Sequence[float] | None, shown: str) -> str:
+    return f" ({shown.format(ends[0])}-{shown.format(ends[1])})" if ends else ""
 
 
 def _or_dash(value: Any, shown: Callable[[Any], str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,16 @@ import numpy as np
 import torch
 
 from zoo import kinds, tasks
-from zoo.checks import check_flag, check_whole
+from zoo.checks import check_flag, check_told, check_whole
 from zoo.data.labelled_data import LabelledData, open_labelled_data
 from zoo.data.preprocess import ImageError, preprocess
 from zoo.data.splits import EVALUATION, first_of
 from zoo.model.answer import answer, to_device
+from zoo.data.table_files import TableFiles
 from zoo.model.build import not_a_model
 from zoo.model.finite import check_answer
 from zoo.printable import printable
+from zoo.report.bootstrap import intervals
 from zoo.spec import ModelSpec
 from zoo.tasks.answers import class_name
 from zoo.tasks.metrics import Accuracy, Judge
@@ -45,6 +48,7 @@ class Evaluation:
         what (str): what the examples are, "pictures" or "texts". Default: "pictures".
         metrics (dict[str, float]): every figure of the task, by name. Default: none.
         unit (str): the unit of `value`. Default: "%".
+        intervals (dict[str, tuple[float, float]]): the ends of each figure's 95% interval. Default: none.
     """
 
     metric: str
@@ -58,6 +62,7 @@ class Evaluation:
     what: str = "pictures"
     metrics: dict[str, float] = field(default_factory=dict)
     unit: str = "%"
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The attributes as a dict of JSON values."""
@@ -68,7 +73,13 @@ class Evaluation:
             f"{self.value:.2f}{self.unit} {self.metric} on {self.examples:,} {self.what} of {printable(self.source)} "
             f"(sha256 {self.sha256[:12]}...), {self.seconds:.1f} s"
         )
-        others = [f"{name} {value:.4f}" for name, value in self.metrics.items() if name != self.metric]
+        if ends := self.intervals.get(self.metric):
+            text += f"\n95% interval {ends[0]:.2f} to {ends[1]:.2f}{self.unit}"
+        others = [
+            f"{name} {value:.4f}" + (" ({:.4f} to {:.4f})".format(*self.intervals[name]) if self.intervals else "")
+            for name, value in self.metrics.items()
+            if name != self.metric
+        ]
         if others:
             text += f"\n{', '.join(others)}"
         if self.skipped:
@@ -87,6 +98,8 @@ def evaluate(
     label_column: str | None = None,
     ignore_index: int | None = None,
     skip_damaged: bool = False,
+    resamples: int = 0,
+    group_column: str | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Measure a network on labelled pictures or texts, by the figures of its task: of a classifier, its accuracy.
@@ -113,6 +126,10 @@ def evaluate(
             metadata, or 255.
         skip_damaged (bool): leave out and count pictures whose mask or boxes are damaged or do not fit them; else the
             first is an error. Default: False.
+        resamples (int): how often examples are drawn again, for 95% intervals of a recommender's figures (bootstrap).
+            Default: 0, no intervals.
+        group_column (str | None): the column of a table that says whose an example is, such as "user_id": examples of
+            one are alike, and are drawn together. Default: None, each example is drawn by itself.
         progress (bool): whether a bar is drawn on stderr. Default: False.
 
     Returns:
@@ -140,6 +157,14 @@ def evaluate(
             f"This {model.spec.name} ends in {last.name!r}, not in a classifier: evaluate has no figure "
             f"for its task ({task.name})."
         )
+    check_whole("resamples", resamples, 0)
+    check_told(group_column=group_column)
+    if group_column is not None and not resamples:
+        raise ValueError("group_column= is for intervals: give resamples= too, such as 1000.")
+    if resamples and not task.binary:
+        raise ValueError(
+            f"resamples= is for networks that say yes or no of a row, and {model.spec.name} is for {task.name}."
+        )
     if task.continues:
         idle = {"label_column": label_column, "ignore_index": ignore_index, "skip_damaged": skip_damaged or None}
         return _of_continuations(model, data, split, input_columns, batch_size, progress, idle)
@@ -156,11 +181,17 @@ def evaluate(
         skip_damaged=skip_damaged,
     )
     metric = task.metrics[0]
-    judge: Judge = task.fetch("judge")(metric.name, examples.source)
+    make_judge: Callable[[], Judge] = partial(task.fetch("judge"), metric.name, examples.source)
+    judge = make_judge()
+    groups = None if group_column is None else _groups(examples, group_column)
     began = time.perf_counter()
     skipped = judge_answers(model, examples, judge, batch_size=batch_size, progress=progress)
     seconds = time.perf_counter() - began
     figures = dict(judge.figures())
+    ends = {}
+    if resamples:
+        outputs, answers = judge.answered()  # type: ignore[attr-defined]
+        ends = intervals(outputs, answers.tolist(), make_judge, groups=groups, resamples=resamples)
     return Evaluation(
         metric=metric.name,
         value=figures[metric.name],
@@ -173,6 +204,7 @@ def evaluate(
         what=model.spec.input.unit,
         metrics=figures,
         unit=metric.unit,
+        intervals=ends,
     )
 
 
@@ -221,6 +253,22 @@ def _of_continuations(
         metrics=figures,
         unit=metric.unit,
     )
+
+
+def _groups(examples: LabelledData, column: str) -> list[int]:
+    """A number for each different value of a column, row by row."""
+    if not examples.files:
+        raise ValueError("group_column= names a column of a table, and the data is none.")
+    known: dict[Any, int] = {}
+    found: list[int] = []
+    for batch in TableFiles(examples.files, examples.source).batches([column]):
+        try:
+            found += [known.setdefault(value, len(known)) for value in batch.column(0).to_pylist()]
+        except TypeError:  # lists
+            raise ValueError(
+                f"{examples.source} has {batch.column(0).type} in the column {column!r}: no groups."
+            ) from None
+    return found
 
 
 def labelled_answers(

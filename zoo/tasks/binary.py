@@ -113,10 +113,14 @@ class BinaryMetrics:
         self._logits.append(outputs.detach().reshape(len(outputs)).cpu().double())
         self._targets.append(found.to(torch.int64).cpu())
 
+    def answered(self) -> tuple[Tensor, Tensor]:
+        """(logits (B,), targets (B,)) of all examples, which can be drawn again for intervals."""
+        return torch.cat(self._logits), torch.cat(self._targets)
+
     def figures(self) -> dict[str, float]:
         """Raises ValueError where all examples are of one class: then no curve is there."""
         area, mean = _torchmetrics()
-        logits, targets = torch.cat(self._logits), torch.cat(self._targets)
+        logits, targets = self.answered()
         if len(targets.unique()) < 2:
             raise ValueError(f"{self._source} has label {int(targets[0])} alone, so there is no {self._metric}.")
         loss = mean()
