@@ -19,6 +19,8 @@ from zoo.blocks.linear import Multiplying
 from zoo.blocks.table_rows import RowReader, Table
 from zoo.blocks.traced import traced
 
+_FEW = 64  # inputs: a product with ones is quicker then than as many sums as there are vectors
+
 
 class Wide(nn.Module):
     """A linear model of a table's row: one weight for each value, for each cross and for each number.
@@ -101,7 +103,7 @@ class FactorizationMachine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         width = max(self.dims)
         if min(self.dims) < width and not traced():
-            return _pairs(x[:, :, None], x @ self._places(x))
+            return _pairs(x[:, :, None], self._total(x))
         if min(self.dims) == width:
             vectors = x.unflatten(1, (len(self.dims), width))
         else:
@@ -109,6 +111,15 @@ class FactorizationMachine(nn.Module):
         if vectors.requires_grad and torch.is_grad_enabled() and not traced():
             return _Pairs.apply(vectors)  # type: ignore[no-untyped-call, no-any-return]
         return _pairs(vectors, vectors.sum(1))
+
+    def _total(self, x: Tensor) -> Tensor:
+        """The sum of the vectors (B, width)."""
+        if len(x) <= _FEW:
+            return x @ self._places(x)
+        total = torch.zeros_like(x[:, : max(self.dims)], memory_format=torch.contiguous_format)
+        for part in x.split(self.dims, 1):
+            total[:, : part.shape[1]] += part
+        return total
 
     def _places(self, x: Tensor) -> Tensor:
         """Sums the vectors' entries of one place: ones in (sum of dims, width)."""
@@ -142,7 +153,14 @@ def _pairs(vectors: Tensor, total: Tensor) -> Tensor:
 
     Of the vectors the squares alone count, in whatever order.
     """
-    return 0.5 * (total.square().sum(1, keepdim=True) - vectors.square().sum((1, 2))[:, None])
+    return 0.5 * (_squares(total) - _squares(vectors.flatten(1)))
+
+
+def _squares(x: Tensor) -> Tensor:
+    """The sum of squares (B, 1). A norm reads `x` once, and has no gradient at zero."""
+    if torch.is_grad_enabled() or traced():
+        return x.square().sum(1, keepdim=True)
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
 
 
 class CrossLayer(Multiplying):

@@ -98,9 +98,9 @@ def finetune(
     start = copied(model)
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
-    try_save(start, out)
     inputs = labelled_inputs(train, model)[0] if _is_int8(model) and unranged(model) else None
-    trained, zeros = trainable(model, inputs)
+    trained, zeros = trainable(model, inputs)  # refuses what cannot be trained in int8
+    try_save(start, out)
     run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
     run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
     trained.to(device)
