@@ -1,6 +1,6 @@
 """DeepFM and Wide & Deep beside DeepCTR-Torch's and FuxiCTR's: AUC, log loss, rows a second, in one run.
 
-    pip install deepctr-torch ray[data] polars msgpack pyyaml h5py
+    pip install deepctr-torch ray polars msgpack pyyaml h5py scikit-learn
     pip install --no-deps fuxictr==2.3.10
     python scripts/ship/split_movielens.py movielens-100k/train.parquet --out data/ml100k
     python benchmarks/recommenders.py --data data/ml100k
@@ -43,7 +43,7 @@ from zoo.train.recipe import Recipe
 from zoo.train.table_data import RowSet, open_rows
 
 PEERS = {"DeepCTR-Torch": DeepCTR, "FuxiCTR": FuxiCTR}
-ROWS = {256: 12_800, 4096: 20_480}  # batch -> rows of a turn
+ROWS = {256: 25_600, 4096: 40_960}  # batch -> rows of a turn
 
 
 class Zoo:
@@ -56,6 +56,7 @@ class Zoo:
         self.model.vocabulary.copy_(known)
         self.settings, self.seed = settings, seed
         self.stepping: Any = None
+        self.folder = tempfile.TemporaryDirectory()
         self.averages = True  # the recipe's moving average of the weights, which the peers do not have
 
     def recipe(self, batch: int, epochs: int) -> Recipe:
@@ -64,9 +65,9 @@ class Zoo:
         return Recipe(epochs=epochs, batch_size=batch, average=average, bfloat16=False, seed=self.seed, **rates)
 
     def fit(self, x: Tensor, labels: Tensor, batch: int, epochs: int) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            rows, log = RowSet(x, labels.double(), "rows", ""), TrainingLog(Path(folder), quiet=True)
-            fit(self.model, rows, self.recipe(batch, epochs), folder=Path(folder), log=log)
+        folder = Path(tempfile.mkdtemp(dir=self.folder.name))  # of this run; all are removed at the end
+        rows, log = RowSet(x, labels.double(), "rows", ""), TrainingLog(folder, quiet=True)
+        fit(self.model, rows, self.recipe(batch, epochs), folder=folder, log=log)
 
     def prepared(self, x: Tensor) -> Tensor:
         return x

@@ -37,7 +37,7 @@ ALLOWED = {
     "models": {"zoo.spec", "zoo.models", "zoo.inputs", "zoo.kinds"},
     "registry": {"zoo.spec", "zoo.naming", "zoo.models", "zoo.printable", "zoo.lazy"},
     "blocks": {"torch", "zoo.blocks"},
-    "engine": {"torch", "zoo.blocks", "zoo.kinds", "zoo.engine"},
+    "engine": {"torch", "numpy", "zoo.blocks", "zoo.kinds", "zoo.engine"},
     "model/defaults": {"torch"},
     "model/finite": {"torch", "numpy", "zoo.blocks.traced", "zoo.printable"},
     "model/build": {

@@ -18,8 +18,8 @@ from zoo.checks import check_flag, check_told, check_whole
 from zoo.data.labelled_data import LabelledData, open_labelled_data
 from zoo.data.preprocess import ImageError, preprocess
 from zoo.data.splits import EVALUATION, first_of
-from zoo.model.answer import answer, to_device
 from zoo.data.table_files import TableFiles
+from zoo.model.answer import answer, to_device
 from zoo.model.build import not_a_model
 from zoo.model.finite import check_answer
 from zoo.printable import printable
