@@ -65,11 +65,11 @@ class Int8Table(EngineModule):
         if len(rows) == 1 and self._counted():
             return self._row(rows[0], by[0])
         codes, scale = self.looked_up(torch.tensor(rows))
-        return (torch.tensor(by) * scale)[None] @ codes
+        return (torch.tensor(by, dtype=torch.float32) * scale)[None] @ codes
 
     def bags(self, rows: Tensor, weights: Tensor, slots: Slots) -> Tensor:
         """(B, S) row numbers to (B, F, width): each feature's vectors, times `weights` (B, S), summed."""
-        out = torch.empty(len(rows), len(slots.starts), self.width, device=rows.device)
+        out = torch.empty(len(rows), len(slots.starts), self.width, dtype=torch.float32, device=rows.device)
         for run in slots.runs:
             given, by = rows[:, run.first : run.last], weights[:, run.first : run.last]
             if run.read in ("row", "number"):
