@@ -64,3 +64,30 @@ def lines(path: Path, count: int, seed: int = 0, names: tuple[str, ...] = ()) ->
     rows = zip(texts, (names[one] if names else one for one in labels), strict=True)
     path.write_text("".join(json.dumps({"sentence": text, "label": label}) + "\n" for text, label in rows))
     return path
+
+
+def questions(path: Path, count: int, words: int = 12, seed: int = 0) -> Path:
+    """JSON lines with SQuAD's columns: the answer is the one word of opinion in the context."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        context = [draw.choice(FILLER) for _ in range(words)]
+        place = draw.randrange(words)
+        context[place] = draw.choice(GOOD + BAD)
+        start = len(" ".join(context[:place])) + (place > 0)
+        answers = {"text": [context[place]], "answer_start": [start]}
+        rows.append({"id": str(number), "question": "the plot", "context": " ".join(context), "answers": answers})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def tagged(path: Path, count: int, seed: int = 0) -> Path:
+    """JSON lines of lists of words with a label each: words of opinion are spans of their own."""
+    texts, _ = sentences(count, seed)
+    rows = []
+    for text in texts:
+        words = text.split()
+        tags = ["B-GOOD" if one in GOOD else "B-BAD" if one in BAD else "O" for one in words]
+        rows.append({"tokens": words, "ner_tags": tags})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

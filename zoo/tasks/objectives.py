@@ -27,6 +27,11 @@ def of_next_token(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 
     return of_classes(*as_next_tokens(outputs, targets), label_smoothing=label_smoothing)
 
 
+def of_spans(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy of scores of the first and of the last token (B, N, 2), with their places (B, 2)."""
+    return of_classes(*as_spans(outputs, targets), label_smoothing=label_smoothing)
+
+
 def of_pixels(outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of scores (B, K, h, w), bilinearly at the size of the masks (B, H, W), where a pixel counts."""
     if outputs.shape[2:] != targets.shape[1:]:
@@ -69,6 +74,11 @@ def as_tokens(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def as_next_tokens(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Of scores (B, N, K) with the texts (B, N) themselves: the token behind each."""
     return as_tokens(outputs[:, :-1], targets[:, 1:])
+
+
+def as_spans(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Of scores of the first and of the last token (B, N, 2), with their places (B, 2)."""
+    return outputs.movedim(2, 1).flatten(0, 1), targets.flatten()
 
 
 def as_pixels(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

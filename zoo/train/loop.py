@@ -271,6 +271,12 @@ def accuracy(model: Model, data: Pictures) -> float:
     model.eval()
     device = next(iter(model.state_dict().values())).device
     batches = tasks.batches(model.spec)(model)
+    task = tasks.of(model.spec)
+    if task.predicted:  # answers of raw examples are judged
+        examples, wanted = data.examples, data.references  # type: ignore[attr-defined]
+        found = task.fetch("predicted")(model, list(examples))
+        model.train(was_training)
+        return tasks.main_figure(model.spec, [(found, wanted)], data.source)
 
     def answered() -> Iterator[tuple[Tensor, Any]]:
         for images, labels in data.stream(torch.arange(len(data)).split(tasks.batch_of(model.spec)), 0):

@@ -108,6 +108,7 @@ class OpenTexts:
     ) -> None:
         self.spec, self.input_columns, self.label_column = spec, tuple(input_columns), label_column
         self.length = spec.texts.length if max_tokens is None else min(max_tokens, spec.texts.length)
+        self.tokenizer = tokenizer
         self.prepare = TextPreprocess(spec, tokenizer, length=self.length)
         parts = parts_of(data, spec.input.tables + others)
         name = which(split, parts, data)

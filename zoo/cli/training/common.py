@@ -244,7 +244,13 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
 def recipe_of(settings: Any) -> dict[str, Any]:
     """The settings, beside recipe and data, that decide the weights; they identify the run."""
     apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
-    later = {"dim": None, "vocabulary": None, "input_column": (), "max_tokens": None}  # runs of earlier releases go on
+    later = {
+        "dim": None,
+        "vocabulary": None,
+        "task": None,
+        "input_column": (),
+        "max_tokens": None,
+    }  # runs of earlier releases go on
     return {
         name: str(value)
         for name, value in asdict(settings).items()

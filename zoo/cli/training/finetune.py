@@ -10,14 +10,16 @@ train/ and validation/ above the class folders. To continue a stopped run, give 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
 
-from zoo import registry
+from zoo import kinds, registry
 from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
+from zoo.model.build import Model
 from zoo.passes.options import option
+from zoo.text.heads import with_task
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
 
@@ -26,6 +28,10 @@ from zoo.train.recipe import Recipe
 class Settings(Common):
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name, or a folder of a saved network.")]
     fresh: bool = option(False, "Start from random weights.")
+    task: Literal["text-classification", "token-classification", "question-answering"] | None = option(
+        None,
+        "What an encoder of texts is to learn. Default: the task that it is for; without a head, classes of texts.",
+    )
     input_size: str | None = option(None, "Height and width of the network's pictures, as 360x480. Default: its own.")
     schema: Path | None = option(
         None, "What a fresh recommender reads, as `zoo schema` prints it. Default: inferred from the data."
@@ -51,6 +57,7 @@ def run(settings: Settings) -> None:
         used = settings.fresh and settings.model in registry.MODELS and name in start.spec.input.fresh_options
         if getattr(settings, name) is not None and not used:
             raise ValueError(f"{name}= is for {what} that starts from random weights, with --fresh.")
+    start = _for_task(start, settings.task)
     data = open_data(settings, start)
     tuned = finetune(
         for_classes(start, data.train.classes),
@@ -65,3 +72,16 @@ def run(settings: Settings) -> None:
         device=settings.device,
     )
     show(tuned, data, settings.out)
+
+
+def _for_task(model: Model, task: str | None) -> Model:
+    """The network with a fresh head for the task, where it has none for it."""
+    if task in (None, model.spec.task):
+        return model
+    if task != "text-classification":
+        return with_task(model, task)
+    if not model.spec.input.ids or kinds.outputs(model.spec):
+        raise ValueError(
+            f"task= is for an encoder of texts without a head, and {model.spec.name} is for {model.spec.task}."
+        )
+    return model  # the data says how many classes there are
