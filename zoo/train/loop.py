@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -37,6 +35,7 @@ from zoo.train.pictures import Pictures, order_of, with_recipe
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
+from zoo.train.signals import heard_signals
 
 
 class AfterStep(Protocol):
@@ -98,7 +97,7 @@ def fit(
     run.resume()
     run.log.begin(run.rows, run.done, run.total)
     try:
-        with run.prepared(), _signals() as signalled:
+        with run.prepared(), heard_signals() as signalled:
             while run.done < run.total:
                 run.epoch(validation, save_seconds, signalled)
     finally:
@@ -317,27 +316,6 @@ def _moving_average(model: Model, decay: float) -> Any:
     from timm.utils import ModelEmaV3
 
     return ModelEmaV3(model, decay=decay, use_warmup=True)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The received signals to stop; a second Ctrl-C stops at once. Only the main thread receives signals."""
-    heard: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield heard
-        return
-
-    def hear(number: int, frame: object) -> None:
-        if heard and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        heard.append(number)
-
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _seed(seed: int, device: torch.device) -> None:
