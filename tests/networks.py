@@ -16,7 +16,7 @@ from zoo.blocks.table_rows import Table
 from zoo.model.build import Model, build
 from zoo.spec import Block, ImageInput, ModelSpec, TableInput, TextInput
 
-_TRANSFORMERS = ("zoo.models.vit", "zoo.models.bert", "zoo.models.gpt")
+_TRANSFORMERS = tuple(f"zoo.models.{family}" for family in ("vit", "bert", "gpt", "marian", "t5"))
 _HYBRIDS = tuple(name for name, of in registry.MODELS.items() if of == "zoo.models.vit:cifar")
 HYBRIDS = _HYBRIDS[:1]  # convolutions in front of blocks of Transformers
 TRANSFORMERS = tuple(
@@ -36,6 +36,8 @@ EACH_TRANSFORMER = (
     "albert_base_v2",
     "gpt2",
     "llama3_2_1b",
+    "marian_base",
+    "t5_v1_1_small",
 )
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -8,7 +8,7 @@ from itertools import groupby
 from zoo import kinds
 from zoo.spec import Block, ModelSpec, TableInput, TextInput
 
-KEPT = ("se_channels", "num_classes", "vocabulary", "outputs", "kv_heads")
+KEPT = ("se_channels", "num_classes", "vocabulary", "outputs", "kv_heads", "cross_heads")
 VOCABULARY, TOKENS = 96, 24  # of language models
 
 
@@ -25,7 +25,8 @@ def reduced(spec: ModelSpec, *, width: float = 0.25, size: int | tuple[int, int]
     rows = tuple(_narrower(row, width, first=index == 0) for index, row in enumerate(_ends_of_runs(spec)))
     rows = _joined(rows)
     if isinstance(spec.input, TextInput):
-        return spec.replace(rows=tuple(map(_shorter, rows)), input=TextInput(VOCABULARY, TOKENS))
+        start = 0 if spec.input.translates else -1
+        return spec.replace(rows=tuple(map(_shorter, rows)), input=TextInput(VOCABULARY, TOKENS, start=start))
     if not hasattr(spec.input, "size"):  # an input of one size, such as named columns
         return spec.replace(rows=rows)
     grids = tuple(_on_grid(row, shape) if row.kind == "patch_embedding" else row for row in rows)
@@ -61,10 +62,11 @@ def _widths(row: Block) -> tuple[str, ...]:
 def _shorter(row: Block) -> Block:
     """Fewer words and positions."""
     args = kinds.arguments(row)
-    if row.kind == "token_embedding":
-        room = TOKENS + args["padding_id"] + 1 if args["max_positions"] else 0
+    if row.kind in ("token_embedding", "target_embedding"):
+        room = TOKENS + args.get("padding_id", -1) + 1 if args["max_positions"] else 0
         return row.replace(vocabulary=VOCABULARY, max_positions=room)
-    return row.replace(outputs=VOCABULARY) if args.get("tied") else row
+    scores = row.kind == "token_head" and (args["tied"] or args["outputs"] > 10_000)  # words
+    return row.replace(outputs=VOCABULARY) if scores else row
 
 
 def _on_grid(row: Block, size: tuple[int, int]) -> Block:
@@ -87,4 +89,6 @@ def _narrower(row: Block, width: float, *, first: bool) -> Block:
     if "kv_heads" in args:
         kv_heads = max(1, round(args["kv_heads"] * width))
         scaled |= {"kv_heads": kv_heads, "heads": args["heads"] // args["kv_heads"] * kv_heads}
+    if "cross_heads" in args:
+        scaled["cross_heads"] = max(1, round(args["cross_heads"] * width))
     return row.replace(**scaled)

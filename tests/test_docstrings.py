@@ -31,6 +31,7 @@ from zoo.report.evaluate import Evaluation
 from zoo.tasks import Task
 from zoo.text.decoder import TextDecoder
 from zoo.text.model import TextModel, TextOutput
+from zoo.text.translator import Translator
 from zoo.train import finetune, loop
 
 OWN_FORM = {"compress"}  # one paragraph an argument, with its example; tests/test_passes.py runs them
@@ -57,6 +58,12 @@ NAMED = (
     TextDecoder.generate,
     TextDecoder.stream,
     TextModel.forward,
+    Translator,
+    Translator.decode,
+    Translator.encode,
+    Translator.forward,
+    Translator.translate,
+    Translator.translate_ids,
 )
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 SECTION = re.compile(r"^(Args|Attributes):\n((?:\n| .*\n?)*)", re.MULTILINE)

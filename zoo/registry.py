@@ -63,6 +63,12 @@ MODELS: dict[str, str] = {
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",
     "llama3_2_1b": "zoo.models.gpt:transformers",
+    **{f"marian_{size}": "zoo.models.marian:transformers" for size in ("tiny", "small", "base", "big")},
+    **{
+        f"{family}_{size}": "zoo.models.t5:transformers"
+        for family in ("t5", "t5_v1_1", "flan_t5")
+        for size in ("small", "base", "large")
+    },
     **{name: f"zoo.models.detection:{name}" for name in ("ssdlite", "gfl_pan")},
     **{name: f"zoo.models.segmentation:{name}" for name in ("lraspp", "deeplabv3plus", "fastscnn")},
     **dict.fromkeys(("wide_deep", "deepfm", "dcnv2", "finalmlp"), "zoo.models.recommender:tabular"),
@@ -89,16 +95,20 @@ FAMILIES: dict[str, dict[str, str]] = {
     "resnet": {"cifar10": "resnet20.cifar10", "in1k": "resnet50.a1_in1k"},
     "efficientnet": {"cifar10": "efficientnet_cifar.cifar10", "in1k": "efficientnet_b0.ra_in1k"},
     "vit": {"in1k": "vit_base_patch16_224.augreg2_in21k_ft_in1k"},
+    "marian": {"": "marian_base"},
+    "t5": {"": "t5_small"},
     "bert": {"": "bert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
     "distilbert": {"": "distilbert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
 }
+
+_HYPHENATED = tuple(f"zoo.models.{family}:" for family in ("bert", "gpt", "vit", "marian", "t5"))  # as on the Hub
 
 # family or foreign spelling -> what it stands for
 ALIASES: dict[str, str] = {
     **{
         arch.replace("_", "-"): arch
         for arch, target in MODELS.items()
-        if target.startswith(("zoo.models.bert:", "zoo.models.gpt:", "zoo.models.vit:")) and "_" in arch
+        if target.startswith(_HYPHENATED) and "_" in arch
     },
     **_HUB_SPELLINGS,
     **{family: next(iter(tags.values())) for family, tags in FAMILIES.items()},
@@ -111,6 +121,8 @@ SIZED: dict[str, str] = {
     "encoder": "zoo.models.bert:encoder",
     "gpt2": "zoo.models.gpt:gpt2_type",
     "llama": "zoo.models.gpt:llama_type",
+    "marian": "zoo.models.marian:marian_type",
+    "t5": "zoo.models.t5:t5_type",
 }
 
 # kind -> the module that runs it, by precision
@@ -151,6 +163,8 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("pooler", "float32"): "zoo.blocks.tokens:Pooler",
     ("pair_classifier", "float32"): "zoo.blocks.tokens:PairClassifier",
     ("token_head", "float32"): "zoo.blocks.tokens:TokenHead",
+    ("target_embedding", "float32"): "zoo.blocks.embedding:TargetEmbedding",
+    ("decoder_block", "float32"): "zoo.blocks.decoder_block:DecoderBlock",
     ("token_embedding", "int8"): "zoo.engine.int8.text:Int8TokenEmbedding",
     ("transformer_block", "int8"): "zoo.engine.int8.transformer:Int8TransformerBlock",
     ("token_head", "int8"): "zoo.engine.int8.text:Int8TokenHead",
@@ -159,6 +173,10 @@ BLOCKS: dict[tuple[str, str], str] = {
     ("token_embedding", "int8_dynamic"): "zoo.engine.int8.text:Int8TokenEmbedding",
     ("transformer_block", "int8_dynamic"): "zoo.engine.int8.transformer:DynamicTransformerBlock",
     ("token_head", "int8_dynamic"): "zoo.engine.int8.text:DynamicTokenHead",
+    ("target_embedding", "int8"): "zoo.engine.int8.text:Int8TargetEmbedding",
+    ("decoder_block", "int8"): "zoo.engine.int8.translation:Int8DecoderBlock",
+    ("target_embedding", "int8_dynamic"): "zoo.engine.int8.text:Int8TargetEmbedding",
+    ("decoder_block", "int8_dynamic"): "zoo.engine.int8.translation:DynamicDecoderBlock",
     ("feature_embedding", "int8"): "zoo.engine.int8.feature_embedding:Int8FeatureEmbedding",
     ("feature_embedding", "int4"): "zoo.engine.int8.feature_embedding:Int4FeatureEmbedding",
     ("wide", "int8"): "zoo.engine.int8.feature_embedding:Int8Wide",

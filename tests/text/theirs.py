@@ -75,6 +75,27 @@ DECODERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", {**LLAMA, "tie_word_embeddings": True}),
     "mistral": ("MistralForCausalLM", "MistralConfig", MISTRAL),
 }
+MARIAN = {"vocab_size": 99, "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 96,
+          "decoder_ffn_dim": 80, "encoder_attention_heads": 4, "decoder_attention_heads": 8,
+          "max_position_embeddings": 40, "activation_function": "swish", "scale_embedding": True, "pad_token_id": 98,
+          "eos_token_id": 0, "forced_eos_token_id": 0, "decoder_start_token_id": 98}  # fmt: skip
+T5 = {"vocab_size": 99, "d_model": 64, "d_kv": 24, "d_ff": 96, "num_layers": 2, "num_heads": 4,
+      "decoder_start_token_id": 0}  # fmt: skip
+TRANSLATORS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "marian": ("MarianMTModel", "MarianConfig", MARIAN),
+    "marian_apart": (
+        "MarianMTModel",
+        "MarianConfig",
+        {**MARIAN, "share_encoder_decoder_embeddings": False, "decoder_vocab_size": 120, "scale_embedding": False,
+         "activation_function": "relu"},
+    ),
+    "t5": ("T5ForConditionalGeneration", "T5Config", T5),
+    "t5_gated": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    ),
+}  # fmt: skip
 
 
 def livelier(model: nn.Module) -> nn.Module:
@@ -87,9 +108,30 @@ def livelier(model: nn.Module) -> nn.Module:
 
 
 def make(name: str) -> Any:
-    made, config, settings = {**ENCODERS, **DECODERS}[name]
+    made, config, settings = {**ENCODERS, **DECODERS, **TRANSLATORS}[name]
     torch.manual_seed(0)
-    return livelier(getattr(transformers, made)(getattr(transformers, config)(**settings)))
+    model = getattr(transformers, made)(getattr(transformers, config)(**settings))
+    return searching(model) if name in TRANSLATORS else livelier(model)
+
+
+def searching(model: Any) -> Any:
+    """Weights by which tokens differ from step to step, so that a search has something to choose; sines stay."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name:
+                wide = 0.3 if getattr(model.config, "is_gated_act", False) else 0.5
+                spread = wide if parameter.dim() > 1 and "shared" not in name and "embed" not in name else 0.2
+                parameter.add_(spread * torch.randn(parameter.shape, generator=generator))
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.normal_(std=0.3, generator=generator)
+            model.generation_config.bad_words_ids = [[98]]
+    if "lm_head.weight" not in dict(model.named_parameters()) and not getattr(
+        model.config, "scale_decoder_outputs", True
+    ):
+        model.lm_head.weight = nn.Parameter(torch.randn(99, 64, generator=generator))
+        model.config.tie_word_embeddings = False
+    return model.eval()
 
 
 def saved(name: str, folder: Path) -> Any:

@@ -32,6 +32,8 @@ CONFIGS = {
     "llama": "LlamaConfig",
     "qwen2": "Qwen2Config",
     "mistral": "MistralConfig",
+    "marian": "MarianConfig",
+    "t5": "T5Config",
     "vit": "ViTConfig",
     "deit": "DeiTConfig",
     "resnet": "ResNetConfig",

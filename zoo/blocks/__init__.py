@@ -2,9 +2,11 @@
 
 from zoo.blocks.attention import Attention
 from zoo.blocks.conv import ConvNormAct
+from zoo.blocks.cross_attention import CrossAttention
+from zoo.blocks.decoder_block import DecoderBlock
 from zoo.blocks.dense import ChannelGate, SegmentationHead
 from zoo.blocks.detection import DetectionHead, GFLHead, Predictor, SSDHead
-from zoo.blocks.embedding import PatchEmbedding, TokenEmbedding
+from zoo.blocks.embedding import PatchEmbedding, TargetEmbedding, TokenEmbedding
 from zoo.blocks.feature_embedding import FeatureEmbedding
 from zoo.blocks.graph import Branch
 from zoo.blocks.head import Classifier, Hidden
@@ -31,7 +33,9 @@ __all__ = [
     "Classifier",
     "Concat",
     "ConvNormAct",
+    "CrossAttention",
     "CrossLayer",
+    "DecoderBlock",
     "DepthwiseSeparable",
     "DetectionHead",
     "FactorizationMachine",
@@ -52,6 +56,7 @@ __all__ = [
     "SegmentationHead",
     "Slice",
     "SqueezeExcite",
+    "TargetEmbedding",
     "TokenEmbedding",
     "TokenHead",
     "TokenNorm",

@@ -6,6 +6,8 @@ al., 2023; G = 1 is Shazeer, 2019). The last query stands at the last key. `keep
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,13 +17,17 @@ CHUNK = 128  # positions that causal linear attention takes at a time
 
 def full(
     q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, keep: Tensor | None = None, bias: Tensor | None = None,
-    dropout: float = 0.0,
+    dropout: float = 0.0, scale: float | None = None,
 ) -> Tensor:  # fmt: skip
-    """softmax(q k' / sqrt(D) + bias) v (Vaswani et al., 2017), by torch's fused kernels; `bias` (H, N, L)."""
+    """softmax(scale q k' + bias) v (Vaswani et al., 2017), by torch's fused kernels; `bias` (H, N, L).
+
+    `scale` is 1 / sqrt(D) where it is None.
+    """
     queries, keys = q.shape[2], k.shape[2]
-    grouped = bool(q.shape[1] != k.shape[1])  # a tensor while torch.jit.trace looks on
+    options: Any = {"dropout_p": dropout, "scale": scale}
+    options["enable_gqa"] = bool(q.shape[1] != k.shape[1])  # a tensor while torch.jit.trace looks on
     if causal and queries == keys and keep is None and bias is None:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
     allowed: Tensor | None = None if keep is None else keep[:, None, None, :].bool()
     if causal and queries > 1:
         reach = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
@@ -29,7 +35,7 @@ def full(
     mask = allowed
     if bias is not None:
         mask = bias.to(q.dtype)[None] if allowed is None else bias.to(q.dtype)[None].masked_fill(~allowed, -torch.inf)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=_never_empty(mask), dropout_p=dropout, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=_never_empty(mask), **options)
 
 
 def sliding(

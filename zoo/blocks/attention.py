@@ -41,6 +41,8 @@ class Attention(nn.Module):
             length) (`zoo.blocks.positions.slowed`). Default: ().
         qkv_bias (bool): whether the projection to queries, keys and values has a bias. Default: True.
         out_bias (bool): whether the projection back has a bias. Default: True.
+        scaled (bool): whether products of queries and keys are divided by the root of `head_dim`; "full" attention
+            goes without (T5: Raffel et al., 2020). Default: True.
         dropout (float): share of the attention set to zero in training. Default: 0.0.
 
     Shape:
@@ -72,6 +74,7 @@ class Attention(nn.Module):
         rotary_scaling: tuple[float, ...] = (),
         qkv_bias: bool = True,
         out_bias: bool = True,
+        scaled: bool = True,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -79,10 +82,12 @@ class Attention(nn.Module):
             raise ValueError(f"{dim} channels do not divide among {heads} heads; head_dim= gives them a width.")
         head_dim, kv_heads = head_dim or dim // heads, kv_heads or heads
         _check(dim, heads, head_dim, kv_heads, attention, window, positions)
+        if attention != "full" and not scaled:
+            raise ValueError(f"Products without a scale belong to attention='full', not to {attention!r}.")
         self.heads, self.head_dim, self.kv_heads = heads, head_dim, kv_heads
         self.attention, self.window, self.causal = attention, window, causal
         self.positions, self.rotary_base, self.rotary_scaling = positions, rotary_base, tuple(rotary_scaling)
-        self.dropout = dropout
+        self.dropout, self.scale = dropout, None if scaled else 1.0
         self.qkv = self.make_linear(dim, (heads + 2 * kv_heads) * head_dim, bias=qkv_bias)
         self.proj = self.make_linear(heads * head_dim, dim, bias=out_bias)
         self.bias = RelativeBias(heads=heads, causal=causal) if positions == "relative" else None
@@ -136,7 +141,7 @@ class Attention(nn.Module):
             y = attend.linear(q, k, v, causal=self.causal and not last, keep=mask)
         else:
             bias = self.biases(tokens, k.shape[2])
-            y = attend.full(q, k, v, causal=self.causal, keep=mask, bias=bias, dropout=dropout)
+            y = attend.full(q, k, v, causal=self.causal, keep=mask, bias=bias, dropout=dropout, scale=self.scale)
         return y.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
 
     def biases(self, queries: int, keys: int) -> Tensor | None:

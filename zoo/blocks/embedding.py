@@ -12,7 +12,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.blocks.linear import product
-from zoo.blocks.positions import interpolated
+from zoo.blocks.positions import interpolated, sinusoids
 from zoo.blocks.transformer import make_norm
 
 
@@ -75,6 +75,9 @@ class TokenEmbedding(nn.Module):
         token_types (int): how many segments there are; 0 for none. Default: 0.
         padding_id (int): the id of padding, if positions count the tokens that are not padding, from the number after
             this id on (RoBERTa: Liu et al., 2019). Default: -1, positions count from 0.
+        sinusoidal (bool): whether positions are sines and cosines (Vaswani et al., 2017), not a learned table.
+            Default: False.
+        scale (float): what the vectors of tokens are multiplied by. Default: 1.0.
         norm (str): "layer", "rms" or "" for none. Default: "".
         eps (float): added to the variance in the norm. Default: 1e-12.
         dropout (float): share of the output set to zero in training. Default: 0.0.
@@ -91,7 +94,7 @@ class TokenEmbedding(nn.Module):
         torch.Size([2, 5, 16])
     """
 
-    context = ("token_type_ids", "positions")
+    context: tuple[str, ...] = ("token_type_ids", "positions")
 
     def __init__(
         self,
@@ -101,14 +104,17 @@ class TokenEmbedding(nn.Module):
         max_positions: int = 0,
         token_types: int = 0,
         padding_id: int = -1,
+        sinusoidal: bool = False,
+        scale: float = 1.0,
         norm: str = "",
         eps: float = 1e-12,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.padding_id = padding_id
+        self.padding_id, self.dim, self.scale = padding_id, dim, scale
+        self.max_positions, self.sinusoidal = max_positions, sinusoidal
         self.tokens = self.make_table(vocabulary, dim)
-        self.positions = nn.Embedding(max_positions, dim) if max_positions else None
+        self.positions = nn.Embedding(max_positions, dim) if max_positions and not sinusoidal else None
         self.types = nn.Embedding(token_types, dim) if token_types else None
         self.norm = make_norm(norm, dim, eps) if norm else nn.Identity()
         self.dropout = nn.Dropout(dropout)
@@ -118,7 +124,8 @@ class TokenEmbedding(nn.Module):
         return nn.Embedding(vocabulary, dim)
 
     def extra_repr(self) -> str:
-        return f"padding_id={self.padding_id}"
+        kind = ", sinusoidal positions" if self.sinusoidal else ""
+        return f"padding_id={self.padding_id}, scale={self.scale:g}{kind}"
 
     def project(self, x: Tensor) -> Tensor:
         """The scores of a head tied to this table: (..., dim) to (..., vocabulary)."""
@@ -138,18 +145,23 @@ class TokenEmbedding(nn.Module):
         Returns:
             Vectors (B, N, dim).
         """
-        x = self.tokens(input_ids)
+        return self.placed(self.tokens(input_ids), input_ids, token_type_ids, positions)
+
+    def placed(self, x: Tensor, ids: Tensor, types: Tensor | None, positions: Tensor | None) -> Tensor:
+        """The vectors `x` of the tokens `ids`, scaled, with segments and positions, normed."""
+        x = x if self.scale == 1 else x * self.scale
         if self.types is not None:
-            x = x + (self.types.weight[0] if token_type_ids is None else self.types(token_type_ids))
+            x = x + (self.types.weight[0] if types is None else self.types(types))
         if self.positions is not None:
-            x = x + self.positions(self._numbers(input_ids, positions))
+            x = x + self.positions(self._numbers(ids, positions))
+        elif self.sinusoidal:
+            x = x + sinusoids(self._numbers(ids, positions), self.dim).to(x.dtype)
         return self.dropout(self.norm(x))
 
     def _numbers(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:
         """The rows of the table of positions."""
         tokens, first = input_ids.shape[1], self.padding_id + 1
-        assert self.positions is not None
-        room = self.positions.num_embeddings - first
+        room = self.max_positions - first
         if positions is None and tokens <= room:
             if first:
                 there = input_ids != self.padding_id
@@ -159,3 +171,89 @@ class TokenEmbedding(nn.Module):
         if positions is None or last >= room:
             raise ValueError(f"This network has positions for {room} tokens, not for {last + 1}: cut the text.")
         return positions + first
+
+
+class TargetEmbedding(TokenEmbedding):
+    """The first row of a decoder behind an encoder: the vectors of the tokens so far (Vaswani et al., 2017).
+
+    Args:
+        vocabulary (int): how many token ids there are.
+        dim (int): width of the vectors.
+        tied (str): the name of the embedding whose table is the decoder's too. Default: "", a table of its own.
+        max_positions (int): as for `TokenEmbedding`. Default: 0.
+        sinusoidal (bool): as for `TokenEmbedding`. Default: False.
+        scale (float): as for `TokenEmbedding`. Default: 1.0.
+        norm (str): as for `TokenEmbedding`. Default: "".
+        eps (float): as for `TokenEmbedding`. Default: 1e-12.
+        dropout (float): as for `TokenEmbedding`. Default: 0.0.
+
+    Shape:
+        (B, M, dim), which goes no further here, and token ids (B, N), to (B, N, dim).
+
+    Raises:
+        ValueError: as for `TokenEmbedding`, or the table is tied and `forward` is given none.
+
+    Example:
+        >>> block = zoo.blocks.TargetEmbedding(vocabulary=100, dim=16)
+        >>> block(torch.zeros(2, 7, 16), decoder_input_ids=torch.randint(100, (2, 5))).shape
+        torch.Size([2, 5, 16])
+    """
+
+    context = ("table", "decoder_input_ids", "positions")
+
+    def __init__(
+        self,
+        *,
+        vocabulary: int,
+        dim: int,
+        tied: str = "",
+        max_positions: int = 0,
+        sinusoidal: bool = False,
+        scale: float = 1.0,
+        norm: str = "",
+        eps: float = 1e-12,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            vocabulary=1 if tied else vocabulary,
+            dim=dim,
+            max_positions=max_positions,
+            sinusoidal=sinusoidal,
+            scale=scale,
+            norm=norm,
+            eps=eps,
+            dropout=dropout,
+        )
+        self.tied = tied
+        if tied:
+            del self.tokens
+
+    def extra_repr(self) -> str:
+        return f"tied to {self.tied}, {super().extra_repr()}" if self.tied else super().extra_repr()
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        *,
+        decoder_input_ids: Tensor,
+        table: TokenEmbedding | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """Look the vectors up.
+
+        Args:
+            x (Tensor): what the row before gives; it goes no further here.
+            decoder_input_ids (Tensor): token ids (B, N), int64 or int32.
+            table (TokenEmbedding | None): the embedding whose table it is tied to. Default: None.
+            positions (Tensor | None): as for `TokenEmbedding.forward`. Default: None.
+
+        Returns:
+            Vectors (B, N, dim).
+
+        Raises:
+            ValueError: the table is tied and `table` is None.
+        """
+        if self.tied and table is None:
+            raise ValueError(f"This embedding is tied to {self.tied!r}: the model hands it that embedding.")
+        tokens = self.tokens if table is None else table.tokens
+        return self.placed(tokens(decoder_input_ids), decoder_input_ids, None, positions)

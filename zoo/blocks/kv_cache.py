@@ -9,10 +9,15 @@ _FIRST = 64  # positions held at first; doubled when they are full
 
 
 class LayerCache:
-    """One attention's keys and values, (B, G, length, D) each."""
+    """One attention's keys and values, (B, G, length, D) each.
+
+    `memory` has those of the encoder's tokens, (texts, H, M, D) each, for cross attention; several rows of the batch,
+    one behind the other, may belong to one text.
+    """
 
     def __init__(self) -> None:
         self.length = 0
+        self.memory: tuple[Tensor, Tensor] | None = None
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
 
@@ -30,7 +35,19 @@ class LayerCache:
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order."""
         if self._keys is not None and self._values is not None:
-            self._keys, self._values = self._keys[rows], self._values[rows]
+            self._keys, self._values = (self._chosen(old, rows) for old in (self._keys, self._values))
+
+    def select_texts(self, texts: Tensor) -> None:
+        """Keep the memory of these texts, in this order."""
+        if self.memory is not None:
+            keys, values = self.memory
+            self.memory = keys[texts], values[texts]
+
+    def _chosen(self, old: Tensor, rows: Tensor) -> Tensor:
+        """Those rows, with as much room as before; what stands behind the last token is not copied."""
+        chosen = old.new_empty(len(rows), *old.shape[1:])
+        chosen[:, :, : self.length] = old[rows, :, : self.length]
+        return chosen
 
     def _room(self, old: Tensor | None, new: Tensor, end: int) -> Tensor:
         if old is not None and old.shape[2] >= end:
@@ -60,3 +77,8 @@ class KVCache:
         """Keep these rows of the batch, in this order."""
         for layer in self.layers.values():
             layer.select(rows)
+
+    def select_texts(self, texts: Tensor) -> None:
+        """Keep the memory of these texts, in this order."""
+        for layer in self.layers.values():
+            layer.select_texts(texts)

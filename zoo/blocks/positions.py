@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
+
+from zoo.blocks.traced import traced
 
 
 def rotate(x: Tensor, positions: Tensor, base: float, scaling: tuple[float, ...] = ()) -> Tensor:
@@ -54,22 +57,41 @@ class RelativeBias(nn.Module):
 
     def forward(self, queries: int, keys: int) -> Tensor:
         """(heads, queries, keys); the last query stands at the last key."""
-        device = self.weight.device
-        at = torch.arange(keys, device=device) - torch.arange(keys - queries, keys, device=device)[:, None]
-        return self.weight[self._bucket(at)].permute(2, 0, 1)
+        find = _buckets if traced() else _known_buckets
+        found = find(queries, keys, self.buckets, self.farthest, self.causal, self.weight.device)
+        return self.weight[found].permute(2, 0, 1)
 
-    def _bucket(self, at: Tensor) -> Tensor:
-        count = self.buckets
-        start = torch.zeros_like(at)
-        if self.causal:
-            distance = (-at).clamp_min(0)
-        else:
-            count //= 2
-            start = (at > 0).long() * count
-            distance = at.abs()
-        exact = count // 2
-        grown = (distance.float().clamp_min(1) / exact).log() / math.log(self.farthest / exact) * (count - exact)
-        return start + torch.where(distance < exact, distance, (exact + grown.long()).clamp_max(count - 1))
+
+def _buckets(queries: int, keys: int, count: int, farthest: int, causal: bool, device: torch.device) -> Tensor:
+    """(queries, keys): the bucket of each distance, one of `count`."""
+    at = torch.arange(keys, device=device) - torch.arange(keys - queries, keys, device=device)[:, None]
+    start = torch.zeros_like(at)
+    if causal:
+        distance = (-at).clamp_min(0)
+    else:
+        count //= 2
+        start = (at > 0).long() * count
+        distance = at.abs()
+    exact = count // 2
+    grown = (distance.float().clamp_min(1) / exact).log() / math.log(farthest / exact) * (count - exact)
+    return start + torch.where(distance < exact, distance, (exact + grown.long()).clamp_max(count - 1))
+
+
+@lru_cache(maxsize=8)
+def _known_buckets(queries: int, keys: int, count: int, farthest: int, causal: bool, device: torch.device) -> Tensor:
+    """The same, found once for all blocks of a network."""
+    with torch.inference_mode(False):  # training may follow
+        return _buckets(queries, keys, count, farthest, causal, device)
+
+
+def sinusoids(positions: Tensor, dim: int) -> Tensor:
+    """Sines, then cosines, of whole numbers (...) at dim / 2 frequencies: (..., dim) (Vaswani et al., 2017).
+
+    In float64, since sines of large angles are far off in float32.
+    """
+    places = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
+    angles = positions.double()[..., None] / 10000 ** (places / dim)
+    return torch.cat([angles.sin(), angles.cos()[..., : dim // 2]], -1).float()
 
 
 def interpolated(positions: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

@@ -213,6 +213,8 @@ class TokenHead(nn.Module):
         dropout (float): share of the input set to zero in training. Default: 0.0.
         tied (str): the name of the embedding whose table is the weight (Press and Wolf, 2017). Default: "", a weight of
             its own.
+        scale (float): what the products with the weight are multiplied by, before a tied head's bias is added.
+            Default: 1.0.
 
     Shape:
         (B, N, dim) to (B, N, outputs).
@@ -228,10 +230,20 @@ class TokenHead(nn.Module):
 
     context = ("table", "last")
 
-    def __init__(self, *, dim: int, outputs: int, bias: bool = True, dropout: float = 0.0, tied: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        outputs: int,
+        bias: bool = True,
+        dropout: float = 0.0,
+        tied: str = "",
+        scale: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.dropout, self.tied = nn.Dropout(dropout), tied
+        self.dropout, self.tied, self.scale = nn.Dropout(dropout), tied, scale
         self.fc = None if tied else self.make_linear(dim, outputs, bias)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if tied and bias else None
         self.finish()
 
     def finish(self) -> None:
@@ -241,7 +253,13 @@ class TokenHead(nn.Module):
         return Linear(dim, outputs, bias=bias)
 
     def extra_repr(self) -> str:
-        return f"tied to {self.tied}" if self.tied else ""
+        tied = f"tied to {self.tied}" if self.tied else ""
+        return ", ".join(filter(None, (tied, f"scale={self.scale:g}" if self.scale != 1 else "")))
+
+    def scaled(self, y: Tensor) -> Tensor:
+        """Products with the weight, as scores."""
+        y = y if self.scale == 1 else y * self.scale
+        return y if self.bias is None else y + self.bias
 
     def forward(self, x: Tensor, *, table: TokenEmbedding | None = None, last: bool = False) -> Tensor:
         """Score the tokens.
@@ -259,7 +277,7 @@ class TokenHead(nn.Module):
         """
         x = self.dropout(x[:, -1:] if last else x)
         if self.fc is not None:
-            return self.fc(x)
+            return self.scaled(self.fc(x))
         if table is None:
             raise ValueError(f"This head is tied to {self.tied!r}: the model hands it that embedding.")
-        return table.project(x)
+        return self.scaled(table.project(x))

@@ -106,6 +106,7 @@ class TransformerBlock(nn.Module):
         gated (bool): as for `Mlp`. Default: False.
         qkv_bias (bool): as for `Attention`. Default: True.
         bias (bool): whether the other linear layers have biases. Default: True.
+        scaled (bool): as for `Attention`. Default: True.
         eps (float): added to the variance in the norms. Default: 1e-6.
         dropout (float): share of the attention, and of what each part adds, set to zero in training. Default: 0.0.
         repeats (int): how many times the block runs, each time on what it gave, with the same weights (ALBERT: Lan et
@@ -147,6 +148,7 @@ class TransformerBlock(nn.Module):
         gated: bool = False,
         qkv_bias: bool = True,
         bias: bool = True,
+        scaled: bool = True,
         eps: float = 1e-6,
         dropout: float = 0.0,
         repeats: int = 1,
@@ -168,6 +170,7 @@ class TransformerBlock(nn.Module):
             rotary_scaling=rotary_scaling,
             qkv_bias=qkv_bias,
             out_bias=bias,
+            scaled=scaled,
             dropout=dropout,
         )
         self.mlp = self.make_mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)

@@ -25,6 +25,7 @@ from zoo.cli import (
     push,
     schema,
     training,
+    translate,
 )
 from zoo.cli.common import guarded, misspelt
 from zoo.cli.once import Once
@@ -79,6 +80,7 @@ for _name, _run in (
     ("info", info.run),
     ("predict", predict.run),
     ("answer", answer.run),
+    ("translate", translate.run),
     ("generate", generate.run),
     ("eval", evaluate.run),
     ("compare", compare.run),

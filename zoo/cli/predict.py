@@ -68,6 +68,7 @@ def run(
     if not (task.shown or task.answered):
         other = " `zoo generate` continues texts." if task.continues else ""
         other = " `zoo answer` asks it." if "answer" in task.verbs else other
+        other = " `zoo translate` translates texts." if model.spec.input.translates else other
         raise ValueError(f"{model.spec.name} is for {model.spec.task}, and that task shows no answers.{other}")
     if not kinds.head(model.spec):
         raise ValueError(f"{model.spec.name} has no head, so there is no answer to show.")

@@ -15,7 +15,7 @@ from zoo.data.folders import pictures_below
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
 from zoo.data.text_tables import text_table
-from zoo.data.texts import text_columns, texts_of, words_of
+from zoo.data.texts import text_columns, texts_of, translation_columns, words_of
 from zoo.files import lines_of, local_path
 
 
@@ -178,7 +178,10 @@ class TextReader(Reader):
         return text_table(files, where)
 
     def of_table(self, table: Any) -> Examples:
-        columns = text_columns(table.columns, self.given, table.where, self.usual)
+        given = self.given
+        if self.spec.input.translates and not given:
+            given = translation_columns(table.columns, table.where)[:1]
+        columns = text_columns(table.columns, given, table.where, self.usual)
         return Cells(table, columns, words_of if self.usual and len(columns) == 1 else texts_of)
 
     def of_hub(self, dataset: Any, label_column: str | None, where: str) -> tuple[hub.HubData, Iterable[Any]]:

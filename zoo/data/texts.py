@@ -48,6 +48,23 @@ def text_columns(
     raise ValueError(f"{where} has no column of texts: {known}; it has {list(columns)}. Name the input columns.")
 
 
+# Texts and their translations in well-known data sets; of other tables with two columns the first is the text.
+TRANSLATIONS = (("source", "target"), ("src", "tgt"), ("input", "output"), ("text", "translation"))
+
+
+def translation_columns(columns: Sequence[str], where: str) -> tuple[str, str]:
+    """The columns of texts and of their translations; raises ValueError if neither names nor number tell them."""
+    for pair in TRANSLATIONS:
+        if set(pair) <= set(columns):
+            return pair
+    if len(columns) == 2:
+        return columns[0], columns[1]
+    raise ValueError(
+        f"{where} has the columns {list(columns)}, and texts with their translations are in two: name the input column "
+        "and the label column."
+    )
+
+
 def texts_of(rows: Sequence[Any]) -> Iterator[Any]:
     """The text of each row: a string, a tuple for a pair, or None if a value is missing."""
     for cells in zip(*rows, strict=True):

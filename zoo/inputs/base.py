@@ -79,6 +79,11 @@ class Input:
         raise NotImplementedError
 
     @property
+    def translates(self) -> bool:
+        """Whether targets, token ids too, go in beside the examples."""
+        return False
+
+    @property
     def embedded(self) -> Mapping[str, tuple[Any, ...]]:
         """The arguments of the rows that look values of this input up in tables; empty where none do."""
         return {}

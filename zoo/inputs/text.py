@@ -16,6 +16,8 @@ MAX_VOCABULARY = 1_000_000
 MAX_TOKENS = 2**20
 USUAL_TOKENS = 128  # of the texts that costs are told for
 KEYS = ("input_ids", "attention_mask", "token_type_ids")  # what loaders and the network's call name
+TARGET_KEYS = ("input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask")
+MAX_ENDS = 64  # tokens
 
 
 @register
@@ -27,7 +29,16 @@ class TextInput(Input):
         vocabulary (int): the number of tokens; ids are below it.
         length (int): the most tokens of a text. Default: 512.
         padding (int): the id of the padding token. Default: 0.
-        ends (tuple[int, ...]): the ids of the tokens that end a text. Default: none.
+        ends (tuple[int, ...]): the ids of the tokens that end a text, or a target where there are targets.
+            Default: none.
+        start (int): the id of the token that targets start with, of a network that makes texts of texts. Default: -1,
+            there are no targets.
+        target_vocabulary (int): the number of tokens of targets. Default: 0, `vocabulary`.
+        first (int): the id of the token that is always the first behind `start`. Default: -1, any.
+        last (int): the id of the token that a target has at its largest length. Default: -1, any.
+        banned (tuple[int, ...]): the ids of tokens that targets never have. Default: none.
+        renormalized (bool): whether the chances of the tokens that are not banned add up to 1 in a beam search.
+            Default: False.
 
     Raises:
         SpecError: a value is out of range.
@@ -44,6 +55,9 @@ class TextInput(Input):
     ids: ClassVar[bool] = True
     ragged: ClassVar[bool] = True
     model: ClassVar[str] = "zoo.text.model:TextModel"
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"start", "target_vocabulary", "first", "last", "banned", "renormalized"}
+    )
     learned: ClassVar[str] = "tokenizer"
     preparer: ClassVar[str] = "zoo.text.tokenizer:TextPreprocess"
     reader: ClassVar[str] = "zoo.data.readers:TextReader"
@@ -63,14 +77,43 @@ class TextInput(Input):
     length: int = 512
     padding: int = 0
     ends: tuple[int, ...] = ()
+    start: int = -1
+    target_vocabulary: int = 0
+    first: int = -1
+    last: int = -1
+    banned: tuple[int, ...] = ()
+    renormalized: bool = False
 
     def __post_init__(self) -> None:
         for name, value, most in (("vocabulary", self.vocabulary, MAX_VOCABULARY), ("length", self.length, MAX_TOKENS)):
             require(is_int(value) and 1 <= value <= most, f"input {name} is from 1 to {most}, not {short(value)}")
-        require(isinstance(self.ends, tuple) and len(self.ends) <= 64, f"input ends are tokens, not {short(self.ends)}")
+        for name, tokens in (("ends", self.ends), ("banned", self.banned)):
+            proper = isinstance(tokens, tuple) and len(tokens) <= MAX_ENDS
+            require(proper, f"input {name} are {MAX_ENDS} tokens at most, not {short(tokens)}")
+        known = is_int(self.target_vocabulary) and 0 <= self.target_vocabulary <= MAX_VOCABULARY
+        require(known, f"input target_vocabulary is from 0 to {MAX_VOCABULARY}, not {short(self.target_vocabulary)}")
         for token in (self.padding, *self.ends):
-            proper = is_int(token) and 0 <= token < self.vocabulary
+            proper = is_int(token) and 0 <= token < min(self.vocabulary, self.targets)
             require(proper, f"input padding and ends are tokens below {self.vocabulary}, not {short(token)}")
+        for name in ("start", "first", "last"):
+            token = getattr(self, name)
+            proper = is_int(token) and -1 <= token < self.targets
+            require(proper, f"input {name} is a token below {self.targets} or -1, not {short(token)}")
+        for token in self.banned:
+            proper = is_int(token) and 0 <= token < self.targets
+            require(proper, f"input banned are tokens below {self.targets}, not {short(token)}")
+        require(isinstance(self.renormalized, bool), f"input renormalized is true or false, not {self.renormalized!r}")
+        alone = self.target_vocabulary == 0 and self.first == self.last == -1 and not (self.banned or self.renormalized)
+        require(self.translates or alone, "input target_vocabulary, first, last and banned are for inputs with a start")
+
+    @property
+    def translates(self) -> bool:
+        return self.start >= 0
+
+    @property
+    def targets(self) -> int:
+        """The number of tokens of targets."""
+        return self.target_vocabulary or self.vocabulary
 
     @property
     def usual_size(self) -> Size:
@@ -125,8 +168,9 @@ class TextInput(Input):
         )
 
     def of_dict(self, name: str, given: Mapping[str, Any]) -> Any:
-        if "input_ids" not in given or not set(given) <= set(KEYS):
+        keys = TARGET_KEYS if self.translates else KEYS
+        if "input_ids" not in given or not set(given) <= set(keys):
             raise ValueError(
-                f"A dict for {name} has {', '.join(KEYS)}, and labels beside them, not {sorted(map(str, given))}."
+                f"A dict for {name} has {', '.join(keys)}, and labels beside them, not {sorted(map(str, given))}."
             )
         return dict(given)

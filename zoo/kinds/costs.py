@@ -69,22 +69,50 @@ def check(spec: ModelSpec) -> ModelSpec:
 
 
 def _check_text(spec: ModelSpec) -> None:
-    """Token ids go into the first row and nowhere else, and tied heads read its table."""
+    """Token ids go into the first row, those of targets into the decoder's first row, and ties have their table."""
+    targets = next((place for place, row in enumerate(spec) if KINDS[row.kind].takes_targets), 0)
+    places = {"input": -1} | {row.name: place for place, row in enumerate(spec)}
     for place, row in enumerate(spec):
-        args = arguments(row)
-        if KINDS[row.kind].takes_ids != (place == 0 and spec.input.ids):
+        kind, args = KINDS[row.kind], arguments(row)
+        if kind.takes_ids != (place == 0 and spec.input.ids):
             raise SpecError(f"Row {row.name!r}: a {row.kind} is the first row of a language model, and only that.")
-        if tied := args.get("tied"):
-            table = next((r for r in spec.rows[:place] if r.name == tied and r.kind == "token_embedding"), None)
-            of_table = arguments(table) if table else {}
-            if (of_table.get("vocabulary"), of_table.get("dim")) != (args["outputs"], args["dim"]):
-                raise SpecError(f"Row {row.name!r} is tied to {tied!r}, which is no token_embedding of its widths.")
-            if args["bias"] or (table and table.precision != row.precision):
-                raise SpecError(f"Row {row.name!r} is tied, so it has no bias, and the precision of {tied!r}.")
-        if KINDS[row.kind].takes_ids:
-            room = args["max_positions"] - args["padding_id"] - 1 if args["max_positions"] else spec.texts.length
-            if args["vocabulary"] != spec.texts.vocabulary or room < spec.texts.length:
+        if kind.takes_targets and (place != targets or not spec.input.translates):
+            raise SpecError(
+                f"Row {row.name!r}: a {row.kind} is the first row of a decoder, whose targets have a start."
+            )
+        if "tied" in args:
+            _check_tie(spec, place)
+        if kind.takes_ids or kind.takes_targets:
+            room = args["max_positions"] - args.get("padding_id", -1) - 1
+            room = room if args["max_positions"] else spec.texts.length
+            known = spec.texts.vocabulary if kind.takes_ids else spec.texts.targets
+            if args["vocabulary"] != known or room < spec.texts.length:
                 raise SpecError(f"Row {row.name!r} has another vocabulary than the input, or fewer positions.")
+        if targets and kind.role == "head" and args.get("outputs") != spec.texts.targets:
+            raise SpecError(f"Row {row.name!r} scores other tokens than the {spec.texts.targets} of targets.")
+        if targets and place > targets and any(places[tap] != targets - 1 for tap in row.taps):
+            raise SpecError(
+                f"Row {row.name!r} taps another row than {spec.rows[targets - 1].name!r}, the encoder's last."
+            )
+
+
+def _check_tie(spec: ModelSpec, place: int) -> None:
+    """The row at `place` is tied to nothing, or to an earlier table of its widths and its precision."""
+    row = spec.rows[place]
+    args = arguments(row)
+    if not (tied := args["tied"]):
+        return
+    table = next((r for r in spec.rows[:place] if r.name == tied and _holds_table(r)), None)
+    of_table = arguments(table) if table else {}
+    if (of_table.get("vocabulary"), of_table.get("dim")) != (args.get("outputs", args.get("vocabulary")), args["dim"]):
+        raise SpecError(f"Row {row.name!r} is tied to {tied!r}, which is no token_embedding of its widths.")
+    if table and table.precision != row.precision:
+        raise SpecError(f"Row {row.name!r} is tied, so it has the precision of {tied!r}.")
+
+
+def _holds_table(row: Block) -> bool:
+    """Whether the row has a table of a vector for each token."""
+    return any(layer.table for layer in KINDS[row.kind].layers(arguments(row)))
 
 
 def _check_table(spec: ModelSpec) -> None:

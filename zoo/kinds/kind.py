@@ -152,10 +152,13 @@ class Kind:
       whose ratio to it pruning must keep.
     - `edges`: the quantization points of an int8 row, in the order of its tensor `edges`: "in" and "out" of the row,
       "x" the output of its part `x`, "<x" the input of that part. `sums`: what a shortcut is added to, or None.
-    - `extras`: shapes of the parameters outside of all layers; they are float32 in every precision.
+    - `extras`: shapes of the parameters outside of all layers; they are float32 in every precision. An
+      axis that channels index is an `Axis`.
     - `macs_and_shape`: takes the input shape too and returns the multiply-accumulates and the output shape, for kinds
       where these do not follow from the layers.
     - `takes_ids`: the kind is the first row of a language model; its input is token ids.
+    - `takes_targets`: the kind is the first row of a decoder behind an encoder; its input is token ids of the target,
+      and the previous row's output goes no further.
     - `conflict`: why arguments do not go together, or "".
     - `role`: a "stem" makes features of the input, the "trunk" refines them, a "pool" makes one vector of many, and a
       "head" answers the task. `head_replacement`: the row in place of the head, in a network without a head.
@@ -198,6 +201,7 @@ class Kind:
     scales_with: Mapping[str, str] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32", "int8", "qat", "fused")
     takes_ids: bool = False
+    takes_targets: bool = False
     sums: Callable[[Mapping[str, Any]], Sum | None] = lambda args: None
     conflict: Callable[[Mapping[str, Any]], str] = lambda args: ""
     macs_and_shape: Callable[..., tuple[int, Shape]] | None = None  # (args, shape, *shapes of taps)

@@ -12,11 +12,12 @@ from zoo.kinds.graph import GRAPH
 from zoo.kinds.kind import Axis, Kind, Sum
 from zoo.kinds.tabular import TABULAR
 from zoo.kinds.transformer import TRANSFORMER
+from zoo.kinds.translation import TRANSLATION
 from zoo.spec import Block, ModelSpec, SpecError
 
 EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and state dicts of earlier versions
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *DETECTION, *TRANSFORMER, *GRAPH, *TABULAR)
+    kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *DETECTION, *TRANSFORMER, *TRANSLATION, *GRAPH, *TABULAR)
 }
 _CHECKED = "_checked"  # attribute of a row: the kind that checked its arguments, and these with defaults filled in
 

@@ -15,17 +15,26 @@ MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
 POOLS = ("first", "pair", "mean", "max", "mean_sqrt", "weighted_mean", "last")
 BUCKETS = 32  # of relative positions
 
-_MOST_VOCABULARY = 1_000_000
+MOST_VOCABULARY = 1_000_000
 _MOST_TOKENS = 2**20
-_DIM = Arg(int, low=1, high=MAX_CHANNELS)
-_HEADS = Arg(int, low=1, high=1024)
-_EPS = Arg(float, 1e-6, low=0.0, high=1.0)
-_NORM = Arg(str, "layer", choices=NORMS)
-_DROPOUT = Arg(float, 0.0, low=0.0, high=0.95)
-_FLOATS = ("float32", "int8", "int8_dynamic")
+DIM = Arg(int, low=1, high=MAX_CHANNELS)
+HEADS = Arg(int, low=1, high=1024)
+EPS = Arg(float, 1e-6, low=0.0, high=1.0)
+NORM = Arg(str, "layer", choices=NORMS)
+DROPOUT = Arg(float, 0.0, low=0.0, high=0.95)
+_SCALE = Arg(float, 1.0, low=1e-6, high=1e6)
+EMBEDDING: dict[str, Arg] = {
+    "max_positions": Arg(int, 0, low=0, high=_MOST_TOKENS),
+    "sinusoidal": Arg(bool, False),
+    "scale": _SCALE,
+    "norm": Arg(str, "", choices=("", *NORMS)),
+    "eps": EPS,
+    "dropout": DROPOUT,
+}
+FLOATS = ("float32", "int8", "int8_dynamic")
 
 
-def _norm(path: str, norm: str, dim: int) -> dict[str, tuple[int, ...]]:
+def norms_of(path: str, norm: str, dim: int) -> dict[str, tuple[int, ...]]:
     leaves = {"": (), "rms": ("weight",), "layer": ("weight", "bias")}[norm]
     return {f"{path}{leaf}": (dim,) for leaf in leaves}
 
@@ -44,13 +53,21 @@ def _patch_macs_and_shape(args: Mapping[str, Any], shape: Shape) -> tuple[int, S
     return macs, (args["dim"], args["prefix"] + patches)
 
 
-def _embedding_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def embedding_extras(args: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     extras = {}
-    if args["max_positions"]:
+    if args["max_positions"] and not args["sinusoidal"]:
         extras["positions.weight"] = (args["max_positions"], args["dim"])
-    if args["token_types"]:
+    if args.get("token_types"):
         extras["types.weight"] = (args["token_types"], args["dim"])
-    return {**extras, **_norm("norm.", args["norm"], args["dim"])}
+    return {**extras, **norms_of("norm.", args["norm"], args["dim"])}
+
+
+def embedding_conflict(args: Mapping[str, Any]) -> str:
+    if args["sinusoidal"] and not args["max_positions"]:
+        return "sinusoidal positions have a largest one, max_positions"
+    if args["sinusoidal"] and args["dim"] < 2:
+        return "sinusoidal positions are of 2 channels at least"
+    return ""
 
 
 def _block_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
@@ -67,11 +84,15 @@ def _block_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     )
 
 
-def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[Axis | int, ...]]:
-    norms = {**_norm("norm1.", args["norm"], args["dim"]), **_norm("norm2.", args["norm"], args["dim"])}
+def relative_extras(args: Mapping[str, Any]) -> dict[str, tuple[Axis | int, ...]]:
+    """The table of relative positions, a number for each head: it narrows with them."""
     heads = Axis("heads", args["kv_heads"], (args["heads"] // args["kv_heads"],))
-    relative = {"attn.bias.weight": (BUCKETS, heads)} if args["positions"] == "relative" else {}
-    return {**norms, **relative}
+    return {"attn.bias.weight": (BUCKETS, heads)} if args["positions"] == "relative" else {}
+
+
+def _block_extras(args: Mapping[str, Any]) -> dict[str, tuple[Axis | int, ...]]:
+    norms = {**norms_of("norm1.", args["norm"], args["dim"]), **norms_of("norm2.", args["norm"], args["dim"])}
+    return {**norms, **relative_extras(args)}
 
 
 def _block_macs_and_shape(args: Mapping[str, Any], shape: Shape) -> tuple[int, Shape]:
@@ -91,6 +112,8 @@ def _block_conflict(args: Mapping[str, Any]) -> str:
         return f"a window above 0 belongs to sliding attention, not {args['window']} to {args['attention']}"
     if args["positions"] == "rotary" and args["head_dim"] % 2:
         return f"rotary positions turn pairs of channels, and head_dim is {args['head_dim']}"
+    if not args["scaled"] and args["attention"] != "full":
+        return f"products without a scale belong to full attention, not to {args['attention']}"
     if args["positions"] == "relative" and args["attention"] != "full":
         return f"relative positions belong to full attention, not to {args['attention']}"
     if args["repeats"] > 1 and args["causal"]:
@@ -111,6 +134,11 @@ def _block_sums(args: Mapping[str, Any]) -> dict[str, str]:
     return {"attn.proj": enters, "mlp.fc2": "norm2" if args["norm_first"] else "mlp"}
 
 
+def _head_conflict(args: Mapping[str, Any]) -> str:
+    scaled = args["scale"] != 1 and args["bias"] and not args["tied"]
+    return "a scale belongs to a head that is tied, or without a bias" if scaled else ""
+
+
 def _head_layers(args: Mapping[str, Any]) -> tuple[Layer, ...]:
     return () if args["tied"] else (Layer("fc.", "in", "out", linear=True, norm=False, bias=args["bias"]),)
 
@@ -119,8 +147,8 @@ TRANSFORMER: tuple[Kind, ...] = (
     Kind(
         "patch_embedding",
         {
-            "in_channels": _DIM,
-            "dim": _DIM,
+            "in_channels": DIM,
+            "dim": DIM,
             "patch": Arg(int, low=1, high=256),
             "rows": Arg(int, low=1, high=1024),
             "columns": Arg(int, low=1, high=1024),
@@ -139,33 +167,31 @@ TRANSFORMER: tuple[Kind, ...] = (
     Kind(
         "token_embedding",
         {
-            "vocabulary": Arg(int, low=1, high=_MOST_VOCABULARY),
-            "dim": _DIM,
-            "max_positions": Arg(int, 0, low=0, high=_MOST_TOKENS),
+            "vocabulary": Arg(int, low=1, high=MOST_VOCABULARY),
+            "dim": DIM,
             "token_types": Arg(int, 0, low=0, high=1024),
-            "padding_id": Arg(int, -1, low=-1, high=_MOST_VOCABULARY),
-            "norm": Arg(str, "", choices=("", *NORMS)),
-            "eps": _EPS,
-            "dropout": _DROPOUT,
+            "padding_id": Arg(int, -1, low=-1, high=MOST_VOCABULARY),
+            **EMBEDDING,
         },
         lambda args: (Layer("tokens.", "out", "vocabulary", linear=True, norm=False, bias=False, table=True),),
         widths={"vocabulary": "vocabulary", "out": "dim"},
-        extras=_embedding_extras,
+        conflict=embedding_conflict,
+        extras=embedding_extras,
         fixed=("vocabulary", "out"),
         rank=1,
         macs_and_shape=lambda args, shape: (0, (args["dim"], shape[0])),
         edges=lambda args: (),
-        precisions=_FLOATS,
+        precisions=FLOATS,
         takes_ids=True,
         role="stem",
     ),
     Kind(
         "transformer_block",
         {
-            "dim": _DIM,
-            "heads": _HEADS,
+            "dim": DIM,
+            "heads": HEADS,
             "head_dim": Arg(int, low=1, high=4096),
-            "kv_heads": _HEADS,
+            "kv_heads": HEADS,
             "mlp_dim": Arg(int, low=1, high=4 * MAX_CHANNELS),
             "attention": Arg(str, "full", choices=ATTENTIONS),
             "window": Arg(int, 0, low=0, high=_MOST_TOKENS),
@@ -173,14 +199,15 @@ TRANSFORMER: tuple[Kind, ...] = (
             "positions": Arg(str, "none", choices=POSITIONS),
             "rotary_base": Arg(float, 10000.0, low=1.0, high=1e12),
             "rotary_scaling": Arg(tuple, (), low=1.0, high=float(_MOST_TOKENS)),
-            "norm": _NORM,
+            "norm": NORM,
             "norm_first": Arg(bool, True),
             "activation": Arg(str, "gelu", choices=MLP_ACTIVATIONS),
             "gated": Arg(bool, False),
             "qkv_bias": Arg(bool, True),
             "bias": Arg(bool, True),
-            "eps": _EPS,
-            "dropout": _DROPOUT,
+            "scaled": Arg(bool, True),
+            "eps": EPS,
+            "dropout": DROPOUT,
             "repeats": Arg(int, 1, low=1, high=512),
         },
         _block_layers,
@@ -193,29 +220,29 @@ TRANSFORMER: tuple[Kind, ...] = (
         macs_and_shape=_block_macs_and_shape,
         conflict=_block_conflict,
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
-        precisions=_FLOATS,
+        precisions=FLOATS,
         norm_readers=_block_readers,
         added_to=_block_sums,
         droppable=True,
     ),
     Kind(
         "token_projection",
-        {"dim": _DIM, "width": _DIM},
+        {"dim": DIM, "width": DIM},
         lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
         widths={"in": "dim", "out": "width"},
         fixed=("in", "out"),
         rank=2,
         macs_and_shape=lambda args, shape: (shape[1] * args["dim"] * args["width"], (args["width"], shape[1])),
         edges=lambda args: ("in",),
-        precisions=_FLOATS,
+        precisions=FLOATS,
     ),
     Kind(
         "token_norm",
-        {"dim": _DIM, "norm": _NORM, "eps": _EPS},
+        {"dim": DIM, "norm": NORM, "eps": EPS},
         lambda args: (),
         widths={"in": "dim", "out": "dim"},
         ties=lambda args: (("in", "out"),),
-        extras=lambda args: _norm("norm.", args["norm"], args["dim"]),
+        extras=lambda args: norms_of("norm.", args["norm"], args["dim"]),
         fixed=("in", "out"),
         rank=2,
         macs_and_shape=lambda args, shape: (0, shape),
@@ -239,7 +266,7 @@ TRANSFORMER: tuple[Kind, ...] = (
     ),
     Kind(
         "pooler",
-        {"dim": _DIM, "activation": Arg(str, "tanh", choices=("tanh", "relu", "gelu"))},
+        {"dim": DIM, "activation": Arg(str, "tanh", choices=("tanh", "relu", "gelu"))},
         lambda args: (Layer("fc.", "in", "out", linear=True, norm=False),),
         widths={"in": "dim", "out": "dim"},
         fixed=("in", "out"),
@@ -252,7 +279,7 @@ TRANSFORMER: tuple[Kind, ...] = (
     ),
     Kind(
         "pair_classifier",
-        {"dim": _DIM, "num_classes": Arg(int, low=1, high=_MOST_VOCABULARY)},
+        {"dim": DIM, "num_classes": Arg(int, low=1, high=MOST_VOCABULARY)},
         lambda args: tuple(Layer(path, "in", "out", linear=True, norm=False) for path in ("fc.", "teacher.")),
         widths={"in": "dim", "out": "num_classes"},
         fixed=("in", "out"),
@@ -266,19 +293,22 @@ TRANSFORMER: tuple[Kind, ...] = (
     Kind(
         "token_head",
         {
-            "dim": _DIM,
-            "outputs": Arg(int, low=1, high=_MOST_VOCABULARY),
+            "dim": DIM,
+            "outputs": Arg(int, low=1, high=MOST_VOCABULARY),
             "bias": Arg(bool, True),
-            "dropout": _DROPOUT,
+            "dropout": DROPOUT,
             "tied": Arg(str, ""),
+            "scale": _SCALE,
         },
         _head_layers,
+        conflict=_head_conflict,
+        extras=lambda args: {"bias": (args["outputs"],)} if args["tied"] and args["bias"] else {},
         widths={"in": "dim", "out": "outputs"},
         fixed=("in", "out"),
         rank=2,
         macs_and_shape=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
         edges=lambda args: ("in",),
-        precisions=_FLOATS,
+        precisions=FLOATS,
         role="head",
     ),
 )

@@ -19,7 +19,7 @@ from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
 from zoo.naming import parse_passes
 from zoo.passes import PASSES, arguments, in_order, told
-from zoo.passes.data import as_calibration, count
+from zoo.passes.data import Calibration, as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
 from zoo.passes.sparsify import ADVICE as SPARSE_ADVICE
@@ -85,7 +85,7 @@ def compress(
         if not any("calibration" in inputs and settings.uses("calibration") for settings, inputs in chosen.values()):
             raise ValueError(f"calibration= is of no use to {passes!r} with these options: leave it out.")
         advice = ADVICE if "int8" in wanted else SPARSE_ADVICE
-        calibration = as_calibration(calibration, advice, model.spec)
+        calibration = Calibration(map(model.completed, as_calibration(calibration, advice, model.spec)))
     for name in tuple(chosen):
         settings, inputs = chosen[name]
         inputs = {what: given for what, given in inputs.items() if settings.uses(what)}

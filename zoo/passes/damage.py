@@ -48,7 +48,8 @@ def input_grams(model: Model, found: Iterable[Reader], batches: Sequence[Batch])
         for reader in of_row.get(stream.row, ()):
             gram = grams[reader.prefix] = Gram()
             columns = Columns(reader.layer, inputs)
-            for x, mask in zip(stream.taken(reader.path), stream.masks, strict=True):
+            masks = stream.masks_of(reader.layer.source)
+            for x, mask in zip(stream.taken(reader.path), masks, strict=True):
                 gram.add(columns.taken(x, mask))
             if not reader.biased:
                 grams[reader.prefix] = gram.through_zero()

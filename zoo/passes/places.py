@@ -83,7 +83,7 @@ def own_system(stream: Stream, state: Mapping[str, Tensor], place: Place, *, bia
     `biased`: whether a bias goes with them that makes up for the mean; None: where the layer has one.
     """
     gram, columns = Gram(), Columns(place.layer, sum(map(len, stream.inputs)))
-    for x, mask in zip(stream.taken(place.path), stream.masks, strict=True):
+    for x, mask in zip(stream.taken(place.path), stream.masks_of(place.layer.source), strict=True):
         if "patch" in kinds.arguments(place.row):  # the kernel steps by its own size
             gram.add(columns.taken(F.pixel_unshuffle(x, place.layer.kernel).flatten(2).mT))
         else:

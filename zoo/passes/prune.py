@@ -6,7 +6,7 @@ Channels that a skip shares narrow together. Oracle: the dense network with the 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -26,7 +26,7 @@ from zoo.passes.evidence import distinct, measured, sides
 from zoo.passes.groups import Group, channel_groups, entries, kept_channels, narrowed, of_part, parted
 from zoo.passes.importance import scores
 from zoo.report.agreement import likeness
-from zoo.spec import ModelSpec
+from zoo.spec import Block, ModelSpec
 
 ADVICE = "a hundred or more typical inputs, preprocessed, without labels"
 
@@ -159,9 +159,21 @@ def _check_float(model: Model) -> None:
 
 def respec(spec: ModelSpec, decision: Decision) -> ModelSpec:
     gone = decision.choices.get("dropped", ())
-    spec = spec.replace(rows=tuple(row for row in spec if row.name not in gone)) if gone else spec
+    spec = _without(spec, gone) if gone else spec
     spec = narrowed(spec, {name: len(kept) for name, kept in decision.choices["kept"].items()})
     return without_rows(spec, decision.choices.get("rows", {}))
+
+
+def _without(spec: ModelSpec, gone: Sequence[str]) -> ModelSpec:
+    """The spec without those rows. What taps one of them taps its input instead."""
+    rows: list[Block] = []
+    stands_for: dict[str, str] = {}
+    for row in spec:
+        if row.name in gone:
+            stands_for[row.name] = rows[-1].name
+        else:
+            rows.append(row.replace(taps=tuple(stands_for.get(tap, tap) for tap in row.taps)))
+    return spec.replace(rows=tuple(rows))
 
 
 def carry(state: Mapping[str, Tensor], spec: ModelSpec, decision: Decision) -> dict[str, Tensor]:

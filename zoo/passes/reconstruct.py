@@ -77,7 +77,7 @@ def _solve(
     at = torch.tensor(entries(axis_of, kept)) if kept is not None else None
     more_of = _missing(there, here, place, channels, behind)
     for part, (x, y, more, mask) in enumerate(
-        zip(here.taken(place.path), there.given(gives), more_of, here.masks, strict=True)
+        zip(here.taken(place.path), there.given(gives), more_of, here.masks_of(layer.source), strict=True)
     ):
         y = y if at is None else y.index_select(1 if y.dim() == 4 else -1, at)
         y = y if more is None else y + more

@@ -53,8 +53,12 @@ class Stream:
     @property
     def masks(self) -> list[Tensor | None]:
         """Which tokens count of what the row's parts take, (B, tokens) a batch; None where all do, and for pictures."""
-        name = self.row or ""
-        found = (contexts.get(name, {}).get("mask") for contexts in self._contexts)
+        return self.masks_of("in")
+
+    def masks_of(self, source: str) -> list[Tensor | None]:
+        """`masks`, of what a layer from the channels `source` takes: a decoder's cross attention reads a text's."""
+        name, key = self.row or "", "memory_mask" if source.startswith("tap") else "mask"
+        found = (contexts.get(name, {}).get(key) for contexts in self._contexts)
         return [None if mask is None else mask.repeat(self.repeats, 1) for mask in found]
 
     @property

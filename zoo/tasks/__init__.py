@@ -292,6 +292,22 @@ register(
 )
 register(
     Task(
+        "translation",
+        "probability",
+        "softmax",
+        metrics=(Metric("BLEU", "", hub="bleu"), Metric("chrF", "", hub="chrf")),
+        judge="zoo.tasks.translation:TranslationMetrics",
+        targets="zoo.tasks.translation:References",
+        predicted="zoo.tasks.translation:translated",
+        loss="zoo.tasks.objectives:of_tokens",
+        batch=512,
+        signature="zoo.text.translator:no_export",
+        runner="zoo.text.translator:no_export",
+        models={"text": "zoo.text.translator:Translator"},
+    )
+)
+register(
+    Task(
         "tabular-classification",
         "probability",
         "sigmoid",

@@ -5,7 +5,7 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -144,19 +144,28 @@ class TextModel(Model):
         taps = tuple(taps)
         if unknown := set(taps) - {"input", *self._modules}:
             raise ValueError(f"No such rows to tap: {sorted(unknown)}; the rows are {list(self._modules)}.")
-        if mask is not None and not _traced(mask) and bool(mask.all()):
+        if mask is not None and not traced_values(mask) and bool(mask.all()):
             mask = None  # attention without a mask is quicker
-        context = {"mask": mask, **context}
-        wanted, kept = self._tapped.union(taps), {"input": ids}
-        out = TextOutput(ids)
-        x: Tensor = ids
-        for row, module in zip(self.spec.rows, self._modules.values(), strict=True):
-            tapped = (kept[name] for name in row.taps)
-            x = module(x, *tapped, **self._wanted(row, module, context))  # type: ignore[misc]
+        kept, out = {"input": ids}, TextOutput(ids)
+        self._through(self.spec.rows, ids, {"mask": mask, **context}, out, kept, self._tapped.union(taps))
+        return (out, {name: kept[name] for name in taps}) if taps else out
+
+    def _through(
+        self,
+        rows: Sequence[Block],
+        x: Tensor,
+        context: dict[str, Any],
+        out: TextOutput,
+        kept: dict[str, Tensor],
+        wanted: Collection[str],
+    ) -> None:
+        """`x` through some rows into `out`; `kept` has what rows tap, and gets the outputs of those `wanted`."""
+        for row in rows:
+            module: Any = self._modules[row.name]
+            x = module(x, *(kept[name] for name in row.taps), **self._wanted(row, module, context))
             _file(out, row, x)
             if row.name in wanted:
                 kept[row.name] = x
-        return (out, {name: kept[name] for name in taps}) if taps else out
 
     def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
         """The keywords of `context` that the row declares."""
@@ -177,7 +186,7 @@ class TextModel(Model):
             raise ValueError(f"attention_mask is (batch, tokens) as the ids are, {tuple(ids.shape)}.")
         if types is not None and not (_whole(types) and types.shape == ids.shape):
             raise ValueError(f"token_type_ids are whole numbers, and have the shape of the ids, {tuple(ids.shape)}.")
-        if _traced(ids):
+        if traced_values(ids):
             return
         tokens = before + ids.shape[1]
         if mask is not None and mask.shape[1] != tokens:
@@ -186,9 +195,9 @@ class TextModel(Model):
             raise ValueError(f"{self.spec.name} has positions for {room} tokens, not for {tokens}: cut the text.")
         if not ids.numel():
             return
-        _check_range(self.spec.name, "tokens", ids, self.spec.texts.vocabulary, "is the tokenizer another network's?")
+        check_range(self.spec.name, "tokens", ids, self.spec.texts.vocabulary, "is the tokenizer another network's?")
         if types is not None and (known := self.spec.rows[0].args.get("token_types", 0)):
-            _check_range(self.spec.name, "token types", types, known, "they tell a pair's halves apart.")
+            check_range(self.spec.name, "token types", types, known, "they tell a pair's halves apart.")
 
     def _most_tokens(self) -> float:
         """How many tokens have learned positions; rotary and relative ones go on."""
@@ -201,13 +210,13 @@ def _whole(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dtype in (torch.int64, torch.int32)
 
 
-def _check_range(name: str, what: str, numbers: Tensor, known: int, hint: str) -> None:
+def check_range(name: str, what: str, numbers: Tensor, known: int, hint: str) -> None:
     low, high = map(int, torch.aminmax(numbers))
     if low < 0 or high >= known:
         raise ValueError(f"{name} knows {what} 0 to {known - 1}, not {low} to {high}: {hint}")
 
 
-def _traced(x: Tensor) -> bool:
+def traced_values(x: Tensor) -> bool:
     """Whether there are no values to look at."""
     return torch.compiler.is_compiling() or x.is_meta
 

@@ -15,11 +15,13 @@ from zoo.spec import ModelSpec
 from zoo.text.growth import MOST, growth
 from zoo.text.native import TextError, native
 from zoo.text.panics import check_parts, may_panic
+from zoo.text.pieces import KIND, Pieces
 
 if TYPE_CHECKING:
     from zoo.text.model import TextModel
 
 Text = str | tuple[str, str]
+IGNORED = -100  # the label of padding
 
 
 class TextPreprocess:
@@ -32,7 +34,8 @@ class TextPreprocess:
         self._tokenizer, self._panics = _opened(tokenizer, spec)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        if cuts and not tasks.of(spec).continues:  # a prompt without its end would be continued in its middle
+        # A prompt without its end would be continued in its middle, and no translation lacks an end unseen.
+        if cuts and not (tasks.of(spec).continues or self.input.translates):
             self._tokenizer.enable_truncation(self._length)
         if (known := self._tokenizer.get_vocab_size()) > self.input.vocabulary:
             raise TextError(f"{spec.name} knows {self.input.vocabulary} tokens, and its tokenizer has {known}.")
@@ -47,7 +50,7 @@ class TextPreprocess:
 
         "input_ids" and "attention_mask" (B, N), N the longest of them, and "token_type_ids" where the network tells a
         pair's halves apart. What is longer than the network takes is cut off, with a warning the first time, but for
-        prompts of a network that continues texts: it says itself how long they may be.
+        networks that continue or translate texts: these say themselves how long a text may be.
         """
         found = self.encoded(as_list(texts))
         if not self.told and any(one.overflowing for one in found):
@@ -66,8 +69,35 @@ class TextPreprocess:
             out["token_type_ids"] = padded([one.type_ids for one in found], 0)
         return out
 
-    def encoded(self, many: list[Text]) -> list[Any]:
-        """The package's encodings of several texts, without padding; `overflowing` has what was cut off."""
+    def rows(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of each text; no texts, no rows."""
+        return [one.ids for one in self.encoded(texts)] if texts else []
+
+    def inputs(self, rows: Sequence[list[int]]) -> dict[str, Tensor]:
+        """Rows of token ids as the network's call takes them."""
+        masks = [[1] * len(row) for row in rows]
+        return {"input_ids": padded(rows, self.input.padding), "attention_mask": padded(masks, 0)}
+
+    def targets(self, texts: list[str]) -> dict[str, Tensor]:
+        """What a network that translates texts is trained with beside `input_ids`, of the translations.
+
+        "decoder_input_ids" and "decoder_attention_mask" (B, N), and "labels" (B, N), the token behind each, -100 at
+        padding. Raises TextError for a network without targets.
+        """
+        if not self.input.translates:
+            raise TextError("This network translates no texts, so it takes no targets.")
+        rows = [one.ids for one in self.encoded(texts, target=True)]
+        return {
+            "decoder_input_ids": padded([[self.input.start, *row[:-1]] for row in rows], self.input.padding),
+            "decoder_attention_mask": padded([[1] * len(row) for row in rows], 0),
+            "labels": padded(rows, IGNORED),
+        }
+
+    def encoded(self, many: Sequence[Text], *, target: bool = False) -> list[Any]:
+        """The package's encodings of several texts, without padding; `overflowing` has what was cut off.
+
+        `target`: of translations, for a tokenizer with another model for these.
+        """
         for text in many:
             pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(half, str) for half in text)
             if not isinstance(text, str) and not pair:
@@ -75,8 +105,9 @@ class TextPreprocess:
             _check_whole(text if isinstance(text, str) else " ".join(map(str, text)))
         if not many:
             raise TextError("No texts were given.")
+        sides = {"target": target} if isinstance(self._tokenizer, Pieces) else {}
         with native("These texts cannot be read by the tokenizer", panics=self._panics):
-            return list(self._tokenizer.encode_batch(many))
+            return list(self._tokenizer.encode_batch(many, **sides))
 
     @overload
     def decode(self, ids: Sequence[int]) -> str: ...
@@ -130,7 +161,7 @@ def _opened(text: str, spec: ModelSpec) -> tuple[Any, bool]:
         )
     parts = _parts(text)
     with native(f"The tokenizer of this {spec.name} cannot be read"):
-        grows = growth(parts)
+        grows = max(map(growth, _sides(parts)))
         check_parts(parts)
     if grows > MOST:
         raise TextError(
@@ -142,7 +173,16 @@ def _opened(text: str, spec: ModelSpec) -> tuple[Any, bool]:
     except ImportError:
         raise TextError("Text needs the tokenizers package: pip install zoo-efficient[text].") from None
     with native(f"The tokenizer of this {spec.name} cannot be read"):
+        if isinstance(parts, dict) and parts.get("type") == KIND:
+            return Pieces(parts, lambda part: Tokenizer.from_str(json.dumps(part))), may_panic(parts)
         return Tokenizer.from_str(text), may_panic(parts)
+
+
+def _sides(parts: Any) -> list[Any]:
+    """The tokenizers that a tokenizer consists of."""
+    if isinstance(parts, dict) and parts.get("type") == KIND:
+        return [parts.get("source"), parts.get("target")]
+    return [parts]
 
 
 def _parts(text: str) -> Any:

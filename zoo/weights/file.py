@@ -29,6 +29,7 @@ from zoo.weights.half import check_dtype, halved
 from zoo.weights.header import Header, encode_header, source_of
 from zoo.weights.keys import names_in
 from zoo.weights.open_files import OpenFiles
+from zoo.weights.piece_tokenizers import is_tokenizer_json
 from zoo.weights.reader import read_header
 from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_tokenizer import TOKENIZER
@@ -81,7 +82,7 @@ def save(
     theirs = is_timm(model.spec) and not _packs(model)
     files = _encoded(model, max_shard_size, "timm" if theirs else "", dtype)
     config = timm_config(model) if theirs else {}
-    beside = {TOKENIZER: (model.tokenizer.encode(),)} if model.tokenizer else {}
+    beside = {TOKENIZER: (model.tokenizer.encode(),)} if is_tokenizer_json(model.tokenizer) else {}
     write_folder(folder, {**beside, **files}, model.spec, model.labels, model.made, config=config)
 
 

@@ -208,7 +208,7 @@ def _labels(spec: ModelSpec, config: Mapping[str, Any]) -> tuple[str, ...]:
         raise SpecError(f"config.json says label_names: {short(listed)}, which is no list of names")
     named = (isinstance(named, dict) and named) or listed or []
     own = [named.get(str(i)) for i in range(max(classes, len(named)))] if isinstance(named, dict) else list(named)
-    if own and kinds.head(spec) and not tasks.of(spec).continues:
+    if own and kinds.head(spec) and not (tasks.of(spec).continues or spec.input.translates):
         if len(own) != classes or not all(isinstance(one, str) for one in own):
             raise SpecError(
                 f"config.json names {len(named)} classes, and its classifier has {classes}: give a name each to "

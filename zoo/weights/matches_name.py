@@ -85,7 +85,8 @@ def _trunk(spec: ModelSpec) -> ModelSpec:
 
 def share_of_zeros(model: Model) -> float:
     """Of the weights of convolutions and linear layers; tables of vectors are never made sparse."""
-    tables = tuple(f"{row.name}." for row in model.spec if kinds.KINDS[row.kind].takes_ids)
+    stems = [row for row in model.spec if kinds.KINDS[row.kind].takes_ids or kinds.KINDS[row.kind].takes_targets]
+    tables = tuple(f"{row.name}." for row in stems)
     weights = [
         tensor
         for key, tensor in model.state_dict().items()

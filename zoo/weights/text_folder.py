@@ -14,30 +14,32 @@ from zoo import kinds, registry
 from zoo.lazy import fetch
 from zoo.spec import Block, ModelSpec, SpecError, TextInput
 from zoo.tasks.answers import MULTI_LABEL, task_of
-from zoo.weights import added_tokens, sentences, text_tokenizer, vocabularies
+from zoo.weights import (
+    added_tokens,
+    piece_tokenizers,
+    sentences,
+    text_tokenizer,
+    translation_folder,
+    translation_names,
+    vocabularies,
+)
 from zoo.weights.sentences import Sentences
 from zoo.weights.settings import number, read_settings, short, switch
+from zoo.weights.sizes import GENERATES, activation_of, depth_of, whole
 from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_names import DECODERS, ENCODERS, NUMBERED, UNUSED, places
 from zoo.weights.transformers_settings import CONFIGS, GENERATION, ROPE
+from zoo.weights.translation_names import TRANSLATORS
 
-GENERATES = "generation_config.json"
 # The files of a language model's folder beside its weights.
 BESIDE = (text_tokenizer.TOKENIZER, added_tokens.SETTINGS, added_tokens.SPECIAL, added_tokens.ADDED, vocabularies.WORDS,
-          *vocabularies.PAIRS, sentences.MODULES, sentences.SENTENCES, sentences.PROMPTS, GENERATES)  # fmt: skip
+          *vocabularies.PAIRS, *piece_tokenizers.BESIDE, sentences.MODULES, sentences.SENTENCES, sentences.PROMPTS,
+          GENERATES)  # fmt: skip
 
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "relu": "relu",
-    "silu": "swish",
-    "swish": "swish",
-}
-DEEPEST = 512  # blocks
 FACTORISED = ("electra", "albert")  # the embedding may be narrower than the blocks
 POOLER = re.compile(r"(\w+\.)?pooler\.(dense\.)?weight")
-KINDS = ENCODERS + DECODERS  # values of transformers' model_type
+KINDS = ENCODERS + DECODERS + TRANSLATORS  # values of transformers' model_type
+_FAMILIES = tuple(f"zoo.models.{family}:" for family in ("bert", "gpt", "marian", "t5"))
 
 
 def read(
@@ -50,12 +52,19 @@ def read(
     kind = config["model_type"]
     CONFIGS[kind].check(config)
     told = sentences.read_sentences(folder) if kind in ENCODERS else None
-    spec = _encoder(folder, kind, config, shapes, told) if kind in ENCODERS else _decoder(folder, kind, config, shapes)
-    sources = places(spec, kind, shapes)
+    if kind in TRANSLATORS:
+        spec = translation_folder.read_spec(folder, kind, config, shapes, text_tokenizer.longest(folder))
+        sources, unneeded = translation_names.places(spec, kind, shapes), translation_names.UNUSED
+    else:
+        encodes = kind in ENCODERS
+        spec = _encoder(folder, kind, config, shapes, told) if encodes else _decoder(folder, kind, config, shapes)
+        sources, unneeded = places(spec, kind, shapes), UNUSED
     used = {name for one in sources.values() for name, _ in one.parts}
+    unused = {name for name in shapes if name not in used and unneeded.fullmatch(name)}
+    if kind in TRANSLATORS:
+        translation_names.check_unused(kind, unused, shapes)
     lower = told is not None and told.lower
-    tokenizer = text_tokenizer.tokenizer_of(folder, kind, config, lower=lower)
-    return _named(spec), sources, {name for name in shapes if name not in used and UNUSED.fullmatch(name)}, tokenizer
+    return _named(spec), sources, unused, text_tokenizer.tokenizer_of(folder, kind, config, lower=lower)
 
 
 def module_files(folder: Path) -> list[str]:
@@ -243,7 +252,7 @@ def _named(spec: ModelSpec) -> ModelSpec:
     """The spec under the name of the architecture with the same rows, if there is one; the head may differ."""
     trunk = _stream(spec)
     for arch, target in registry.MODELS.items():
-        if target.startswith(("zoo.models.bert", "zoo.models.gpt")):
+        if target.startswith(_FAMILIES):
             usual = registry.spec(arch)
             if _stream(usual) == trunk and (usual.task == "sentence-similarity") == (
                 spec.task == "sentence-similarity"
@@ -255,24 +264,3 @@ def _named(spec: ModelSpec) -> ModelSpec:
 def _stream(spec: ModelSpec) -> list[Block]:
     """The rows without those that differ from head to head."""
     return [row for row in spec if kinds.role(row) in ("stem", "trunk")]
-
-
-def activation_of(name: Any) -> str:
-    """The zoo's name of one of transformers' activations."""
-    if name not in ACTIVATIONS:
-        raise SpecError(f"its activation {str(name)[:60]!r} is none of {sorted(ACTIVATIONS)}")
-    return ACTIVATIONS[name]
-
-
-def depth_of(value: Any) -> int:
-    """Check a number of blocks before rows are made: a hostile number would make as many rows."""
-    if whole(value) > DEEPEST:
-        raise SpecError(f"it has {value} blocks, and more than {DEEPEST} are refused")
-    return whole(value)
-
-
-def whole(value: Any) -> int:
-    """A size in config.json; raises SpecError for any other value."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise SpecError(f"a size in config.json is {str(value)[:60]!r}, not a whole number")
-    return value

@@ -10,7 +10,9 @@ from typing import Any
 from zoo.spec import SpecError
 from zoo.weights import json_text
 from zoo.weights.added_tokens import SETTINGS, add_tokens, content, merged
+from zoo.weights.piece_tokenizers import KIND, compact, made_of_pieces
 from zoo.weights.settings import Table, read_settings, short, switch
+from zoo.weights.translation_names import TRANSLATORS
 from zoo.weights.vocabularies import MAX_TOKENIZER, made_of_vocabulary
 
 TOKENIZER = "tokenizer.json"
@@ -61,6 +63,10 @@ def tokenizer_of(folder: Path, kind: str, config: Mapping[str, Any], *, lower: b
     table = _TABLE
     if file.is_file():
         found = json_text.read_json(file, MAX_TOKENIZER)
+    elif kind in TRANSLATORS:
+        found = made_of_pieces(folder, kind, settings)
+        if found is None or found.get("type") == KIND:
+            return "" if found is None else compact(found)
     elif (found := made_of_vocabulary(folder, kind, settings)) is None:
         return ""
     elif _MODELS.get(named) != _MODELS[_USUAL[kind]]:
@@ -91,7 +97,7 @@ def tokenizer_of(folder: Path, kind: str, config: Mapping[str, Any], *, lower: b
     if lower:
         rest = [] if found.get("normalizer") is None else [found["normalizer"]]
         found["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, *rest]}
-    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    return compact(found)
 
 
 def longest(folder: Path) -> int | None:

@@ -60,6 +60,8 @@ _VIT = _BASE.more(
     # The pooler and the decoder are used in training only.
     harmless=("encoder_stride", "pooler_act", "pooler_output_size", "tie_word_embeddings"),
 )  # fmt: skip
+_TARGETS = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "bad_words_ids",
+            "renormalize_logits")  # fmt: skip
 CONFIGS: dict[str, Table] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), _BERT),
     # A summary is read by networks that choose among texts alone.
@@ -92,6 +94,24 @@ CONFIGS: dict[str, Table] = {
         allowed={"use_sliding_window": (False, None), "use_mrope": (False, None)},
     ),
     "mistral": _LLAMA.more(used=("sliding_window",)),
+    "marian": _TEXT.more(
+        used=("decoder_vocab_size", "encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim",
+              "encoder_attention_heads", "decoder_attention_heads", "activation_function", "d_model",
+              "scale_embedding", "share_encoder_decoder_embeddings", "tie_word_embeddings", *_TARGETS),
+        harmless=("activation_dropout", "encoder_layerdrop", "decoder_layerdrop", "init_std", "num_hidden_layers",
+                  "classifier_dropout"),
+        allowed={"is_encoder_decoder": (True, None), "add_bias_logits": (False, None),
+                 "normalize_before": (False, None), "add_final_layer_norm": (False, None),
+                 "normalize_embedding": (False, None), "static_position_embeddings": (True, None)},
+    ),
+    "t5": _TEXT.more(
+        used=("d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "layer_norm_epsilon",
+              "feed_forward_proj", "tie_word_embeddings", "scale_decoder_outputs", "n_positions",
+              "dense_act_fn", "is_gated_act", *_TARGETS),
+        harmless=("dropout_rate",),
+        allowed={"is_encoder_decoder": (True, None), "relative_attention_num_buckets": (32, None),
+                 "relative_attention_max_distance": (128, None)},
+    ),
     "vit": _VIT,
     "deit": _VIT,
     "resnet": _BASE.more(
@@ -129,6 +149,21 @@ GENERATION = Table(
         prefill_chunk_size exponential_decay_length_penalty chat_format max_window_size
     """),
 )  # fmt: skip
+
+# What changes the choice of tokens is refused where `translate` has no argument for it.
+_FREE = ("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+         "min_length", "min_new_tokens", "num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers",
+         "exponential_decay_length_penalty", "renormalize_logits", "do_sample", "num_return_sequences")  # fmt: skip
+GENERATION_OF_TARGETS = Table(
+    GENERATION.file,
+    used=GENERATION.used | set(_TARGETS),
+    harmless=GENERATION.harmless - set(_FREE) | {"top_k", "top_p", "temperature"},
+    allowed={
+        **dict.fromkeys(("repetition_penalty", "encoder_repetition_penalty"), (1.0, None)),
+        **dict.fromkeys(("num_beam_groups", "num_return_sequences"), (1, None)),
+        "do_sample": (False, None),
+    },
+)
 
 # How a processor prepares pictures.
 PREPROCESSING = Table(

@@ -14,8 +14,8 @@ from zoo.lazy import fetch
 from zoo.spec import ImageInput, ModelSpec, SpecError
 from zoo.tasks.answers import task_of
 from zoo.weights.settings import number, switch
+from zoo.weights.sizes import activation_of, depth_of, whole
 from zoo.weights.tensor_source import TensorSource
-from zoo.weights.text_folder import activation_of, depth_of, whole
 from zoo.weights.transformers_settings import CONFIGS
 
 KINDS = ("vit", "deit")  # values of transformers' model_type

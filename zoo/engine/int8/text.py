@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn as nn
 from torch import Tensor
 
-from zoo.blocks.embedding import TokenEmbedding
+from zoo.blocks.embedding import TargetEmbedding, TokenEmbedding
 from zoo.blocks.tokens import TokenHead, TokenProjection
 from zoo.engine.arithmetic import QParams
 from zoo.engine.int8.tokens import StaticQParams, TokenLinear, TokenTable
@@ -27,6 +27,19 @@ class Int8TokenEmbedding(EngineModule, TokenEmbedding):
         return self.tokens.product(x, source)
 
 
+class Int8TargetEmbedding(EngineModule, TargetEmbedding):
+    """`TargetEmbedding` with integer vectors, its own or those that it is tied to."""
+
+    tokens: TokenTable
+
+    def make_table(self, vocabulary: int, dim: int) -> nn.Module:
+        return TokenTable(vocabulary, dim)
+
+    def project(self, x: Tensor, source: QParams | None = None) -> Tensor:
+        """As `Int8TokenEmbedding.project`."""
+        return self.tokens.product(x, source)
+
+
 class DynamicTokenHead(EngineModule, TokenHead):
     """`TokenHead` with integer weights, its own or the embedding's; each token is ranged as it comes."""
 
@@ -37,7 +50,7 @@ class DynamicTokenHead(EngineModule, TokenHead):
 
     def forward(self, x: Tensor, *, table: Any = None, last: bool = False) -> Tensor:
         x = x[:, -1:] if last else x
-        return table.project(x, self.source) if self.fc is None else self.fc.product(x, self.source)
+        return self.scaled(table.project(x, self.source) if self.fc is None else self.fc.product(x, self.source))
 
     @property
     def source(self) -> QParams | None:

@@ -18,13 +18,13 @@ from zoo.engine.int8.tokens import StaticQParams, TokenLinear
 from zoo.engine.module import EngineModule
 
 
-def _integer(in_features: int, out_features: int, *, bias: bool = True, activation: str = "none") -> nn.Module:
+def integer(in_features: int, out_features: int, *, bias: bool = True, activation: str = "none") -> nn.Module:
     """A bias there always is: zeros cost nothing."""
     return TokenLinear(in_features, out_features, activation=activation)
 
 
-class _Attention(Attention):
-    make_linear = staticmethod(_integer)
+class IntegerAttention(Attention):
+    make_linear = staticmethod(integer)
 
     def biases(self, queries: int, keys: int) -> Tensor | None:
         """Without gradients, whose attention is another kernel: its last bits would change codes."""
@@ -32,16 +32,25 @@ class _Attention(Attention):
         return None if found is None else found.detach()
 
 
-class _Mlp(Mlp):
+class IntegerMlp(Mlp):
     fuses = True
-    make_linear = staticmethod(_integer)
+    make_linear = staticmethod(integer)
+
+
+def through_mlp(mlp: Any, x: Tensor, into_fc1: QParams | None, into_fc2: QParams | None) -> Tensor:
+    """What an integer `Mlp` gives, with codes made as these say; None: token by token."""
+    if mlp.gate is None:  # fc1 has the activation
+        hidden = mlp.fc1.product(x, into_fc1, into_fc2)
+    else:
+        hidden = activate(mlp.gate.product(x, into_fc1), mlp.activation) * mlp.fc1.product(x, into_fc1)
+    return mlp.fc2.product(hidden, into_fc2)  # type: ignore[no-any-return]
 
 
 class DynamicTransformerBlock(EngineModule, TransformerBlock):
     """Every token is ranged as it comes, at each product: no calibration, and outliers cost their own token alone."""
 
-    make_attention = _Attention
-    make_mlp = _Mlp
+    make_attention = IntegerAttention
+    make_mlp = IntegerMlp
 
     def once(self, x: Tensor, mask: Tensor | None, positions: Tensor | None, cache: LayerCache | None) -> Tensor:
         if self.norm_first:
@@ -61,13 +70,7 @@ class DynamicTransformerBlock(EngineModule, TransformerBlock):
         return attn.proj.product(attn.attend(qkv, mask=mask, positions=positions, cache=cache), into_proj)
 
     def _through_mlp(self, x: Tensor) -> Tensor:
-        _, _, into_fc1, into_fc2 = self._sources()
-        mlp: Any = self.mlp
-        if mlp.gate is None:  # fc1 has the activation
-            hidden = mlp.fc1.product(x, into_fc1, into_fc2)
-        else:
-            hidden = activate(mlp.gate.product(x, into_fc1), mlp.activation) * mlp.fc1.product(x, into_fc1)
-        return mlp.fc2.product(hidden, into_fc2)
+        return through_mlp(self.mlp, x, *self._sources()[2:])
 
 
 class Int8TransformerBlock(StaticQParams, DynamicTransformerBlock):
