@@ -15,8 +15,10 @@ def with_outputs(model: Model, count: int) -> Model:
     0 leaves the head out. Rows that the model has keep their tensors. Raises ValueError for a decoder.
     """
     spec, head = model.spec, model.spec.rows[-1]
-    if tasks.of(spec).continues:
-        raise ValueError(f"{spec.name} continues texts; it takes no num_classes.")
+    if tasks.of(spec).continues or spec.input.translates:
+        raise ValueError(
+            f"{spec.name} {'translates' if spec.input.translates else 'continues'} texts; it takes no num_classes."
+        )
     if count and kinds.outputs(spec) and not kinds.classes(spec):  # it answers for each token
         return model if kinds.outputs(spec) == count else edit(model, head.name, **{kinds.width_argument(head): count})
     rows = [row for row in spec if kinds.role(row) in ("stem", "trunk") or _has_learned_to_pool(row)]
