@@ -16,7 +16,8 @@ def with_outputs(model: Model, count: int) -> Model:
     """
     spec, head = model.spec, model.spec.rows[-1]
     if tasks.of(spec).continues or spec.input.translates:
-        raise ValueError(
+        does = "translates" if spec.input.translates else "continues"
+        raise ValueError(f"{spec.name} {does} texts; it takes no num_classes.")
             f"{spec.name} {'translates' if spec.input.translates else 'continues'} texts; it takes no num_classes."
         )
     if count and kinds.outputs(spec) and not kinds.classes(spec):  # it answers for each token
