@@ -18,8 +18,6 @@ def with_outputs(model: Model, count: int) -> Model:
     if tasks.of(spec).continues or spec.input.translates:
         does = "translates" if spec.input.translates else "continues"
         raise ValueError(f"{spec.name} {does} texts; it takes no num_classes.")
-            f"{spec.name} {'translates' if spec.input.translates else 'continues'} texts; it takes no num_classes."
-        )
     if count and kinds.outputs(spec) and not kinds.classes(spec):  # it answers for each token
         return model if kinds.outputs(spec) == count else edit(model, head.name, **{kinds.width_argument(head): count})
     rows = [row for row in spec if kinds.role(row) in ("stem", "trunk") or _has_learned_to_pool(row)]
