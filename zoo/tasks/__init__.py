@@ -291,21 +291,12 @@ register(
     )
 )
 register(
-    Task(
-        "translation",
-        "probability",
-        "softmax",
-        metrics=(Metric("BLEU", "", hub="bleu"), Metric("chrF", "", hub="chrf")),
-        judge="zoo.tasks.translation:TranslationMetrics",
-        targets="zoo.tasks.translation:References",
-        predicted="zoo.tasks.translation:translated",
-        loss="zoo.tasks.objectives:of_tokens",
-        batch=512,
-        signature="zoo.text.translator:no_export",
-        runner="zoo.text.translator:no_export",
-        models={"text": "zoo.text.translator:Translator"},
-    )
-)
+    Task("translation", "probability", "softmax", loss="zoo.tasks.objectives:of_tokens", batch=512,
+         metrics=(Metric("BLEU", "", hub="bleu"), Metric("chrF", "", hub="chrf")),
+         judge="zoo.tasks.translation:TranslationMetrics", targets="zoo.tasks.translation:References",
+         predicted="zoo.tasks.translation:translated", models={"text": "zoo.text.translator:Translator"},
+         signature="zoo.text.translator:no_export", runner="zoo.text.translator:no_export")
+)  # fmt: skip
 register(
     Task(
         "tabular-classification",

@@ -61,10 +61,10 @@ def translate(
         ValueError: the tokenizer is missing, a text is no string or longer than the network takes, or an option is out
             of range.
 
-    Example:
-        >>> model = zoo.create("marian.multi30k")  # doctest: +SKIP
-        >>> model.translate(["A man rides a bike."])  # doctest: +SKIP
-        ['Ein Mann fährt Fahrrad.']
+    Example::
+
+        model = zoo.load("a folder of a MarianMTModel")
+        model.translate(["A man rides a bike."])
     """
     if isinstance(texts, str):
         return translate(
