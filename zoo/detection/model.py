@@ -132,16 +132,17 @@ class Detector(Model):
         args = kinds.arguments(self.spec.rows[-1])
         return Limits(**{field.name: args[field.name] for field in fields(Limits)})
 
-    def raw(self, x: Tensor) -> Tensor:
+    def raw(self, x: Tensor, *, taps: Iterable[str] = ()) -> Any:
         """The output of the last row.
 
         Args:
             x (Tensor): prepared pictures (B, channels, H, W).
+            taps (Iterable[str]): names of rows whose outputs are returned too. Default: none.
 
         Returns:
-            Numbers (B, N, ...), as `boxes` reads them.
+            Numbers (B, N, ...), as `boxes` reads them. With `taps`, a pair: those, and {row name: output of that row}.
         """
-        return super().forward(x)  # type: ignore[no-any-return]
+        return super().forward(x, taps=taps)
 
     def decode(self, raw: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """All boxes and scores of a raw output, in float32.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.detection.model import Detector
+from zoo.train.hints import called, hints
 from zoo.train.images import normalize
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -46,6 +47,7 @@ class DetectionObjective:
             raise ValueError(
                 f"{self.teacher.spec.name} cannot teach {model.spec.name}: its head has other classes, boxes or maps."
             )
+        self.learned = hints(model, self.teacher, recipe)
 
     def prepare(self, model: Detector) -> None:
         """Set the modes of the networks."""
@@ -59,14 +61,18 @@ class DetectionObjective:
         x = normalize(pictures, self.input.mean, self.input.std) if pictures.dtype == torch.uint8 else pictures
         x = x.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            raw = model(x)
+            raw, own = called(model, x, self.learned.taps if self.learned is not None else ())
         total = torch.stack([*model.losses(raw, targets, x.shape[2:]).values()]).sum()
         if self.teacher is None:
             return total, x
         with torch.no_grad():
-            wanted = self.teacher.raw(self.translated(x))
+            taps = self.learned.teacher_taps[0] if self.learned is not None else ()
+            wanted, theirs = called(self.teacher.raw, self.translated(x), taps)
         weight = self.recipe.soft_weight
-        return (1 - weight) * total + weight * imitation(model, raw.float(), wanted.float(), x.shape[2:]), x
+        total = (1 - weight) * total + weight * imitation(model, raw.float(), wanted.float(), x.shape[2:])
+        if self.learned is not None:
+            total = total + self.recipe.feature_weight * self.learned(own, [theirs])
+        return total, x
 
 
 def imitation(model: Detector, raw: Tensor, wanted: Tensor, size: Sequence[int]) -> Tensor:

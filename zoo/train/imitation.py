@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo import kinds, tasks
 from zoo.model.build import Model
+from zoo.train.hints import apart
 from zoo.train.losses import soft_labels
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -59,8 +60,8 @@ class Imitation:
         if not self.taps:
             return loss, x
         weight = self.recipe.soft_weight
-        apart = torch.stack([_distance(own[name], maps[name], mask) for name in self.taps]).mean()
-        return weight * loss + (1 - weight) * apart, x
+        far = torch.stack([_distance(own[name], maps[name], mask) for name in self.taps]).mean()
+        return weight * loss + (1 - weight) * far, x
 
     def _augmented(self, batch: Tensor | Mapping[str, Tensor]) -> Any:
         if isinstance(batch, Mapping):
@@ -98,4 +99,4 @@ def _distance(given: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
     given, wanted = given.float(), wanted.float()
     if mask is not None and given.dim() == 3:
         given, wanted = given[mask.bool()], wanted[mask.bool()]
-    return (given - wanted).square().mean() / wanted.square().mean().clamp_min(1e-12)
+    return apart(given, wanted)

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,12 +140,13 @@ class _Run:
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
         objective.prepare(model)
         self.frozen = _frozen(model, recipe.freeze)
-        self.optimizer = make_optimizer(model, recipe)
+        self.learned: nn.Module | None = getattr(objective, "learned", None)  # trains beside the network
+        self.optimizer = make_optimizer(model, recipe, self.learned)
         self.schedule = Schedule(self.optimizer, recipe, self.total)
         self.average = _moving_average(model, recipe.average)
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
-        run_id = {"recipe": asdict(recipe), "train": train.sha256, "pictures": len(train), **(identity or {})}
+        run_id = {"recipe": recipe.identity(), "train": train.sha256, "pictures": len(train), **(identity or {})}
         self.checkpoints = Checkpoints(folder / "checkpoints", run_id, log.say)
 
     @contextmanager
@@ -242,7 +242,8 @@ class _Run:
                 row = _first_bad_row(self.model, x)
                 raise Diverged(losses[-1], self.done + 1, row, self.checkpoints.folder)
         if self.recipe.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            beside = self.learned.parameters() if self.learned is not None else ()
+            nn.utils.clip_grad_norm_([*self.model.parameters(), *beside], self.recipe.clip)
         self.optimizer.step()
         self.done += 1
         if self.after_step is not None:
@@ -255,6 +256,8 @@ class _Run:
         parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer}
         if self.after_step is not None:
             parts["after_step"] = self.after_step
+        if self.learned is not None:
+            parts["learned"] = self.learned
         if self.average is not None:
             parts["average"] = self.average.module
         return parts

@@ -10,12 +10,13 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import tasks
-from zoo.model.answer import answer
 from zoo.model.build import Model
 from zoo.train.batches import Batches
+from zoo.train.hints import Maps, called, hints
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
+from zoo.train.teachers import Ensemble
 
 
 class Examples(Protocol):
@@ -31,7 +32,10 @@ class Examples(Protocol):
 
 
 class Objective(Protocol):
-    """The loss of a step. It may use torch's default generator, which the loop seeds for every step."""
+    """The loss of a step. It may use torch's default generator, which the loop seeds for every step.
+
+    A module in its attribute `learned` trains beside the network, and is kept in checkpoints alone.
+    """
 
     def prepare(self, model: Model) -> None:
         """Set the modes of the network, once, before the first step."""
@@ -41,7 +45,7 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """The task's loss on labelled examples; with a `teacher`, its soft labels too.
+    """The task's loss on labelled examples; with a `teacher`, its soft labels too, and its maps as the recipe says.
 
     `shift` is the largest shift of a picture, in place of the recipe's.
     """
@@ -55,6 +59,7 @@ class Supervised:
         self.layout: Any = self.task.fetch("layout") if teacher is not None else None
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
+        self.learned = hints(model, teacher, recipe)
         self.batches: Batches = tasks.batches(model.spec)(model, recipe, shift)
 
     def prepare(self, model: Model) -> None:
@@ -67,14 +72,31 @@ class Supervised:
         recipe = self.recipe
         x, labels = self.batches.augmented(*batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits = answer(model, x)
+            logits, own = called(model, x, self.learned.taps if self.learned is not None else ())
             with torch.no_grad():
-                soft = None if self.teacher is None else self.teacher(x).float()
-        logits = logits.float()
+                soft, theirs = self._taught(x)
+        loss = self._answers_loss(logits.float(), soft, labels)
+        if self.learned is None:
+            return loss, x
+        return loss + recipe.feature_weight * self.learned(own, theirs), x
+
+    def _taught(self, x: Any) -> tuple[Tensor | None, list[Maps]]:
+        """The teacher's answers, and its maps where they are compared."""
+        if self.teacher is None:
+            return None, []
+        if self.learned is None:
+            return self.teacher(x).float(), []
+        if isinstance(self.teacher, Ensemble):
+            return self.teacher.with_maps(x, self.learned.teacher_taps)
+        soft, maps = called(self.teacher, x, self.learned.teacher_taps[0])
+        return soft.float(), [maps]
+
+    def _answers_loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> Tensor:
+        recipe = self.recipe
         smoothing = recipe.label_smoothing
         if soft is None:
-            return self.task_loss(logits, labels, label_smoothing=smoothing), x
+            return self.task_loss(logits, labels, label_smoothing=smoothing)  # type: ignore[no-any-return]
         scores, classes = self.layout(logits, labels)
         soft, _ = self.layout(soft, labels)
         strength = {"temperature": recipe.temperature, "weight": recipe.soft_weight}
-        return distillation(scores, soft, classes, **strength, label_smoothing=smoothing), x
+        return distillation(scores, soft, classes, **strength, label_smoothing=smoothing)

@@ -12,8 +12,8 @@ from zoo.train.recipe import Recipe
 FUSED = ("adam", "adamw")  # torch's own, whose one operator for all tensors saves most of a small network's step
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """timm's optimiser that the recipe names; biases and batch norm have no weight decay."""
+def make_optimizer(model: nn.Module, recipe: Recipe, beside: nn.Module | None = None) -> torch.optim.Optimizer:
+    """timm's optimiser that the recipe names; biases, batch norm and what trains `beside` have no weight decay."""
     from timm.optim import create_optimizer_v2, list_optimizers
 
     known = [str(name) for name in list_optimizers()]
@@ -22,7 +22,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     plain = recipe.optimizer.lower() == "sgd" and not recipe.momentum
     shared = any(hasattr(one, "device_mesh") for one in model.parameters())  # DTensors: the operator mixes no kinds
     options: dict[str, Any] = {"fused": True} if recipe.optimizer.lower() in FUSED and not shared else {}
-    return create_optimizer_v2(
+    optimizer = create_optimizer_v2(
         model,
         opt="momentum" if plain else recipe.optimizer,  # Nesterov's momentum needs momentum
         lr=recipe.learning_rate,
@@ -31,6 +31,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         filter_bias_and_bn=True,
         **options,
     )
+    if beside is not None and (extra := list(beside.parameters())):
+        optimizer.add_param_group({"params": extra, "weight_decay": 0.0})
+    return optimizer
 
 
 class Schedule:

@@ -10,8 +10,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds
-from zoo.model.answer import answer
 from zoo.model.build import Model
+from zoo.train.hints import Maps, called
 
 
 class Ensemble(nn.Module):
@@ -29,8 +29,13 @@ class Ensemble(nn.Module):
         self.translations: list[Callable[[Any], Any]] = [translation(student, member) for member in members]
 
     def forward(self, x: Any) -> Tensor:
-        pairs = zip(self.members, self.translations, strict=True)
-        return torch.stack([answer(member, translated(x)).float() for member, translated in pairs]).mean(0)
+        return self.with_maps(x, [()] * len(self.members))[0]
+
+    def with_maps(self, x: Any, taps: Sequence[Sequence[str]]) -> tuple[Tensor, list[Maps]]:
+        """The mean logits, and for each member the maps of its rows `taps`."""
+        triples = zip(self.members, self.translations, taps, strict=True)
+        answers = [called(member, translated(x), rows) for member, translated, rows in triples]
+        return torch.stack([logits.float() for logits, _ in answers]).mean(0), [maps for _, maps in answers]
 
 
 def same_inputs(student: Model, teacher: Model) -> Callable[[Tensor], Tensor]:
