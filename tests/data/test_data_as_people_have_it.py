@@ -16,8 +16,8 @@ import zoo
 from picture_data import network, png, tree
 from zoo.data.classes import ClassError, in_order, match, synsets
 from zoo.data.labelled_data import open_labelled_data
-from zoo.data.readers import pictures_in
 from zoo.data.splits import splits
+from zoo.data.unlabelled import pictures_in
 from zoo.train.data import open_pictures
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))

@@ -39,8 +39,8 @@ def _run(
     calibration: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Inputs to calibrate on: pictures, folders of them, text files with one text a line, or tables of "
-            "rows. May be repeated."
+            help="Inputs to calibrate on: pictures, folders of them (with masks or boxes too), Parquet files, JSON "
+            "of COCO; text files with one text a line; tables of rows. May be repeated."
         ),
     ] = None,
     json: JsonOption = False,
@@ -62,7 +62,7 @@ def _run(
         data = inputs_of(model, name, calibration or [], "train") if calibrated else None
         chosen = {key: value for one in in_order() for key, value in given(one.options, options).items()}
         made = compress(model, passes, calibration=data, **chosen)
-        same, inputs = _agreement(made, model, name, calibration or [])
+        same, inputs, of_what = _agreement(made, model, name, calibration or [])
         save(made, folder)
     after = info(folder)
     if json:
@@ -81,8 +81,10 @@ def _run(
         was = f" (was {old:,})" if old is not None and old != new else ""
         console.print(Text(f"  {what:<10}  {new:,}{was}"))
     if same is not None:
-        console.print(
-            Text(f"  {'agreement':<10}  {same:.1f}% of {inputs} inputs get the same answer as from {whole(name)}")
+        console.print(Text(f"  {'agreement':<10}  {same:.1f}% of {of_what.format(inputs)} {whole(name)}"))
+    elif inputs:
+        remark(
+            f"Neither {name} nor {folder} finds an object in the {inputs} inputs, so no share of equal ones is told."
         )
     elif calibration:
         remark(f"{name} gives numbers, not classes, so no share of equal answers is told. Measure it with zoo eval.")
@@ -101,16 +103,22 @@ def _run(
 run = Command(_run, _options)
 
 
-def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple[float | None, int]:
-    """(percent of inputs with equal answers, number of inputs); percent is None without inputs or without classes.
+def _agreement(made: Model, model: Model, name: str, paths: list[Path]) -> tuple[float | None, int, str]:
+    """(percent of equal answers, number of inputs, of what); percent is None without inputs or without answers.
 
     Where a pass was solved on the inputs given, it is the percent of those that were left out.
     """
     from zoo import tasks
     from zoo.report.agreement import left_out, likeness, worse
 
-    inputs = inputs_of(model, name, paths, "test") if tasks.of(model.spec).chooses else None
+    task = tasks.of(model.spec)
+    what = "{} inputs get the same answer as from"
+    if task.pixels:
+        what = "the pixels of {} inputs get the same answer as from"
+    if task.objects:
+        what = "the objects in {} inputs, of both networks, are found by both, it and"
+    inputs = inputs_of(model, name, paths, "test") if task.agrees else None
     if inputs is None:
-        return None, 0
+        return None, 0, what
     found = worse(likeness(made, model, [inputs]), left_out(made.made) if paths else None)
-    return found["agreement"], found["inputs"]
+    return found.get("agreement"), found["inputs"], what

@@ -109,7 +109,10 @@ def picture_size(picture: Picture) -> tuple[int, int]:
 
 def where_of(picture: Picture) -> str:
     """The name of the picture in an error."""
-    return str(picture) if isinstance(picture, (str, os.PathLike)) else "The image given"
+    if isinstance(picture, (str, os.PathLike)):
+        return str(picture)
+    told = getattr(picture, "where", "") if isinstance(picture, bytes) else ""
+    return told or "The image given"
 
 
 def _file(picture: str | os.PathLike[str]) -> tuple[Any, int]:

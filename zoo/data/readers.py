@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from zoo.data import hub
-from zoo.data.folders import pictures_below
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
 from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of, translation_columns, words_of
+from zoo.data.unlabelled import pictures_at, pictures_in
 from zoo.files import lines_of, local_path
 
 
@@ -142,8 +143,11 @@ class PictureReader(Reader):
         return images, labels, source, sha256 or hashlib.sha256(images.tobytes() + _bytes(labels)).hexdigest()
 
     def at_paths(self, paths: Sequence[Path]) -> list[Any]:
-        """The files themselves, and every picture inside of the folders."""
-        return list(pictures_in(paths))
+        """The pictures of files, folders, tables and JSON of COCO, `zoo.data.unlabelled.MOST` at most."""
+        found, total = pictures_at(paths)
+        if len(found) < total:
+            warnings.warn(f"{len(found)} of the {total:,} pictures are used, at even distances.", stacklevel=2)
+        return found
 
     def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
         """(how many rows there are, if that is known; the rows of a table at `path`, many at a time)."""
@@ -161,14 +165,6 @@ class PictureReader(Reader):
             else:
                 raise ValueError(f"{image} is a folder without pictures.")
         return found
-
-
-def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and every picture inside of the folders."""
-    found: list[Path] = []
-    for path in map(local_path, paths):
-        found += sorted(pictures_below(path)) if path.is_dir() else [path]
-    return found
 
 
 class TextReader(Reader):

@@ -61,6 +61,8 @@ class Task:
         columns (tuple[tuple[str, ...], ...]): well-known columns of tables with the examples, where the input's do not
             do. Default: empty.
         chooses (bool): whether the largest output is the answer, so that two networks can agree. Default: False.
+        alike (str): what counts how much of their answers two networks share where no largest output is the answer,
+            (answers, other answers) -> (shared, all), for a batch. Default: empty.
         continues (bool): whether an answer continues the input. Default: False.
         binary (bool): whether the output is one logit, of yes against no. Default: False.
         pixels (bool): whether every pixel of a picture is answered for: outputs are (B, K, H, W). Default: False.
@@ -98,6 +100,7 @@ class Task:
     verbs: Mapping[str, str] = field(default_factory=dict, hash=False)
     columns: tuple[tuple[str, ...], ...] = ()
     chooses: bool = False
+    alike: str = ""
     continues: bool = False
     binary: bool = False
     pixels: bool = False
@@ -111,6 +114,11 @@ class Task:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "usual", self.usual or self.name)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether two networks can give the same answer; others are compared by their distance."""
+        return self.chooses or bool(self.alike)
 
     @property
     def has_classes(self) -> bool:
@@ -339,6 +347,7 @@ register(
         shown="zoo.detection.shown:Objects",
         objective="zoo.detection.objective:DetectionObjective",
         objects=True,
+        alike="zoo.detection.alike:found_by_both",
         batch=8,
         signature="zoo.detection.runtime:signature",
         runner="zoo.detection.runtime:DetectorRuntimeModel",

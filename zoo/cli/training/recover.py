@@ -28,7 +28,9 @@ class Settings(Options):
     teacher: str = option(help="The dense network that it was made of: a name, or a folder.")
     out: Path = option(help="The folder for the network. Checkpoints and curves go to its subfolder training/.")
     data: tuple[str, ...] = option(
-        (), "Pictures, folders of pictures, or text files, one text a line. Labels are not read. May be repeated."
+        (),
+        "Pictures, folders of them, Parquet files or JSON of COCO; or text files, one text a line. Labels are not "
+        "read. May be repeated.",
     )
     minutes: float | None = option(None, f"How long to train. Default: {MINUTES:g}, without --steps.", above=0)
     steps: int | None = option(None, "The number of steps, in place of --minutes.", least=1)
