@@ -10,9 +10,15 @@ import pytest
 import torch
 
 import zoo
+from zoo.model.features import Features
 
 DOCS = Path(__file__).parents[1] / "docs"
 PEERS = ("lightning", "accelerate")
+DECODERS = "segmentation_models_pytorch"
+
+
+def dense_prediction() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (DOCS / "dense-prediction.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.slow
@@ -48,9 +54,9 @@ def test_the_examples_of_recommenders(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_examples_of_dense_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DOCS.parent)
     known: dict[str, object] = {}
-    page = (DOCS / "dense-prediction.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, known)
+    for block in dense_prediction():
+        if DECODERS not in block:
+            exec(block, known)
     answers = known["answers"]
     assert len(answers) == 4  # type: ignore[arg-type]
     for answer in answers:  # type: ignore[attr-defined]
@@ -62,3 +68,26 @@ def test_the_examples_of_dense_prediction(monkeypatch: pytest.MonkeyPatch) -> No
         for ours, theirs in zip(int8(x), whole(x), strict=True):
             assert (ours - theirs).std() < 0.5 * theirs.std()
     assert int8.spec["s1_1"].precision == "int8" and whole.spec["s1_1"].precision == "float32"
+
+
+def test_the_example_of_a_decoder_of_others() -> None:
+    pytest.importorskip(DECODERS)
+    torch.manual_seed(0)
+    whole = zoo.compress(zoo.create("mobilenetv2_035", weights=None), "pruned", macs=0.5)
+    int8 = zoo.compress(whole, "int8", calibration=torch.randn(8, 3, 64, 64))
+    known: dict[str, object] = {"torch": torch, "nn": torch.nn, "Features": Features, "whole": whole, "int8": int8}
+    (block,) = [one for one in dense_prediction() if DECODERS in one]
+    exec(block, known)
+    segmenters, masks = known["segmenters"], known["masks"]
+    assert [one.shape for one in masks] == [(1, 11, 96, 128)] * 2  # type: ignore[attr-defined]
+    segmenters[1].load_state_dict(  # type: ignore[index]
+        {**segmenters[1].state_dict(), **_beside_the_body(segmenters[0])}  # type: ignore[index]
+    )
+    x = torch.randn(1, 3, 96, 128)
+    with torch.inference_mode():
+        ours, theirs = (one(x) for one in segmenters)  # type: ignore[attr-defined]
+    assert 0 < (ours - theirs).std() < 0.5 * theirs.std()
+
+
+def _beside_the_body(segmenter: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in segmenter.state_dict().items() if not key.startswith("encoder.")}

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 import zoo
-from detection.networks import NAMES, SIZE, detector, pictures, spec
+from box_data import write_parquet
+from detection.networks import NAMES, SIZE, backbone, detector, pictures, spec
+from zoo import kinds, registry
+from zoo.data.boxes import BOX_DATA
 from zoo.detection.objective import DetectionObjective, imitation
 from zoo.model.build import build
+from zoo.train.finetune import finetune
 from zoo.train.loop import fit
+from zoo.train.pairs import open_pairs
 from zoo.train.recipe import Recipe
 from zoo.train.teachers import Ensemble
 
@@ -119,3 +124,17 @@ def test_every_picture_has_a_target() -> None:
     empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0)}
     with pytest.raises(ValueError, match="2 pictures need as many targets, not 1"):
         model.losses(model.raw(pictures(2)), [empty], SIZE)
+
+
+def test_a_detector_of_one_class_and_a_batch_of_which_one_picture_is_left(tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools")
+    boxes = [[[2.0, 4, 30, 20]], [[2.0, 4, 300, 20]], [[2.0, 4, 30, 20]], [[2.0, 4, 30, 20]]]
+    file = write_parquet(tmp_path / "train.parquet", {"boxes": boxes, "labels": [[0]] * 4}, {"class_names": "cell"})
+    narrow = {"num_classes": 1, "backbone": backbone(), "extra_channels": (8, 8, 8, 8)}
+    model = build(kinds.with_size(registry.spec("ssdlite", **narrow), SIZE))
+    data = open_pairs(BOX_DATA, file, model.spec.pictures, workers=0, skip_damaged=True)
+    images, targets = next(data.stream([torch.tensor([0, 1])], 0))
+    assert len(images) == len(targets) == 2 and torch.equal(images[0], images[1]), "batch norm needs two"
+    recipe = Recipe(epochs=1, batch_size=2, bfloat16=False)
+    made = finetune(model, data, recipe, tmp_path / "m", quiet=True)
+    assert made.labels == ("cell",) and data.skipped == ("row 1",)

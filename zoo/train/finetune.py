@@ -88,7 +88,7 @@ def finetune(
         Hints(model, teachers, recipe)  # refuses maps that cannot be compared
     tasks.batches(model.spec)(model, recipe)  # refuses what it does not use, before anything is written
     steps_an_epoch(train, recipe)
-    if len(train.classes) == 1:
+    if len(train.classes) == 1 and not tasks.of(model.spec).objects:  # an object of one class is told from none
         raise ValueError(f"{train.source} has one class alone, {train.classes[0]!r}: there is nothing to tell apart.")
     if validation is not None and tasks.of(model.spec).binary and validation.labels.is_floating_point():
         raise ValueError(

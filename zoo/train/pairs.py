@@ -120,6 +120,8 @@ class PairStream:
                 raise ValueError(f"{damaged[0]} Mend it, or leave such examples out with skip_damaged.")
             read = [one for one in found if isinstance(one, tuple)]
             self.left_out.update(row for row, one in zip(rows, found, strict=True) if not isinstance(one, tuple))
+            if self.train and len(read) == 1 < len(rows):
+                read *= 2  # batch norm of a map of one position has no variance of one picture
             if read:
                 shown = True
                 yield torch.from_numpy(np.stack([image for image, _ in read])), _together([one for _, one in read])
