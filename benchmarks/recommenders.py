@@ -163,11 +163,18 @@ def main(
     hidden: tuple[int, int] = (48, 32),
     seeds: Annotated[int, typer.Option(help="Trainings whose mean AUC is shown; 0 for speeds alone.")] = 3,
     epochs: int = 8,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's; 0.3 was best for wide_deep on choose/.")] = 1.0,
     rounds: Annotated[int, typer.Option(help="Turns of each speed; 0 for AUC alone.")] = 5,
     threads: int = 2,
 ) -> None:
     torch.set_num_threads(threads)
-    settings: Settings = {"dim": dim, "hidden": hidden, "dropout": 0.2, "learning_rate": 1e-2, "weight_decay": 1.0}
+    settings: Settings = {
+        "dim": dim,
+        "hidden": hidden,
+        "dropout": 0.2,
+        "learning_rate": 1e-2,
+        "weight_decay": weight_decay,
+    }
     given = schema(data)
     known = fit_vocabulary(given, data / "train.parquet")
     train, test = (open_rows(data, given, split=part, learned=known, cache=True) for part in ("train", "test"))
