@@ -91,3 +91,29 @@ def tagged(path: Path, count: int, seed: int = 0) -> Path:
         rows.append({"tokens": words, "ner_tags": tags})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def translator(seed: int = 0, **settings: Any) -> Any:
+    """Knows no word yet."""
+    from dataclasses import replace
+
+    from zoo.models.marian import marian_type
+    from zoo.text.fresh import SPECIAL_TOKENS
+    from zoo.text.vocabulary import learned
+
+    texts, _ = sentences(200)
+    made = learned([*texts, *map(str.upper, texts)], 300, "translations")
+    vocabulary = len(json.loads(made)["model"]["vocab"])
+    sizes: dict[str, Any] = {"dim": 32, "layers": (1, 1), "heads": (2, 2), "mlp_dims": (64, 64), "length": 32}
+    spec = marian_type("small", vocabulary=vocabulary, **{**sizes, **settings})
+    torch.manual_seed(seed)
+    model = zoo.build(spec.replace(input=replace(spec.texts, **SPECIAL_TOKENS["translations"])))
+    model.tokenizer = made
+    return model.eval()
+
+
+def pairs(path: Path, count: int, seed: int = 0) -> Path:
+    """JSON lines of sentences and of the same in capitals."""
+    texts, _ = sentences(count, seed)
+    path.write_text("".join(json.dumps({"en": text, "de": text.upper()}) + "\n" for text in texts))
+    return path

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from zoo import kinds, registry, tasks
 from zoo.data.raw_texts import raw_texts
 from zoo.model.build import Model, build
-from zoo.spec import ModelSpec
+from zoo.spec import ModelSpec, TextInput
 from zoo.text.vocabulary import learned
+
+# style of `learned` -> the fields of a TextInput for its special tokens
+SPECIAL_TOKENS: dict[str, dict[str, Any]] = {
+    "words": {"padding": 0},
+    "bytes": {"padding": 0, "ends": (0,)},
+    "translations": {"padding": 1, "ends": (0,), "start": 1, "last": 0, "banned": (1,)},
+}
 
 
 def for_data(
@@ -32,17 +39,27 @@ def for_data(
     usual = registry.spec(arch)
     if like is not None:
         spec = with_vocabulary(usual, like.spec.texts.vocabulary, max_tokens or like.spec.texts.length)
-        given = replace(spec.texts, padding=like.spec.texts.padding, ends=like.spec.texts.ends)
+        own = {f.name: getattr(like.spec.texts, f.name) for f in fields(spec.texts)}
+        given = replace(like.spec.texts, **{**own, "length": spec.texts.length})
         tokenizer = like.tokenizer
     else:
-        continues = tasks.of(usual).continues
-        texts = raw_texts(data, usual.input.tables + tasks.of(usual).files, input_column)
-        tokenizer = learned(texts, vocabulary or usual.texts.vocabulary, "bytes" if continues else "words")
+        style = style_of(usual)
+        columns = (*input_column, *([label_column] if label_column and style == "translations" else []))
+        files = usual.input.tables + tasks.of(usual).files
+        texts = raw_texts(data, files, columns, translations=style == "translations")
+        tokenizer = learned(texts, vocabulary or usual.texts.vocabulary, style)
         spec = with_vocabulary(usual, size_of(str(tokenizer)), max_tokens)
-        given = replace(spec.texts, padding=0, ends=(0,) if continues else ())
+        given = replace(spec.texts, **SPECIAL_TOKENS[style])
     model = build(kinds.check(spec.replace(input=given)))
     model.tokenizer = tokenizer
     return model
+
+
+def style_of(spec: ModelSpec) -> str:
+    """What tokens such a network learns: a style of `zoo.text.vocabulary.learned`."""
+    if spec.texts.translates:
+        return "translations"
+    return "bytes" if tasks.of(spec).continues else "words"
 
 
 def with_vocabulary(spec: ModelSpec, vocabulary: int, max_tokens: int | None = None) -> ModelSpec:
@@ -54,7 +71,7 @@ def with_vocabulary(spec: ModelSpec, vocabulary: int, max_tokens: int | None = N
         if row.args.get("max_positions"):
             changes["max_positions"] = length + row.args.get("padding_id", -1) + 1
         rows.append(row.replace(**changes))
-    given = replace(spec.texts, vocabulary=vocabulary, length=length, padding=0, ends=())
+    given = TextInput(vocabulary, length, start=0 if spec.texts.translates else -1)
     return spec.replace(rows=tuple(rows), input=given)
 
 

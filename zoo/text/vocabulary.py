@@ -7,8 +7,12 @@ from typing import Any
 
 from zoo.text.native import TextError
 
-SPECIAL = {"words": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), "bytes": ("<|endoftext|>",)}
-LEAST = {"words": 128, "bytes": 257}  # special tokens and an alphabet
+SPECIAL = {
+    "words": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "bytes": ("<|endoftext|>",),
+    "translations": ("</s>", "<pad>"),
+}
+LEAST = {"words": 128, "bytes": 257, "translations": 258}  # special tokens and an alphabet
 
 
 def learned(texts: Iterable[str], size: int, style: str) -> str:
@@ -18,10 +22,12 @@ def learned(texts: Iterable[str], size: int, style: str) -> str:
         texts (Iterable[str]): what the tokens are counted in.
         size (int): the most tokens.
         style (str): "words", WordPiece in small letters between [CLS] and [SEP], as BERT has it (Devlin et al., 2019);
-            or "bytes", byte pairs, so that every text has its tokens, as GPT-2 has them (Radford et al., 2019).
+            or "bytes", byte pairs, so that every text has its tokens, as GPT-2 has them (Radford et al., 2019); or
+            "translations", byte pairs with </s> behind every text.
 
     Returns:
-        str: the text of the tokenizer.json. Special tokens come first; of "bytes" token 0 ends a text.
+        str: the text of the tokenizer.json. Special tokens come first; of "bytes" and "translations" token 0 ends a
+        text.
 
     Raises:
         TextError: `size` is too small for the alphabet, or the tokenizers package is missing.
@@ -45,6 +51,8 @@ def learned(texts: Iterable[str], size: int, style: str) -> str:
     if style == "words":
         numbers = [(name, tokenizer.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
         tokenizer.post_processor = tokenizers.processors.BertProcessing(*numbers)
+    elif style == "translations":
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 0)])
     return str(tokenizer.to_str())
 
 
