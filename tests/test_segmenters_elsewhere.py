@@ -1,4 +1,4 @@
-"""Segmenters in files of others: atrous pyramids, joins and enlargements answer as in torch."""
+"""Segmenters, and detectors, in files of others: atrous pyramids, joins and enlargements answer as in torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from detection.networks import backbone, pictures
+from detection.networks import backbone, detector, pictures
 from networks import lively
 from zoo import kinds, registry
 from zoo.model.build import Model
@@ -42,3 +42,23 @@ def test_deeplabv3plus_in_onnx_runtime(form: str, tmp_path: Path) -> None:
     else:  # sums of codes are rounded at other places
         assert (found - own).abs().mean() < 0.05 * own.std()
         assert (found.argmax(1) == own.argmax(1)).float().mean() > 0.95
+
+
+@pytest.mark.nightly  # an export takes a minute
+@pytest.mark.parametrize("name", ["deeplabv3plus", "ssdlite", "gfl_pan"])
+@pytest.mark.parametrize("form", ["dense", "int8"])
+def test_graphs_that_join_in_executorch(name: str, form: str, tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    model = deeplab() if name == "deeplabv3plus" else detector(name)
+    if name != "deeplabv3plus":
+        model = zoo.edit(model, "detector", topk_candidates=60, detections_per_img=20)
+    model = zoo.compress(model, "int8", calibration=pictures(8, seed=2)) if form == "int8" else model
+    fast, x = zoo.to_runtime(model, "executorch", cache_dir=tmp_path), pictures(2)
+    near = 1e-4 if form == "dense" else 0.1
+    with torch.inference_mode():
+        for found, own in zip(fast(x), model(x), strict=True):
+            if name == "deeplabv3plus":
+                assert (found - own).abs().mean() < near * own.std()
+            else:
+                assert abs(len(found["scores"]) - len(own["scores"])) <= (0 if form == "dense" else 4)
+                torch.testing.assert_close(found["scores"][:5], own["scores"][:5], rtol=0, atol=near)
