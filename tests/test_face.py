@@ -71,6 +71,7 @@ def test_the_blocks_are_these() -> None:
     shared = {"ConvNormAct", "MaxPool", "GlobalPool", "Hidden", "Classifier"}
     transformer = {"Attention", "Mlp", "PatchEmbedding", "TokenEmbedding", "TransformerBlock"}
     transformer |= {"PairClassifier", "Pooler", "TokenHead", "TokenNorm", "TokenPool", "TokenProjection"}
+    transformer |= {"CrossAttention", "DecoderBlock", "TargetEmbedding"}
     tables = {
         "FeatureEmbedding",
         "Wide",
