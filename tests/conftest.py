@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: only tests/hub has a Hub
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, as here: see below
 
+from functools import cache
+
 import pytest
 import torch
+import typer.main
+import typer.testing
 from hypothesis import settings
 
+import exported_once
 import processors
+from zoo.passes import PASSES
+from zoo.report import timing
 
 # The networks here are tiny: more threads would only wait for each other.
 torch.set_num_threads(1)
@@ -22,6 +30,15 @@ settings.register_profile("zoo", max_examples=60, deadline=None, derandomize=Tru
 settings.load_profile("zoo")
 
 processors.switch()
+
+
+@cache
+def _command(app: typer.Typer, passes: tuple[str, ...]) -> object:
+    return typer.main.get_command(app)
+
+
+# A shell makes the command once in a process, and so do the tests, but where a pass from outside brings options.
+typer.testing._get_command = lambda app: _command(app, tuple(PASSES))  # type: ignore[attr-defined]
 
 
 @pytest.fixture(params=processors.KINDS)
@@ -43,6 +60,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if not item.get_closest_marker("nightly")]
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("nightly")])
     items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def untimed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What measures seconds takes one turn, but in tests of the seconds themselves."""
+    if request.node.get_closest_marker("timing"):
+        return
+    real = timing.median_times
+
+    def once(models: Any, inputs: Any, *, seconds: float, rounds: tuple[int, int] = (1, 1)) -> Any:
+        return real(models, inputs, seconds=0, rounds=rounds)
+
+    for module in ("zoo.report.timing", "zoo.runtime.choose"):
+        monkeypatch.setattr(f"{module}.median_times", once)
+
+
+@pytest.fixture(autouse=True)
+def exported_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported_once.use(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

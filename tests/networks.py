@@ -40,6 +40,18 @@ EACH_TRANSFORMER = (
     "t5_v1_1_small",
 )
 
+# One of each kind: plain, inverted and residual blocks of both sorts, gates, "same" borders, pixels, boxes.
+KINDS_OF_CONVOLUTIONAL = (
+    "mobilenetv1_100",
+    "mobilenetv2_035",
+    "mobilenetv3_small_050",
+    "tf_efficientnet_b0",
+    "resnet20",
+    "resnet50",
+    "lraspp",
+    "ssdlite",
+)
+
 Network = TypeVar("Network", bound=nn.Module)
 
 

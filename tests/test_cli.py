@@ -272,7 +272,7 @@ def test_bench_measures_memory() -> None:
 def test_export(tmp_path: Path) -> None:
     file, name = tmp_path / "m.pt2", str(tmp_path / "tiny")
     zoo.save(tiny(), name)
-    assert "answers as" in run("export", "resnet-int8", "--out", str(file))[0]
+    assert "answers as" in run("export", name, "--out", str(file))[0]
     assert run_json("export", name, "--format", "pt2", "--out", str(file)) == {
         "name": name,
         "files": {str(file): file.stat().st_size},

@@ -183,7 +183,7 @@ def test_a_float_network_answers_nan_with_nan(runtime: str, tmp_path: Path, monk
 @pytest.mark.parametrize("form", ["int8", "fused"])
 def test_a_compiled_network_refuses_the_same_and_an_exported_one_has_no_check(form: str, backend: str) -> None:
     torch._dynamo.reset()
-    model = zoo.create("resnet20-int8") if form == "int8" else zoo.fuse(zoo.create("resnet20"))
+    model = compress(tiny(), "int8", calibration=pictures(tiny())) if form == "int8" else zoo.fuse(tiny())
     x = torch.randn(3, 3, 32, 32)
     compiled, damaged = torch.compile(model, backend=backend, fullgraph=True), x.clone()
     damaged[1, 0, 5, 5] = torch.nan
@@ -192,7 +192,7 @@ def test_a_compiled_network_refuses_the_same_and_an_exported_one_has_no_check(fo
         for network in (model, compiled):
             with pytest.raises(ValueError, match="this batch of 3 pictures has nan or infinity at index 1"):
                 network(damaged)
-    for strict in (True, False):
+    for strict in (True, False) if backend == "eager" else ():
         graph = torch.export.export(model, (x,), strict=strict).graph
         assert not [node for node in graph.nodes if "check_finite" in str(node.target)]
 

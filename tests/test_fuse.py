@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import zoo
-from networks import CONVOLUTIONAL, by_structure, gated, lively, pictures, small
+from daily import daily
+from networks import CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL, gated, lively, pictures, small
 from zoo.engine.cpu import onednn, packed
 from zoo.model.answer import answer
 from zoo.passes.compress import compress
@@ -21,7 +22,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-@pytest.mark.parametrize("name", [*by_structure(CONVOLUTIONAL), "gated"])
+@pytest.mark.parametrize("name", [*daily(CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL), "gated"])
 def test_it_answers_as_the_dense_network(name: str, there: bool, monkeypatch) -> None:
     if not there:
         monkeypatch.setattr(packed, "available", lambda: False)

@@ -16,6 +16,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 import zoo
+from networks import sums, tiny
 from zoo.cli import app
 from zoo.model.build import Model
 from zoo.naming import Name, UnknownName, parse, parse_passes
@@ -68,7 +69,7 @@ def network() -> Model:
 
 
 def test_a_pass_from_outside_is_applied_named_saved_and_loaded(rounded: Pass, network: Model, tmp_path: Path) -> None:
-    made = zoo.compress(network, "sparse-rounded-int8", sparsity=0.5, bits=3, calibration=X)
+    made = zoo.compress(tiny(), "sparse-rounded-int8", sparsity=0.5, bits=3, calibration=X)
     assert [one["pass"] for one in made.made["passes"]] == ["sparse", "rounded", "int8"]
     made = zoo.compress(network, "rounded", bits=3)
     assert made.made["passes"] == [{"pass": "rounded", "bits": 3}]
@@ -191,8 +192,8 @@ def test_a_wrong_option_is_one_clear_error(network: Model, passes: str, given: d
         zoo.compress(network, passes, **given)
 
 
-def test_none_is_the_default_and_lists_are_names(network: Model) -> None:
-    made = zoo.compress(network, "sparse-int8", calibration=X, sparsity=None, keep_float=["stem"])
+def test_none_is_the_default_and_lists_are_names() -> None:
+    made = zoo.compress(tiny(), "sparse-int8", calibration=X, sparsity=None, keep_float=["stem"])
     sparse, int8 = made.made["passes"]
     assert sparse["sparsity"] == 0.8 and int8["keep_float"] == ["stem"]
 
@@ -216,14 +217,15 @@ def test_the_docstring_names_every_argument_and_its_examples_run() -> None:
     assert not runner.failures
 
 
-def test_records_of_a_file_have_the_names_of_options(network: Model) -> None:
-    made = zoo.compress(network, "pruned-sparse-int8", calibration=X, macs=0.6, sparsity=0.5, reduce_range=True)
+def test_records_of_a_file_have_the_names_of_options() -> None:
+    made = zoo.compress(sums(), "pruned-sparse-int8", calibration=X, macs=0.6, sparsity=0.5, reduce_range=True)
     own = {"agreement", "by", "examples", "held_out", "interval", "pass", "smoothed_channels", "sums"}
     for record in json.loads(json.dumps(made.made["passes"])):
         assert set(record) - own <= set(PASSES[record["pass"]].options.names())
 
 
-def test_calibration_is_checked_once(network: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny()
     data = importlib.import_module("zoo.passes.data")
     looked: list[object] = []
     real = data.as_batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -93,6 +94,18 @@ def text_of(path: Path, what: str) -> str:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FileError where `make_folder` would, and make nothing: for what takes long before it writes."""
+    try:
+        place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+        if not place.is_dir():
+            raise OSError(code := errno.EEXIST if place == folder else errno.ENOTDIR, os.strerror(code))
+        if place != folder and not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be a folder: {error.strerror or error}.") from None
 
 
 def make_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import networks
 import zoo
 from zoo.model.build import Model
 from zoo.passes.data import count
@@ -53,7 +54,9 @@ def test_two_pictures_do_not_pass_for_evidence(dense: Model, pictures: Tensor) -
 
 
 @pytest.mark.parametrize("options", [PRUNED, SPARSE], ids=["pruned", "sparse"])
-def test_copies_count_once(dense: Model, pictures: Tensor, options: dict[str, Any]) -> None:
+def test_copies_count_once(options: dict[str, Any]) -> None:
+    dense = networks.sums()
+    pictures = networks.pictures(dense, 48)
     with pytest.warns(UserWarning, match="24 of 48 calibration inputs are copies"):
         twice = zoo.compress(dense, **options, calibration=pictures[:24].repeat(2, 1, 1, 1))
     once = zoo.compress(dense, **options, calibration=pictures[:24])

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from networks import EACH_CONVOLUTIONAL, gated, pictures, small
+from daily import daily
+from networks import EACH_CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL, gated, pictures, small
 from qat_networks import OPTIMIZERS, rows_agree, train
 from zoo.catalog.info import info
 from zoo.engine.arithmetic import QParams, dequantize, quantize, quantize_weight
@@ -28,7 +29,7 @@ def network(name: str) -> Model:
     return gated("hard_swish") if name == "gated" else small(name)
 
 
-@pytest.mark.parametrize("name", [*EACH_CONVOLUTIONAL, "gated"])
+@pytest.mark.parametrize("name", daily([*EACH_CONVOLUTIONAL, "gated"], [*KINDS_OF_CONVOLUTIONAL, "gated"]))
 def test_it_answers_as_int8_will_before_training_and_after(name: str) -> None:
     model = network(name)
     x = pictures(model, 4)

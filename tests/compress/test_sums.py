@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from daily import daily
 from networks import pictures, small, sums
 from qat_networks import OPTIMIZERS, train
 from zoo import kinds
@@ -30,6 +32,7 @@ from zoo.runtime.settle import settled
 from zoo.weights.file import load, save_file
 
 RESIDUAL = ("sums", "resnet20", "mobilenetv2_cifar", "efficientnet_cifar", "resnet50", "mobilenetv3_small_050")
+WAYS = ("calibrated", "trained", "trained from int8", "trained, saved and trained")
 
 
 def network(name: str) -> Model:
@@ -55,8 +58,18 @@ def trained(model: Model, observer: str = "mse") -> Model:
     return qat
 
 
-@pytest.mark.parametrize("observer", [*OBSERVERS, "trained"])
-@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize(
+    ("name", "observer"),
+    daily(
+        product(RESIDUAL, (*OBSERVERS, "trained")),
+        [
+            *(("sums", observer) for observer in (*OBSERVERS, "trained")),
+            ("resnet20", "mse"),
+            ("resnet50", "percentile"),
+            ("mobilenetv3_small_050", "trained"),
+        ],
+    ),
+)
 def test_a_rounding_before_the_sum_changes_no_code(name: str, observer: str) -> None:
     """Each row of the same codes, once and twice rounded."""
     model = network(name)
@@ -80,8 +93,18 @@ def test_a_rounding_before_the_sum_changes_no_code(name: str, observer: str) -> 
     assert rows > 2
 
 
-@pytest.mark.parametrize("how", ["calibrated", "trained", "trained from int8", "trained, saved and trained"])
-@pytest.mark.parametrize("name", RESIDUAL)
+@pytest.mark.parametrize(
+    ("name", "how"),
+    daily(
+        product(RESIDUAL, WAYS),
+        [
+            *(("sums", how) for how in WAYS),
+            ("resnet50", "calibrated"),
+            ("resnet20", "trained from int8"),
+            ("mobilenetv3_small_050", "trained, saved and trained"),
+        ],
+    ),
+)
 def test_shortcut_sum_and_what_is_added_have_one_scale(name: str, how: str, tmp_path: Path) -> None:
     model = network(name)
     int8 = compress(model, "int8", calibration=pictures(model, 16))

@@ -6,19 +6,24 @@ import pytest
 import torch
 
 import zoo
+from daily import daily
 from networks import gated, pictures, small
 from zoo.engine import reference_execution
 from zoo.passes.compress import compress
 
+FORMS = {
+    "resnet20": ("dense", "fused", "int8"),
+    "gated": ("dense", "fused", "int8"),
+    "vit_tiny_patch16_224": ("dense", "int8", "dynamic"),
+}
+CASES = [(name, form, used) for name, forms in FORMS.items() for form in forms for used in (False, True)]
+OFTEN = [case for case in CASES if case[0] == "gated" or case[1:] in (("int8", True), ("dynamic", False))]
 
-@pytest.mark.parametrize("form", ["dense", "fused", "int8", "dynamic"])
-@pytest.mark.parametrize("name", ["resnet20", "gated", "vit_tiny_patch16_224"])
-@pytest.mark.parametrize("used", [False, True])
+
+@pytest.mark.parametrize(("name", "form", "used"), daily(CASES, OFTEN))
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_what_is_traced_is_the_reference(name: str, form: str, used: bool) -> None:
     """`torch.jit.trace`, of a network that was used before or not; batches of another size go through."""
-    if form == ("fused" if name.startswith("vit") else "dynamic"):
-        pytest.skip("no such form")
     model = gated("hard_swish") if name == "gated" else small(name)
     x, more = pictures(model, 2), pictures(model, 3)
     if form == "fused":

@@ -23,14 +23,16 @@ from zoo.passes import int8
 
 NAME = "mobilenetv3_small_050.lamb_in1k"
 REPO = f"timm/{NAME}"
-X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+SIDE = 64  # of its pictures, which are quick
+X = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
 def timm_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("timm")
     torch.manual_seed(0)
-    timm.models._hub.save_for_hf(timm.create_model("mobilenetv3_small_050"), str(folder), safe_serialization=True)
+    theirs = timm.create_model("mobilenetv3_small_050", pretrained_cfg_overlay={"input_size": (3, SIDE, SIDE)})
+    timm.models._hub.save_for_hf(theirs, str(folder), safe_serialization=True)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -142,7 +144,7 @@ def test_pruned_says_what_it_lost_and_is_refused_where_that_is_too_much(server: 
 
 def test_calibration_of_the_caller_prunes(server: HubServer) -> None:
     with pytest.warns(UserWarning, match="inputs of the caller"):
-        model = zoo.create(f"{NAME}-pruned", calibration=torch.randn(6, 3, 224, 224), min_agreement=0.0)
+        model = zoo.create(f"{NAME}-pruned", calibration=torch.randn(6, 3, SIDE, SIDE), min_agreement=0.0)
     (pruned,) = model.made["passes"]
     assert model.made["derived"]["agreement"] <= pruned["agreement"]  # of the inputs left out
     with pytest.raises(ValueError, match="min_agreement= takes a share from 0 to 1, not 50"):

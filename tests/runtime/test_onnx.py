@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import zoo
+from daily import daily
 from networks import pictures, small, sums
 from zoo.engine import reference_execution
 from zoo.engine.arithmetic import QParams
@@ -26,12 +27,9 @@ ort = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
 # Those that are measured beside ONNX Runtime's own static quantization.
-IN_INTEGERS = (
-    *("mobilenetv2_100", "resnet18"),
-    *(
-        pytest.param(name, marks=pytest.mark.nightly)
-        for name in ("tf_efficientnet_lite0", "resnet50", "sums", "resnet20", "mobilenetv2_cifar")
-    ),
+IN_INTEGERS = daily(
+    ["mobilenetv2_100", "resnet18", "tf_efficientnet_lite0", "resnet50", "sums", "resnet20", "mobilenetv2_cifar"],
+    ["sums"],  # a block of each kind
 )
 INTEGERS = {"QLinearConv", "QLinearAdd", "MaxPool", "NhwcMaxPool", "Transpose"}
 

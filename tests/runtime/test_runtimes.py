@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import zoo
+from daily import daily
 from networks import gated, mixed, pictures, small, tiny
 from zoo.engine import reference_execution
 from zoo.engine.cpu import onednn
@@ -46,20 +47,11 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("exports")
 
 
+NETWORKS = ("small gated", "small mixed", "small dense mixed", "mobilenet-int8", "resnet-pruned-int8", "mobilenet")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "resnet-int8",
-        "small gated",
-        "small mixed",
-        "small dense mixed",
-        *(
-            pytest.param(name, marks=pytest.mark.nightly)
-            for name in ("mobilenet-int8", "resnet-pruned-int8", "mobilenet")
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", daily(NETWORKS, NETWORKS[:3]))
 def test_the_answers_are_the_networks(name: str, exports: Path) -> None:
     """Of any batch, in either memory format; to a unit here and there in int8, to 1e-5 in float32."""
     model = subject(name)
@@ -83,6 +75,8 @@ def test_the_answers_are_the_networks(name: str, exports: Path) -> None:
 
 @pytest.mark.slow
 def test_it_is_standard_onnx_in_integers(exports: Path) -> None:
+    """What ships, too, answers as the network does."""
+    test_the_answers_are_the_networks("resnet-int8", exports)
     model = zoo.create("resnet-int8")
     key = cache.model_key(model)
     file = cache.exported(model, key, (32, 32), exports, read=lambda path: path, runtime="onnxruntime")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import networks
+from daily import daily
 from networks import mixed, pictures, small
 from zoo.model.build import Model
 from zoo.passes.compress import compress
@@ -37,7 +38,7 @@ def residual(model: Model) -> list[Block]:
 
 @pytest.mark.parametrize(
     "name",
-    ["sums", "mixed", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("resnet20", "mobilenetv2_cifar"))],
+    daily(["sums", "mixed", "resnet20", "mobilenetv2_cifar"], ["sums"]),
 )
 def test_sums_are_inside(name: str, tmp_path: Path) -> None:
     dense = {"mixed": mixed, "sums": networks.sums}.get(name, lambda: small(name))()

@@ -135,19 +135,19 @@ def test_pruning_in_rounds_and_quantizing(animals: Path, tmp_path: Path, capsys)
     finetune(animals, tuned, "mobilenet")
     module = command_of("prune")
     common = {"data": str(animals), "recipe": QUICK}
-    module.run(module.Settings(model=str(tuned), macs=0.5, rounds=2, pictures=32, out=tmp_path / "half", **common))
+    module.run(module.Settings(model=str(tuned), macs=0.5, rounds=2, pictures=16, out=tmp_path / "half", **common))
     dense, half = zoo.info(tuned), zoo.info(tmp_path / "half")
     assert 0.45 < half.macs / dense.macs < 0.52
     assert 0.65 < zoo.info(f"{tmp_path / 'half'}.round1").macs / dense.macs < 0.76
 
     module.run(
-        module.Settings(model=str(tuned), macs=0.7, importance="auto", pictures=32, out=tmp_path / "judged", **common)
+        module.Settings(model=str(tuned), macs=0.7, importance="auto", pictures=16, out=tmp_path / "judged", **common)
     )
     (judged,) = (one for one in zoo.load(tmp_path / "judged").made["passes"] if one["pass"] == "pruned")
-    assert (judged["importance"], judged["examples"]) == ("calibrated", 32)
+    assert (judged["importance"], judged["examples"]) == ("calibrated", 16)
 
     module = command_of("quantize")
-    settings = {"model": str(tmp_path / "half"), "pictures": 32, "data": str(animals)}
+    settings = {"model": str(tmp_path / "half"), "pictures": 16, "data": str(animals)}
     module.run(module.Settings(out=tmp_path / "int8", **settings))
     assert dtypes(zoo.load(tmp_path / "int8")) == {torch.int8}
     module.run(module.Settings(out=tmp_path / "mixed", keep_float=1, **settings))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import zoo
+from daily import daily
 from networks import lively
 from reduced import reduced
 from zoo import kinds, registry
@@ -47,7 +48,7 @@ def distance(model: Model, teacher: Model, x: Any) -> float:
 
 @pytest.mark.parametrize(
     "passes",
-    [*(pytest.param(one, marks=pytest.mark.nightly) for one in ("pruned", "sparse")), "pruned-int8", "sparse-int8"],
+    daily(["pruned", "sparse", "pruned-int8", "sparse-int8"], ["sparse-int8"]),
 )
 def test_answers_come_nearer_on_inputs_not_seen_and_the_variant_stays(
     dense: Model, pictures: Tensor, unseen: Tensor, passes: str

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
 import zoo
+from daily import daily
 from networks import randomize
 from zoo.catalog import resolve
 from zoo.spec import SpecError
@@ -43,8 +45,13 @@ def test_a_sparse_network_stays_packed(tmp_path: Path) -> None:
     assert (tmp_path / "model.safetensors").stat().st_size < sum(p.nbytes for p in model.parameters()) / 2
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 7])
-@pytest.mark.parametrize("arch", ["resnet18", "deit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    ("arch", "channels"),
+    daily(
+        product(("resnet18", "deit_tiny_patch16_224"), (1, 2, 4, 7)),
+        [("resnet18", 1), ("resnet18", 7), ("deit_tiny_patch16_224", 4)],
+    ),
+)
 @torch.inference_mode()
 def test_other_channels_are_adapted_as_timm_does(arch: str, channels: int, tmp_path: Path) -> None:
     before = zoo.create(arch, weights=None, num_classes=3)

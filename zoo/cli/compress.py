@@ -13,6 +13,7 @@ from rich.text import Text
 from zoo.cli.common import JsonOption, NameArgument, inputs_of, open_model, print_json
 from zoo.cli.options import Command, build, given, parameters
 from zoo.cli.screen import err, out, remark, whole
+from zoo.files import check_folder, path_to_write
 from zoo.passes import PASSES, in_order
 from zoo.passes.options import about
 
@@ -57,6 +58,7 @@ def _run(
         from zoo.weights.file import save
 
         model = open_model(name)
+        check_folder(path_to_write(folder))
         settings = {one: build(PASSES[one].options, options) for one in wanted if "calibration" in PASSES[one].takes}
         calibrated = any(one.uses("calibration") for one in settings.values())
         data = inputs_of(model, name, calibration or [], "train") if calibrated else None

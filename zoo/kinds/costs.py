@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from zoo.kinds.kind import Axis, Shape
-from zoo.kinds.rows import KINDS, arguments, layer_widths, state
+from zoo.kinds.rows import KINDS, arguments, layer_widths, remembered, state
 from zoo.spec import Block, ModelSpec, SpecError
 
 MAX_PARAMETERS = 20_000_000_000
@@ -173,6 +173,9 @@ def _row_macs(row: Block, shape: Shape, tapped: Sequence[Shape]) -> tuple[int, S
 
 def _row_parameters(row: Block) -> int:
     """Counted on the float form of the row, so that a variant's precision does not change it."""
+    known = remembered(row, KINDS[row.kind])
+    if "parameters" in known:
+        return int(known["parameters"])
     total = 0
     for key, (dtype, axes) in state(row.replace(precision="float32")).items():
         if "running_" in key or dtype != "float32":
@@ -181,4 +184,5 @@ def _row_parameters(row: Block) -> int:
         for axis in axes:
             size *= axis.length if isinstance(axis, Axis) else axis
         total += size
+    known["parameters"] = total
     return total

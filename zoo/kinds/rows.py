@@ -19,7 +19,16 @@ EARLIER_KEYS = {"log_scale": "stretch"}  # key of a row -> its name in files and
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (*CONVOLUTIONAL, *DENSE, *DETECTION, *TRANSFORMER, *TRANSLATION, *GRAPH, *TABULAR)
 }
-_CHECKED = "_checked"  # attribute of a row: the kind that checked its arguments, and these with defaults filled in
+_KNOWN = "_known"  # attribute of a row: its kind, and what is remembered for it
+
+
+def remembered(block: Block, kind: Kind) -> dict[str, Any]:
+    """What is known of the row as one of that kind: a row never changes, and is asked hundreds of times."""
+    known: tuple[Kind, dict[str, Any]] | None = block.__dict__.get(_KNOWN)
+    if known is None or known[0] is not kind:
+        known = (kind, {})
+        object.__setattr__(block, _KNOWN, known)
+    return known[1]
 
 
 def arguments(block: Block) -> dict[str, Any]:
@@ -27,9 +36,9 @@ def arguments(block: Block) -> dict[str, Any]:
     kind = KINDS.get(block.kind)
     if kind is None:
         raise SpecError(f"Row {block.name!r}: unknown kind {block.kind!r}; the kinds are {sorted(KINDS)}.")
-    checked: tuple[Kind, dict[str, Any]] | None = block.__dict__.get(_CHECKED)
-    if checked and checked[0] is kind:
-        return dict(checked[1])
+    known = remembered(block, kind)
+    if "arguments" in known:
+        return dict(known["arguments"])
     given = block.args
     unknown = set(given) - set(kind.args)
     if unknown:
@@ -43,7 +52,7 @@ def arguments(block: Block) -> dict[str, Any]:
         filled[name] = value
     if why := kind.conflict(filled):
         raise SpecError(f"Row {block.name!r}: {why}.")
-    object.__setattr__(block, _CHECKED, (kind, filled))  # a row is asked hundreds of times, and never changes
+    known["arguments"] = filled
     return dict(filled)
 
 
@@ -55,10 +64,15 @@ def residual(block: Block) -> Sum | None:
 def layer_widths(block: Block) -> dict[str, int]:
     """The size of each of the row's channel spaces."""
     kind, args = KINDS[block.kind], arguments(block)
+    known = remembered(block, kind)
+    if "widths" in known:
+        return dict(known["widths"])
     given = {space: args[name] for space, name in kind.widths.items() if args[name]}
     widths = {space: sum(width) if isinstance(width, tuple) else width for space, width in given.items()}
     widths |= kind.derived(args)
-    return widths | {space: sum(widths.get(one, 0) for one in parts) for space, parts in kind.composed.items()}
+    widths |= {space: sum(widths.get(one, 0) for one in parts) for space, parts in kind.composed.items()}
+    known["widths"] = widths
+    return dict(widths)
 
 
 def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:

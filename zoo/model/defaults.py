@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+_INITS = {init.uniform_, init.normal_, init.constant_, init.kaiming_uniform_, init.ones_, init.zeros_}
+_INITS |= {Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_}
+
+
+class _NoValues(TorchFunctionMode):
+    """Tensors of the meta device have no values: setting some would be a third of the time that a network takes."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func in _INITS and args and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -19,7 +37,8 @@ def usual_defaults(device: str | torch.device | None = "cpu") -> Iterator[None]:
     if dtype != torch.float32:
         torch.set_default_dtype(torch.float32)
     try:
-        with wanted if torch.get_default_device() != wanted else nullcontext():
+        chosen = wanted if torch.get_default_device() != wanted else nullcontext()
+        with chosen, _NoValues() if wanted.type == "meta" else nullcontext():
             yield
     finally:
         if dtype != torch.float32:

@@ -144,13 +144,16 @@ class Columns:
             grid = x[:, :, :: layer.stride, :: layer.stride].flatten(2)[:, :, at]  # (B, C, n)
             return grid.transpose(0, 1).flatten(1)[..., None] if layer.depthwise else grid.mT.flatten(0, 1)
         x = F.pad(x, borders(x.shape[2:], layer.kernel, layer.stride, layer.dilation, layer.padding))
-        reach = torch.arange(layer.kernel, device=x.device) * layer.dilation
-        rows = (at // width * layer.stride)[:, None, None] + reach[None, :, None]
-        columns = (at % width * layer.stride)[:, None, None] + reach[None, None, :]
-        windows = x[:, :, rows, columns].flatten(3)  # (B, C, n, k * k)
+        if 2 * len(at) > height * width:  # most of them: all are laid out quicker than some are picked
+            windows = F.unfold(x, layer.kernel, layer.dilation, stride=layer.stride)[:, :, at]
+        else:
+            reach = torch.arange(layer.kernel, device=x.device) * layer.dilation
+            window = (reach[:, None] * x.shape[3] + reach).flatten()
+            corners = at // width * layer.stride * x.shape[3] + at % width * layer.stride
+            windows = x.flatten(2)[:, :, window[:, None] + corners].flatten(1, 2)  # (B, C * k * k, n)
         if layer.depthwise:
-            return windows.transpose(0, 1).flatten(1, 2)
-        return windows.transpose(1, 2).flatten(2).flatten(0, 1)
+            return windows.unflatten(1, (x.shape[1], -1)).permute(1, 0, 3, 2).flatten(1, 2)
+        return windows.mT.flatten(0, 1)
 
     def given(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """What the layer gives, (B, O, H, W) or (B, ..., O), to (N, O); depthwise to (O, N, 1)."""

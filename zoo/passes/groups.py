@@ -167,4 +167,4 @@ def narrowed(spec: ModelSpec, widths: Mapping[str, int]) -> ModelSpec:
         changes.setdefault(row, {})[argument] = width
         if other := kind.scales_with.get(argument):
             changes[row][other] = args[other] // args[argument] * width
-    return spec.replace(rows=tuple(row.replace(**changes.get(row.name, {})) for row in spec))
+    return spec.replace(rows=tuple(row.replace(**changes[row.name]) if row.name in changes else row for row in spec))

@@ -43,6 +43,13 @@ class Histogram:
         width = (self.high - self.low) / BINS
         return self.low + width * (torch.arange(BINS, dtype=torch.float64) + 0.5)
 
+    @property
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """(centers, counts) of the bins that have any."""
+        assert self.counts is not None
+        some = self.counts > 0
+        return self.centers[some], self.counts[some].double()
+
 
 def merged(histograms: Sequence[Histogram]) -> Histogram:
     """All that was counted on several edges, as of one."""
@@ -92,8 +99,7 @@ def _percentile(histogram: Histogram) -> tuple[float, float]:
 
 def _least_squares(histogram: Histogram) -> tuple[float, float]:
     """One end at a time, twice: a search over both at once costs twenty times as much and finds the same."""
-    assert histogram.counts is not None
-    values, counts = histogram.centers, histogram.counts.double()
+    values, counts = histogram.filled
     shares = torch.linspace(0.3, 1.0, 36, dtype=torch.float64).tolist()
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     lows, highs = [low * share for share in shares], [high * share for share in shares]

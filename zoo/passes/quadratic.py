@@ -99,7 +99,10 @@ class Quadratic:
         left = ((self.best - weight) @ self.hessian) * mask
         way = left / step_of
         size = (left * way).sum(-1, keepdim=True)
+        enough = size * 1e-20
         for _ in range(steps):
+            if bool((size <= enough).all()):  # exact but for rounding
+                break
             bent = (way @ self.hessian) * mask
             length = size / (way * bent).sum(-1, keepdim=True).clamp_min(1e-300)
             weight, left = weight + length * way, left - length * bent
@@ -117,7 +120,7 @@ def smallest_go(zeros: int) -> Keep:
     """Keeps all but the `zeros` smallest of a layer, ties by position; exactly so many once they have grown."""
 
     def keep(scores: Tensor, grown: float) -> Tensor:
-        return _without(scores, round(zeros * grown))
+        return without_smallest(scores, round(zeros * grown))
 
     return keep
 
@@ -127,7 +130,7 @@ def two_of_four(window: int) -> Keep:
 
     def keep(scores: Tensor, grown: float) -> Tensor:
         best = four_groups(scores, window)
-        return _without(torch.where(best, torch.inf, scores), round(grown * scores.numel() / 2))
+        return without_smallest(torch.where(best, torch.inf, scores), round(grown * scores.numel() / 2))
 
     return keep
 
@@ -140,9 +143,16 @@ def but_zeros(keep: Keep, weight: Tensor) -> Keep:
     return lambda scores, grown: keep(torch.where(there, scores, -1.0), grown) & there
 
 
-def _without(scores: Tensor, zeros: int) -> Tensor:
-    mask = torch.ones(scores.numel(), dtype=torch.bool, device=scores.device)
-    mask[scores.flatten().argsort(stable=True)[:zeros]] = False
+def without_smallest(scores: Tensor, zeros: int) -> Tensor:
+    """A mask (bool) of all but the `zeros` smallest, of equal ones those that come first."""
+    if zeros <= 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    flat = scores.flatten()
+    flat = flat.float() if flat.element_size() == 2 else flat  # not every torch selects among halves
+    last = flat.kthvalue(min(zeros, len(flat))).values  # a sort takes five times as long
+    mask = ~(flat <= last)  # nan counts as large
+    equal = (flat == last).nonzero()[:, 0]
+    mask[equal[zeros - int((flat < last).sum()) :]] = True
     return mask.view(scores.shape)
 
 

@@ -21,7 +21,7 @@ from zoo.passes.data import as_calibration
 from zoo.passes.decision import Decision
 from zoo.passes.evidence import distinct
 from zoo.passes.one_shot import has_fours, one_shot
-from zoo.passes.quadratic import four_groups
+from zoo.passes.quadratic import four_groups, without_smallest
 from zoo.spec import ModelSpec
 
 ADVICE = "calibration= takes preprocessed inputs, a few dozen to a few hundred"
@@ -196,8 +196,9 @@ def magnitude_masks(weights: Mapping[str, Tensor], sparsity: float, scope: str) 
     """Key -> mask (bool) that keeps the largest weights; exactly the asked share goes, ties by position."""
     with torch.no_grad():
         if scope == "layer":
-            return {name: _largest(w.abs().flatten(), sparsity).view(w.shape) for name, w in weights.items()}
-        together = _largest(torch.cat([w.abs().flatten() for w in weights.values()]), sparsity)
+            return {name: without_smallest(w.abs(), round(sparsity * w.numel())) for name, w in weights.items()}
+        magnitudes = torch.cat([w.abs().flatten() for w in weights.values()])
+        together = without_smallest(magnitudes, round(sparsity * len(magnitudes)))
         parts = together.split([w.numel() for w in weights.values()])
         return {name: part.view(w.shape) for (name, w), part in zip(weights.items(), parts, strict=True)}
 
@@ -278,9 +279,3 @@ def _prunable(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     leaves = ("weight", "weight_orig")  # the latter of a layer that torch.nn.utils.prune has masked
     weights = {name: p for name, p in parameters.items() if name.rpartition(".")[2] in leaves}
     return {name: p for name, p in weights.items() if p.ndim >= 2 and p.is_floating_point()}
-
-
-def _largest(magnitudes: Tensor, sparsity: float) -> Tensor:
-    mask = torch.ones_like(magnitudes, dtype=torch.bool)
-    mask[magnitudes.argsort(stable=True)[: round(sparsity * len(magnitudes))]] = False
-    return mask

@@ -52,10 +52,11 @@ def with_one_scale(histograms: Mapping[Place, Histogram], observer: str) -> dict
         scale = _widest(ranges.values())
         return {place: (scale, _code(-low / scale)) for place, (low, _) in ranges.items()}
     whole = {place: edge_range(histogram, "minmax") for place, histogram in histograms.items()}
+    filled = {place: histogram.filled for place, histogram in histograms.items()}
     tried = []
     for share in torch.linspace(0.3, 1.0, _SHARES, dtype=torch.float64).tolist():
         scale = _widest(whole.values()) * share
-        zeros = {place: _best_zero(one, scale, whole[place], place[1] != ADDED) for place, one in histograms.items()}
+        zeros = {place: _best_zero(one, scale, whole[place], place[1] != ADDED) for place, one in filled.items()}
         tried.append((sum(lost for lost, _ in zeros.values()), scale, zeros))
     _, scale, zeros = min(tried, key=lambda one: one[0])
     return {place: (scale, zero) for place, (_, zero) in zeros.items()}
@@ -94,17 +95,21 @@ def _widest(ranges: Iterable[tuple[float, float]]) -> float:
     return max(max(high - low for low, high in ranges) / 255, 1e-8)
 
 
-def _best_zero(histogram: Histogram, scale: float, ends: tuple[float, float], rounds: bool) -> tuple[float, int]:
+def _best_zero(
+    filled: tuple[Tensor, Tensor], scale: float, ends: tuple[float, float], rounds: bool
+) -> tuple[float, int]:
     """(squared error, zero point) of the zero point that loses least at that scale; `ends` are all that was seen."""
-    assert histogram.counts is not None
     first, last = _code(-ends[0] / scale), _code(255 - ends[1] / scale)  # nothing is clipped below, and above
-    zeros = torch.linspace(first, min(first, last), _ZEROS, dtype=torch.float64).round_().unique()
-    values = histogram.centers / scale
+    last = min(first, last)
+    # evenly from the last to the first, each once
+    zeros = sorted({round(last + (first - last) * place / (_ZEROS - 1)) for place in range(_ZEROS)})
+    offsets = torch.tensor(zeros, dtype=torch.float64)[:, None]
+    values = filled[0] / scale
     codes = values.round() if rounds else values
-    codes = torch.minimum(torch.maximum(codes, -zeros[:, None]), 255 - zeros[:, None])
-    errors = (codes - values).square_().mul_(histogram.counts).sum(1) * scale**2
+    codes = torch.minimum(torch.maximum(codes, -offsets), 255 - offsets)
+    errors = codes.sub_(values).square_().mul_(filled[1]).sum(1)
     best = int(errors.argmin())
-    return float(errors[best]), int(zeros[best])
+    return float(errors[best]) * scale**2, zeros[best]
 
 
 def _code(x: float) -> int:
