@@ -23,11 +23,12 @@ def use(monkeypatch: pytest.MonkeyPatch) -> None:
     from zoo.runtime.cache import model_key
     from zoo.runtime.facts import facts
     from zoo.runtime.onnx import write_onnx
+    from zoo.runtime.opset import OPSET
 
     def once(model: Model, file: Path, size: Any, **more: Any) -> None:
         if not is_whole(model):
             return write_onnx(model, file, size, **more)
-        key = f"{model_key(model)} {json.dumps(facts(model), sort_keys=True)} {size} {more}"
+        key = f"{model_key(model)} {json.dumps(facts(model), sort_keys=True)} {tuple(size)} {more.get('opset', OPSET)}"
         if key in _held:
             file.write_bytes(_held[key])
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 import toy_shipped
 import zoo
-from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, by_structure, gated, pictures, randomize, small
+from daily import daily
+from networks import CONVOLUTIONAL, EACH_CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL, gated, pictures, randomize, small
 from zoo import kinds, registry
 from zoo.engine import reference_execution
 from zoo.factory import with_classes
@@ -25,13 +27,10 @@ from zoo.weights.keys import from_timm
 
 DENSE = toy_shipped.DENSE
 THEIRS = [name for name in CONVOLUTIONAL if timm.is_model(name)]
-IN_INT8 = ("mobilenetv1_100", "mobilenetv2_035", "mobilenetv3_large_075", "resnet20", "resnet50", "tf_efficientnet_b1")
+IN_INT8 = ("mobilenetv2_035", "mobilenetv3_large_075", "resnet20", "tf_efficientnet_b0")
 VARIANTS = [
     *((arch, "dense") for arch in EACH_CONVOLUTIONAL),
-    *(
-        (arch, "int8") if arch in IN_INT8 else pytest.param(arch, "int8", marks=pytest.mark.nightly)
-        for arch in EACH_CONVOLUTIONAL
-    ),
+    *daily(product(EACH_CONVOLUTIONAL, ["int8"]), [(arch, "int8") for arch in IN_INT8]),
     *(("mobilenetv2_cifar", passes) for passes in ("pruned", "sparse", "pruned-sparse-int8")),
 ]
 X = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(1))
@@ -51,10 +50,12 @@ def variant(arch: str, passes: str) -> Model:
         model = small(arch)
         if passes == "dense":
             return model
-        return compress(model, passes, calibration=pictures(model, 32) if "int8" in passes else None)
+        for each in passes.split("-"):
+            model = compress(model, each, calibration=pictures(model, 32) if each == "int8" else None)
+        return model
 
 
-@pytest.mark.parametrize("name", by_structure(THEIRS))
+@pytest.mark.parametrize("name", daily(THEIRS, [name for name in KINDS_OF_CONVOLUTIONAL if name in THEIRS]))
 @torch.inference_mode()
 def test_the_maps_of_timm(name: str) -> None:
     whole = randomize(timm.create_model(name))

@@ -62,7 +62,7 @@ CONVOLUTIONAL_ALONE = ("qat", "fused")
 
 def rare(subject: str, variant: str) -> bool:
     like_others = subject in EACH_CONVOLUTIONAL and subject not in (*KINDS_OF_CONVOLUTIONAL, *FAMILIES)
-    if variant in PAIRS or (like_others and variant not in ("dense", "int8")):
+    if variant in PAIRS or (like_others and variant != "dense"):
         return True
     return variant == ALL_PASSES and subject not in FAMILIES
 

@@ -44,7 +44,7 @@ def test_what_is_found_errs_less_than_the_largest_weights_refitted_by_least_squa
     gram, weight = layer(seed=seed)
     system = Quadratic.of(gram, weight)
     gone = round(share * weight.numel())
-    found, _ = system.search(smallest_go(gone))
+    found = system.search(smallest_go(gone))
     largest = smallest_go(gone)(weight.abs(), 1.0)
     assert int((~found).sum()) == gone == int((~largest).sum())
     errors = [float(system.error(system.refit(mask)).sum()) for mask in (found, largest)]
@@ -54,7 +54,7 @@ def test_what_is_found_errs_less_than_the_largest_weights_refitted_by_least_squa
 def test_on_few_weights_it_is_near_the_best_mask_there_is() -> None:
     gram, weight = layer(outputs=1, width=8)
     system = Quadratic.of(gram, weight)
-    found, _ = system.search(smallest_go(4))
+    found = system.search(smallest_go(4))
     error = float(system.error(system.refit(found)))
     masks = [torch.tensor([[kept]]) for kept in product((False, True), repeat=8) if sum(kept) == 4]
     each = [float(system.error(system.refit(mask))) for mask in masks]
@@ -98,7 +98,7 @@ def test_a_singular_layer_has_finite_weights(case: str) -> None:
     gram = Gram()
     gram.add(x, x @ weight[0].float().T)
     system = Quadratic.of(gram, weight)
-    mask, _ = system.search(smallest_go(40))
+    mask = system.search(smallest_go(40))
     solved = system.refit(mask)
     assert int((~mask).sum()) == 40 and solved.isfinite().all() and system.bias(solved).isfinite().all()
 
@@ -235,5 +235,5 @@ def test_inputs_that_are_constant_but_for_rounding_are_solved() -> None:
     gram.xy = gram.xx @ torch.cat([weight, torch.zeros(200, 1, 1)], -1).mT
     system = Quadratic.of(gram, weight)
     assert torch.linalg.eigvalsh(system.hessian).min() > 0
-    mask, _ = system.search(smallest_go(900))
+    mask = system.search(smallest_go(900))
     assert system.refit(mask).isfinite().all()

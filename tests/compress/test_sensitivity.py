@@ -90,7 +90,7 @@ def test_a_budget_of_accuracy(model: Model) -> None:
         return 100 * float((answered(one, x).argmax(1) != labels).float().mean())
 
     least = {}
-    for budget in (0.0, 2.0, 100.0):
+    for budget in (2.0, 100.0):
         mixed = compress(model, "int8", calibration=x, max_drop=budget, labelled=(x, labels))
         told = mixed.made["passes"][-1]
         assert drop(mixed) <= budget and told["chosen_by"] == {"max_drop": budget, "drop": round(drop(mixed), 4)}
@@ -98,7 +98,7 @@ def test_a_budget_of_accuracy(model: Model) -> None:
         assert set(told["keep_float"]) == set(ranked[: least[budget]])
         if least[budget]:  # one row fewer is too few
             assert drop(compress(model, "int8", calibration=x, keep_float=least[budget] - 1)) > budget
-    assert least[0.0] >= least[2.0] >= 1 and least[100.0] == 0
+    assert least[2.0] >= 1 and least[100.0] == 0
     named = compress(model, "int8", calibration=x, max_drop=2.0, labelled=[(x, labels)], keep_float=("stem",))
     assert "stem" in named.made["passes"][-1]["keep_float"]
 

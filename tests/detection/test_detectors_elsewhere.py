@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
+from daily import nightly
 from detection.networks import SIZE, detector, pictures
 from zoo.cli import app
 from zoo.detection.runtime import check_rows, signature
@@ -27,7 +28,7 @@ def small(name: str):  # type: ignore[no-untyped-def]
     return zoo.edit(detector(name), "detector", topk_candidates=30, detections_per_img=DETECTIONS)
 
 
-@pytest.mark.parametrize(("name", "form"), [("ssdlite", "int8"), ("gfl_pan", "dense")])
+@pytest.mark.parametrize(("name", "form"), [("ssdlite", "int8"), nightly(("gfl_pan", "dense"))])
 def test_an_export_ends_in_a_fixed_number_of_rows(name: str, form: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     import onnxruntime
@@ -45,6 +46,12 @@ def test_an_export_ends_in_a_fixed_number_of_rows(name: str, form: str, tmp_path
             near = 1e-4 if form == "dense" else 0.1
             assert abs(len(one["scores"]) - len(other["scores"])) <= (0 if form == "dense" else 4)
             torch.testing.assert_close(one["scores"][:5], other["scores"][:5], rtol=0, atol=near)
+    if form == "int8" and installed("openvino"):  # of the very same file
+        x = pictures(2)
+        fast = zoo.to_runtime(model, "openvino", cache_dir=tmp_path)
+        with torch.inference_mode():
+            for one, other in zip(fast(x), model(x), strict=True):
+                torch.testing.assert_close(one["scores"][:5], other["scores"][:5], rtol=0, atol=0.1)
 
 
 def test_other_answers_are_noticed() -> None:
@@ -62,6 +69,7 @@ def test_other_answers_are_noticed() -> None:
                 check_rows(change, model, raw, SIZE, "another")
 
 
+@pytest.mark.nightly  # int8 above in every run
 @pytest.mark.skipif(not installed("openvino"), reason="openvino is not installed")
 def test_the_same_call_in_another_runtime(tmp_path: Path) -> None:
     model, x = small("ssdlite"), pictures(2)

@@ -142,11 +142,15 @@ def test_pruned_says_what_it_lost_and_is_refused_where_that_is_too_much(server: 
     check_agreement(parse(f"{NAME}-int8"), {"agreement": 0.0}, 0.5)  # nothing was removed
 
 
+@pytest.mark.nightly  # by photographs above in every run
 def test_calibration_of_the_caller_prunes(server: HubServer) -> None:
     with pytest.warns(UserWarning, match="inputs of the caller"):
         model = zoo.create(f"{NAME}-pruned", calibration=torch.randn(6, 3, SIDE, SIDE), min_agreement=0.0)
     (pruned,) = model.made["passes"]
     assert model.made["derived"]["agreement"] <= pruned["agreement"]  # of the inputs left out
+
+
+def test_a_share_of_agreement_is_checked() -> None:
     with pytest.raises(ValueError, match="min_agreement= takes a share from 0 to 1, not 50"):
         zoo.create(f"{NAME}-pruned", min_agreement=50)
 

@@ -12,7 +12,7 @@ import torch
 
 import zoo
 from daily import daily
-from networks import pictures, small, sums
+from networks import pictures, small, sums, tiny
 from zoo.engine import reference_execution
 from zoo.engine.arithmetic import QParams
 from zoo.kinds import residual
@@ -93,13 +93,13 @@ def test_a_residual_network_answers_as_in_torch(name: str, tmp_path: Path) -> No
 
 def test_ranges_that_calibration_saw_bring_sums_nearer(tmp_path: Path) -> None:
     """An older file says nothing of them: it answers the same in torch, and is exported on the widest range."""
-    dense = sums()
+    dense = tiny()
     new = compress(dense, "int8", calibration=pictures(dense, 16), reduce_range=True)
     old = copy.deepcopy(new)
     old.made = {"passes": [{"pass": "int8"}]}
     zoo.save(new, tmp_path / "saved")
     again = zoo.load(tmp_path / "saved")
-    assert set(again.made["passes"][-1]["sums"]) == {"a", "b", "c"}
+    assert set(again.made["passes"][-1]["sums"]) == {"a"}
     assert cache.model_key(again) == cache.model_key(new) != cache.model_key(old)
     x = pictures(dense, 16)
     errors = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 
 import zoo
+from daily import daily
 from networks import RECOMMENDERS, small
 from zoo.files import FileError
 from zoo.model.build import Model
@@ -13,16 +16,10 @@ from zoo.runtime.near import check_alike
 
 onnx = pytest.importorskip("onnx")
 
-OFTEN = {("deepfm", "int4", "onnxruntime"), ("wide_deep", "int8", "openvino")}  # int8 of the first below
-CASES = [
-    pytest.param(*case, marks=() if case in OFTEN else pytest.mark.nightly)
-    for case in (
-        (name, held, runtime)
-        for name in RECOMMENDERS
-        for held in ("float32", "int8", "int4")
-        for runtime in ("onnxruntime", "openvino")
-    )
-]
+CASES = daily(
+    product(RECOMMENDERS, ("float32", "int8", "int4"), ("onnxruntime", "openvino")),
+    [("deepfm", "int4", "onnxruntime"), ("wide_deep", "int8", "openvino")],  # int8 in ONNX Runtime below
+)
 
 
 def made(name: str, held: str) -> Model:

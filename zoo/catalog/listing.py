@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from fnmatch import fnmatchcase
+from functools import cache
 
 from zoo import kinds, registry, tasks
 from zoo.catalog import hub_index, manifest
@@ -73,8 +74,14 @@ def _tasks(text: str) -> tuple[str, str]:
     else:
         known = hub_index.published().get(text)
         arch, classes = (known.arch, known.classes) if known is not None else ("", 0)
-        found = tasks.of(registry.spec(arch or parse(text).arch, classes or None))
+        found = _task_of(arch or parse(text).arch, classes)
     return found.name, found.usual
+
+
+@cache
+def _task_of(arch: str, classes: int) -> tasks.Task:
+    """Of the architecture with so many classes, 0 for its own number: hundreds of names are asked for."""
+    return tasks.of(registry.spec(arch, classes or None))
 
 
 def find(text: str) -> tuple[Name, Entry | None]:

@@ -79,6 +79,6 @@ def solve(dense: Model, small: Model, batches: Sequence[Batch], keeps: Mapping[s
 def _solve(stream: Stream, before: Mapping[str, Tensor], place: Place, keep: Keep) -> None:
     assert stream.row is not None
     system = own_system(stream, before, place)
-    mask, _ = system.search(keep)
+    mask = system.search(keep)
     solved = system.refit(mask)
     place.set(stream.model.get_submodule(stream.row), before, solved, system.bias(solved), mask)

@@ -69,8 +69,8 @@ class Quadratic:
         """By what a weight is multiplied for its magnitude to say what it does to the output, (G, 1, C)."""
         return self.hessian.diagonal(dim1=-2, dim2=-1)[..., None, :].sqrt()
 
-    def search(self, keep: Keep, steps: int = STEPS) -> tuple[Tensor, list[float]]:
-        """(which weights stay, the error after each step): those of least error that `keep` lets stay.
+    def search(self, keep: Keep, steps: int = STEPS, errors: list[float] | None = None) -> Tensor:
+        """Which weights stay: those of least error that `keep` lets stay. Into `errors` goes the error after each step.
 
         `keep` is asked with scores, and how far the zeros have grown.
         """
@@ -80,16 +80,17 @@ class Quadratic:
         eye = torch.eye(unit.shape[-1], device=unit.device)
         inverse, pull = torch.linalg.inv((unit + eye).double()).float(), wanted @ unit
         free, force, grown = wanted, torch.zeros_like(wanted), max(1, 2 * steps // 3)
-        mask, errors = torch.ones_like(wanted, dtype=torch.bool), []
+        mask = torch.ones_like(wanted, dtype=torch.bool)
         for step in range(1, steps + 1):
             if step <= grown:
                 mask = keep((free + force).abs(), 1 - (1 - step / grown) ** 3)
             held = (free + force) * mask
-            away = held - wanted
-            errors.append(float(((away @ unit) * away).sum()))
+            if errors is not None:
+                away = held - wanted
+                errors.append(float(((away @ unit) * away).sum()))
             force = force + free - held
             free = (pull + held - force) @ inverse
-        return mask, errors
+        return mask
 
     def refit(self, mask: Tensor, steps: int = 40) -> Tensor:
         """The weights of least error that are zero outside of `mask`: conjugate gradients, all outputs together."""

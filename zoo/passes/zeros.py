@@ -57,7 +57,7 @@ def losses(model: Model, batches: Sequence[Batch], share: float) -> dict[str, Lo
             zeros, errors = _curve(system, start, most)
             measured = []
             for gone in (share, (share + most) / 2)[: 1 + (start.numel() >= LARGE * held)]:
-                mask, _ = system.search(but_zeros(smallest_go(round(gone * start.numel())), start), CURVE)
+                mask = system.search(but_zeros(smallest_go(round(gone * start.numel())), start), CURVE)
                 weight = system.refit(mask, 15)
                 module = copy.deepcopy(model.get_submodule(stream.row))
                 place.set(module, state, weight, system.bias(weight), mask)
@@ -81,7 +81,8 @@ def _curve(system: Quadratic, start: Tensor, most: float) -> tuple[list[int], li
         grown.append(int((~mask).sum()))
         return mask
 
-    _, found = system.search(watched, CURVE)
+    found = list[float]()
+    system.search(watched, CURVE, found)
     return zeros + grown, errors + found[: len(grown)]
 
 
