@@ -63,7 +63,7 @@ def test_other_answers_are_noticed() -> None:
         for change in (
             rows * torch.tensor([1, 1, 1, 1, 0.5, 1]),
             rows + torch.tensor([9, 9, 9, 9, 0, 0.0]),
-            rows[:, :9],
+            rows[:, : DETECTIONS // 2],
         ):
             with pytest.raises(FileError, match="gives other detections"):
                 check_rows(change, model, raw, SIZE, "another")

@@ -68,9 +68,7 @@ def list_models(
 def _tasks(text: str) -> tuple[str, str]:
     """The task of a listed name, and the corresponding task in other libraries."""
     if (entry := manifest.entries().get(text)) is not None:
-        from zoo.weights.reader import read_header
-
-        found = tasks.of(read_header(entry.path).spec)
+        found = _task_of(entry.spec_name, 0)
     else:
         known = hub_index.published().get(text)
         arch, classes = (known.arch, known.classes) if known is not None else ("", 0)
