@@ -119,9 +119,7 @@ def test_a_published_variant_is_fetched(
 
 
 def test_pruned_says_what_it_lost_and_is_refused_where_that_is_too_much(server: HubServer) -> None:
-    told = (
-        r"pruned without training: it answers [\d.]+% \([\d.]+ to [\d.]+\) of [14] calibration inputs \(photographs that"
-    )
+    told = r"pruned without training: it answers [\d.]+% \([\d.]+ to [\d.]+\) of [14] calibration inputs \(photographs"
     with pytest.warns(UserWarning, match=told):
         model = zoo.create(f"{NAME}-pruned", min_agreement=0.0)
     assert model.spec != zoo.create(NAME).spec
