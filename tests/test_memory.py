@@ -9,7 +9,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from networks import EACH_CONVOLUTIONAL, gated, lively, mixed, pictures, small
+from daily import daily
+from networks import EACH_CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL, gated, lively, mixed, pictures, small
 from zoo.blocks import memory
 from zoo.model.answer import answer
 from zoo.model.build import Model
@@ -39,7 +40,7 @@ def wide() -> Model:
     return lively(ModelSpec("wide", rows, ImageInput(size=(32, 32))))
 
 
-@pytest.mark.parametrize("arch", EACH_CONVOLUTIONAL)
+@pytest.mark.parametrize("arch", daily(EACH_CONVOLUTIONAL, KINDS_OF_CONVOLUTIONAL))
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["plain", "channels_last"])
 def test_inference_answers_as_the_modules_do(arch: str, layout: torch.memory_format) -> None:
     model = small(arch)

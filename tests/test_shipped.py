@@ -86,7 +86,7 @@ def test_accuracy_is_that_of_the_manifest(name: str) -> None:
     assert abs(found.value - expected) < 300 * (expected / 100 * (1 - expected / 100) / found.examples) ** 0.5
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", daily(ENTRIES, [*DENSE, *INT8]))
 def test_it_answers_in_a_fresh_way(name: str) -> None:
     """Odd sizes, batches of one and of many, and no state between calls."""
     model = zoo.create(name)
@@ -144,7 +144,7 @@ def test_int8_holds_integers(name: str) -> None:
     assert weights and all(tensor.dtype == torch.int8 for tensor in weights)
 
 
-@pytest.mark.parametrize("name", INT8)
+@pytest.mark.parametrize("name", daily(INT8, [*ALONE, *(name for name in INT8 if "pruned" in parse(name).passes)]))
 def test_both_executions_give_the_same_answers(name: str) -> None:
     model = zoo.create(name)
     x = inputs(name)[:: 2 if name not in ALONE else 3]

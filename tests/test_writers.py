@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 import zoo
+from daily import daily
 from zoo.model.build import Model
 from zoo.runtime import formats
 from zoo.runtime.needs import installed
@@ -154,8 +156,18 @@ def check(write: Callable[[Path, int], None], failure: str, folder: Path) -> Non
     assert sorted(shown(folder / "there")) == sorted(before)
 
 
-@pytest.mark.parametrize("failure", FAILURES)
-@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+SLOW = WRITERS[-1]  # a program of torch's is written behind a second of tracing
+SEEN_IN_EVERY_RUN = ("full in the middle", "stopped before the place", "killed at the end")
+
+
+@pytest.mark.parametrize(
+    ("write", "failure"),
+    daily(
+        product(WRITERS, FAILURES),
+        [case for case in product(WRITERS, FAILURES) if case[0] is not SLOW or case[1] in SEEN_IN_EVERY_RUN],
+    ),
+    ids=lambda value: getattr(value, "__name__", None),
+)
 def test_the_earlier_file_stays_and_no_half_takes_its_place(
     write: Callable[[Path, int], None], failure: str, tmp_path: Path
 ) -> None:

@@ -6,11 +6,13 @@ import csv
 import os
 import signal
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 from torch import Tensor
 
+from daily import daily
 from short_runs import EVERYTHING, RECIPE, STEPS, Cut, Killed, assert_equal, fresh, newest, run
 from zoo.files import FileError
 from zoo.passes.sparsify import Sparsifier
@@ -20,9 +22,19 @@ from zoo.train.loop import Interrupted, fit
 from zoo.train.recipe import Recipe
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, EVERYTHING], ids=["plain", "all"])
-@pytest.mark.parametrize("every_step", [True, False])
-@pytest.mark.parametrize("cut", [1, 4, 5, 6])
+@pytest.mark.parametrize(
+    ("recipe", "every_step", "cut"),
+    daily(
+        product([RECIPE, EVERYTHING], [True, False], [1, 4, 5, 6]),
+        [
+            (EVERYTHING, True, 1),
+            (EVERYTHING, True, 4),
+            (EVERYTHING, False, 5),
+            (EVERYTHING, False, 6),
+            (RECIPE, True, 6),
+        ],
+    ),
+)
 def test_a_run_cut_at_any_step_ends_as_the_uninterrupted_one(
     data: ImageSet, tmp_path: Path, cut: int, every_step: bool, recipe: Recipe
 ) -> None:
