@@ -119,6 +119,36 @@ def test_texts_of_all_lengths_and_scripts(folder: Path) -> None:
         assert context[one["start"] : one["end"]] == one["answer"]
 
 
+@pytest.mark.parametrize("name", ["mpnet_answers", "albert_answers"])
+def test_every_form_answers_and_its_file_too(name: str, tmp_path: Path) -> None:
+    reading.saved(name, tmp_path / "theirs")
+    model, context = zoo.load(tmp_path / "theirs"), reading.text(60)
+    best = model.answer("who sat?", context, top_k=200)
+    forms = {
+        "int8": zoo.compress(model, "int8"),
+        "sparse": zoo.compress(model, "sparse", sparsity=0.3),
+        "pruned": zoo.compress(model, "pruned", ratio=0.3),
+    }
+    for form, small in forms.items():
+        zoo.save(small, tmp_path / form)
+        one = small.answer("who sat?", context)
+        assert context[one["start"] : one["end"]] == one["answer"]
+        assert zoo.load(tmp_path / form).answer("who sat?", context) == one
+        assert form != "int8" or (one["start"], one["end"]) in [(x["start"], x["end"]) for x in best]
+
+
+@pytest.mark.nightly
+def test_other_runtimes_have_the_method(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    reading.saved("albert_answers", tmp_path / "theirs")
+    model, context = zoo.load(tmp_path / "theirs"), reading.text(60)
+    fast = zoo.to_runtime(model, "onnxruntime", cache_dir=tmp_path)
+    one, other = fast.answer("who sat?", context), model.answer("who sat?", context)
+    assert {**one, "score": round(one["score"], 5)} == {**other, "score": round(other["score"], 5)}
+    with pytest.raises(ValueError, match="has no tag"):
+        fast.tag(context)
+
+
 @pytest.mark.parametrize(
     ("question", "context", "options", "said"),
     [

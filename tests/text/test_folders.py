@@ -113,6 +113,47 @@ def test_checkpoints_with_names_of_old(tmp_path: Path) -> None:
     assert torch.equal(zoo.load(tmp_path)(ids, mask).last_hidden_state, before)
 
 
+_SIZES = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
+          "max_position_embeddings": 512, "layer_norm_eps": 1e-12, "hidden_act": "gelu", "vocab_size": 30522,
+          "type_vocab_size": 2, "pad_token_id": 0}  # fmt: skip
+_SMALL = {**_SIZES, "hidden_size": 384, "intermediate_size": 1536}
+_MPNET = {**_SIZES, "vocab_size": 30527, "max_position_embeddings": 514, "pad_token_id": 1, "layer_norm_eps": 1e-05,
+          "relative_attention_num_buckets": 32}  # fmt: skip
+_ALBERT = {**_SIZES, "embedding_size": 128, "hidden_act": "gelu_new", "vocab_size": 30000, "num_hidden_groups": 1,
+           "inner_group_num": 1, "net_structure_type": 0, "gap_size": 0, "num_memory_blocks": 0, "down_scale_factor": 1,
+           "classifier_dropout_prob": 0.1}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "config"),
+    [
+        ("minilm_l6_h384_uncased", "bert", {**_SMALL, "num_hidden_layers": 6}),
+        ("minilm_l12_h384_uncased", "bert", _SMALL),
+        ("all_minilm_l12_v2", "bert", _SMALL),
+        ("electra_small", "electra", {**_SIZES, "embedding_size": 128, "hidden_size": 256, "num_attention_heads": 4,
+                                      "intermediate_size": 1024}),
+        ("electra_base", "electra", {**_SIZES, "embedding_size": 768}),
+        ("mpnet_base", "mpnet", _MPNET),
+        ("all_mpnet_base_v2", "mpnet", _MPNET),
+        ("albert_base_v2", "albert", _ALBERT),
+        ("albert_large_v2", "albert", {**_ALBERT, "hidden_size": 1024, "num_hidden_layers": 24,
+                                       "num_attention_heads": 16, "intermediate_size": 4096}),
+    ],
+)  # fmt: skip
+def test_what_is_published_has_its_name(name: str, kind: str, config: dict[str, Any], tmp_path: Path) -> None:
+    """The sizes and settings of the repositories' own config.json."""
+    from zoo.weights import text_folder
+
+    if name.startswith("all_"):
+        modules = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+        told = [{"path": path, "type": f"sentence_transformers.models.{module}"} for module, path in modules]
+        (tmp_path / "modules.json").write_text(json.dumps(told))
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    spec, *_ = text_folder.read(tmp_path, {"model_type": kind, **config}, {})
+    assert spec.name == name
+
+
 def test_the_names_of_classes(tmp_path: Path) -> None:
     library.saved("bert_classifier", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -71,7 +71,7 @@ def transformers(name: str, num_classes: int = 0) -> ModelSpec:
     elif name in MPNET:
         usual = MPNET[name]
         body = {"vocabulary": 30527, "dim": 768, "layers": 12, "heads": 12, "relative": True}
-        body |= {"token_types": 0, "max_positions": 514, "padding_id": 1}
+        body |= {"token_types": 0, "max_positions": 514, "padding_id": 1, "eps": 1e-5}
     elif name in ALBERT:
         dim, layers, heads = ALBERT[name]
         body = {"vocabulary": 30000, "embedding": 128, "dim": dim, "layers": layers, "heads": heads, "groups": 1}

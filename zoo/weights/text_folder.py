@@ -64,7 +64,7 @@ def read(
     if kind in TRANSLATORS:
         translation_names.check_unused(kind, unused, shapes)
     lower = told is not None and told.lower
-    return _named(spec), sources, unused, text_tokenizer.tokenizer_of(folder, kind, config, lower=lower)
+    return _named(spec, kind), sources, unused, text_tokenizer.tokenizer_of(folder, kind, config, lower=lower)
 
 
 def module_files(folder: Path) -> list[str]:
@@ -248,17 +248,21 @@ def _scaling(rope: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(number(rope, name) for name in named)
 
 
-def _named(spec: ModelSpec) -> ModelSpec:
-    """The spec under the name of the architecture with the same rows, if there is one; the head may differ."""
+def _named(spec: ModelSpec, kind: str) -> ModelSpec:
+    """The spec under the name of the architecture with the same rows, if there is one; the head may differ.
+
+    Of several, as ELECTRA's and BERT's, the one that is called like transformers' `kind`.
+    """
     trunk = _stream(spec)
+    found = []
     for arch, target in registry.MODELS.items():
         if target.startswith(_FAMILIES):
             usual = registry.spec(arch)
             if _stream(usual) == trunk and (usual.task == "sentence-similarity") == (
                 spec.task == "sentence-similarity"
             ):
-                return spec.replace(name=arch)
-    return spec
+                found.append(arch)
+    return spec.replace(name=min(found, key=lambda arch: not arch.startswith(kind))) if found else spec
 
 
 def _stream(spec: ModelSpec) -> list[Block]:
