@@ -137,18 +137,6 @@ def test_every_form_answers_and_its_file_too(name: str, tmp_path: Path) -> None:
         assert form != "int8" or (one["start"], one["end"]) in [(x["start"], x["end"]) for x in best]
 
 
-@pytest.mark.nightly
-def test_other_runtimes_have_the_method(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    reading.saved("albert_answers", tmp_path / "theirs")
-    model, context = zoo.load(tmp_path / "theirs"), reading.text(60)
-    fast = zoo.to_runtime(model, "onnxruntime", cache_dir=tmp_path)
-    one, other = fast.answer("who sat?", context), model.answer("who sat?", context)
-    assert {**one, "score": round(one["score"], 5)} == {**other, "score": round(other["score"], 5)}
-    with pytest.raises(ValueError, match="has no tag"):
-        fast.tag(context)
-
-
 @pytest.mark.parametrize(
     ("question", "context", "options", "said"),
     [
