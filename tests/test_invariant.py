@@ -57,6 +57,8 @@ FAMILIES = (
 )
 SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER, *RECOMMENDERS)
 CALIBRATED = ("gated", "gpt2")  # whose passes before int8 are by calibration too, which takes seconds
+CALIBRATED = ("gated", "resnet20", "gpt2")  # whose passes before int8 are by calibration too, which takes seconds
+DECODERS = ("gpt2", "llama3_2_1b")
 CONVOLUTIONAL_ALONE = ("qat", "fused")
 
 
@@ -74,6 +76,8 @@ MADE = [
         for variant in VARIANTS
         if subject not in (*EACH_TRANSFORMER, *RECOMMENDERS) or variant not in CONVOLUTIONAL_ALONE
     ),
+    *((subject, variant) for subject in DECODERS for variant in ("w8", "w4")),
+    pytest.param("gpt2", "pruned-sparse-w4", marks=pytest.mark.nightly),
     *(
         pytest.param(name, ALL_PASSES, marks=pytest.mark.nightly)
         for name in CONVOLUTIONAL

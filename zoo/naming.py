@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from zoo.passes import in_order
+from zoo.passes import PASSES, in_order
 from zoo.printable import PrintableError
 
 _ARCH = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
@@ -33,7 +33,8 @@ class Name:
     Args:
         arch (str): the architecture and its size, "resnet20".
         tag (str): which weights, "cifar10". Default: "".
-        passes (tuple[str, ...]): of "distilled", "pruned", "sparse" and "int8", in this order. Default: none.
+        passes (tuple[str, ...]): of "distilled", "pruned", "sparse", and one of "int8", "w8" and "w4", in this order.
+            Default: none.
 
     Example:
         >>> str(zoo.Name("resnet20", "cifar10", ("pruned", "int8")))
@@ -74,6 +75,9 @@ def parse_passes(text: str) -> tuple[str, ...]:
     for one in passes:
         if one not in known:
             raise UnknownName(f"Unknown pass {one!r}{did_you_mean(one, known)} The passes are {', '.join(known)}.")
+    for one in passes:
+        if other := next((other for other in PASSES[one].instead_of if other in passes), ""):
+            raise UnknownName(f"{one!r} and {other!r} both say how weights are held: name one of them, not {text!r}.")
     ordered = tuple(p for p in known if p in passes)
     if passes != ordered:
         raise UnknownName(f"Passes come once each and in one order; write {'-'.join(ordered)!r}, not {text!r}.")

@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.blocks import attend
 from zoo.blocks.kv_cache import LayerCache
 from zoo.blocks.linear import Linear
-from zoo.blocks.positions import RelativeBias, rotate
+from zoo.blocks.positions import RelativeBias, turned, turns
 
 ATTENTIONS = ("full", "sliding", "linear")
 POSITIONS = ("none", "rotary", "relative")
@@ -125,12 +125,11 @@ class Attention(nn.Module):
         """Between the projections: (B, N, (heads + 2 * kv_heads) * head_dim) to (B, N, heads * head_dim)."""
         batch, tokens, _ = qkv.shape
         split = qkv.view(batch, tokens, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
-        q, k, v = split.split([self.heads, self.kv_heads, self.kv_heads], 1)
         if self.positions == "rotary":
-            if positions is None:
-                start = cache.length if cache is not None else 0
-                positions = torch.arange(start, start + tokens, device=qkv.device)
-            q, k = (rotate(one, positions, self.rotary_base, self.rotary_scaling) for one in (q, k))
+            both, v = split.split([self.heads + self.kv_heads, self.kv_heads], 1)
+            q, k = turned(both, *self._turns(qkv, positions, cache)).split([self.heads, self.kv_heads], 1)
+        else:
+            q, k, v = split.split([self.heads, self.kv_heads, self.kv_heads], 1)
         if cache is not None:
             k, v = cache.extend(k, v)
         dropout = self.dropout if self.training else 0.0
@@ -147,6 +146,16 @@ class Attention(nn.Module):
     def biases(self, queries: int, keys: int) -> Tensor | None:
         """What relative positions add to the products, (heads, queries, keys)."""
         return None if self.bias is None else self.bias(queries, keys)  # type: ignore[no-any-return]
+
+    def _turns(self, qkv: Tensor, positions: Tensor | None, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
+        """The angles of rotary positions; layers with one cache share them."""
+        settings = (self.head_dim, qkv.dtype, self.rotary_base, self.rotary_scaling)
+        if cache is not None and positions is not None:
+            return cache.shared(settings, positions, lambda: turns(positions, *settings))
+        if positions is None:
+            start = cache.length if cache is not None else 0
+            positions = torch.arange(start, start + qkv.shape[1], device=qkv.device)
+        return turns(positions, *settings)
 
 
 def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, window: int, positions: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,11 +18,20 @@ class LayerCache:
     one behind the other, may belong to one text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: int = 0, derived: dict[Any, tuple[Tensor, Any]] | None = None) -> None:
         self.length = 0
         self.memory: tuple[Tensor, Tensor] | None = None
+        self._room_for = room
+        self._derived = {} if derived is None else derived
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
+
+    def shared(self, key: Any, positions: Tensor, make: Callable[[], Any]) -> Any:
+        """What `make` makes of `positions`, once for all layers that ask by the same key in one call."""
+        found = self._derived.get(key)
+        if found is None or found[0] is not positions:
+            self._derived[key] = found = (positions, make())
+        return found[1]
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values, the new ones (B, G, N, D) at the end."""
@@ -53,20 +65,35 @@ class LayerCache:
         if old is not None and old.shape[2] >= end:
             return old
         batch, groups, _, width = new.shape
-        wider = torch.empty(batch, groups, max(_FIRST, 2 * end), width, dtype=new.dtype, device=new.device)
+        wider = torch.empty(
+            batch,
+            groups,
+            self._room_for if self._room_for >= end else max(_FIRST, 2 * end),
+            width,
+            dtype=new.dtype,
+            device=new.device,
+        )
         if old is not None:
             wider[:, :, : self.length] = old[:, :, : self.length]
         return wider
 
 
 class KVCache:
-    """A LayerCache for each row of a network that has attention, by the row's name."""
+    """A LayerCache for each row of a network that has attention, by the row's name.
 
-    def __init__(self) -> None:
+    `room` is how many tokens it is to hold, where that is known; more still find room.
+    """
+
+    def __init__(self, room: int = 0) -> None:
         self.layers: dict[str, LayerCache] = {}
+        self._room = room
+        self._derived: dict[Any, tuple[Tensor, Any]] = {}
 
     def __getitem__(self, row: str) -> LayerCache:
-        return self.layers.setdefault(row, LayerCache())
+        found = self.layers.get(row)
+        if found is None:
+            found = self.layers[row] = LayerCache(self._room, self._derived)
+        return found
 
     @property
     def length(self) -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import platform
+from pathlib import Path
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -30,9 +34,22 @@ class Multiplying(nn.Module):
         return layer(x)  # type: ignore[no-any-return]
 
 
+@functools.cache
+def slices_are_quicker() -> bool:
+    """Slices take up to 1.6 times less time on an AMD EPYC, and twice the time on Intel's processors, for which MKL is
+    made."""
+    if not torch.backends.mkl.is_available():
+        return True
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")[:4096]
+    except OSError:
+        told = platform.processor()
+    return "GenuineIntel" not in told
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear`; for one float32 vector on a CPU, without gradients, in slices, up to 1.6 times as fast."""
-    one = x.numel() == weight.shape[1] and weight.shape[0] >= SLICES
+    """`F.linear`; for one float32 vector on a CPU, without gradients, in slices where they are quicker."""
+    one = x.numel() == weight.shape[1] and weight.shape[0] >= SLICES and slices_are_quicker()
     if not one or x.device.type != "cpu" or torch.is_grad_enabled() or traced():
         return F.linear(x, weight, bias)
     if x.dtype != torch.float32 or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):

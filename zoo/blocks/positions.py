@@ -19,14 +19,26 @@ def rotate(x: Tensor, positions: Tensor, base: float, scaling: tuple[float, ...]
     `x` (B, H, N, D); `positions` (N,) or (B, N), whole numbers. Angles are taken in float32. `scaling` is as `slowed`
     takes it.
     """
-    half = x.shape[-1] // 2
-    inverse = slowed(1.0 / base ** (torch.arange(half, dtype=torch.float32, device=x.device) / half), scaling)
+    return turned(x, *turns(positions, x.shape[-1], x.dtype, base, scaling))
+
+
+def turns(
+    positions: Tensor, width: int, dtype: torch.dtype, base: float, scaling: tuple[float, ...] = ()
+) -> tuple[Tensor, Tensor]:
+    """What `turned` takes, for heads of `width`: cosines and signed sines, (N, width) or (B, 1, N, width)."""
+    half = width // 2
+    inverse = slowed(1.0 / base ** (torch.arange(half, dtype=torch.float32, device=positions.device) / half), scaling)
     angles = positions.to(torch.float32)[..., None] * inverse
-    cos, sin = (turn(angles).to(x.dtype) for turn in (torch.cos, torch.sin))
-    if positions.dim() == 2:
-        cos, sin = cos[:, None], sin[:, None]
-    first, second = x[..., :half], x[..., half:]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+    return (cos[:, None], sin[:, None]) if positions.dim() == 2 else (cos, sin)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`x` (B, H, N, D), each pair of channels turned by its angle."""
+    half = x.shape[-1] // 2
+    swapped = torch.cat([x[..., half:], x[..., :half]], -1) if traced() else x.roll(half, -1)
+    return torch.addcmul(x * cos, swapped, sin)
 
 
 def slowed(frequencies: Tensor, scaling: tuple[float, ...]) -> Tensor:

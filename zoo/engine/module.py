@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch.nn as nn
@@ -41,11 +41,12 @@ class EngineModule(nn.Module):
     """
 
     _derived_of: tuple[Tensor | None, ...] = ()
-    _versions: tuple[int, ...] = ()  # of these tensors
+    _counted: Sequence[Tensor] = ()  # those of them whose writes are counted
+    _versions: tuple[int, ...] = ()  # of these
 
     def invalidate(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
-        self.__dict__["_derived_of"] = ()
+        self.__dict__.update(_derived_of=(), _counted=())
         changed()
 
     def refresh(self) -> None:
@@ -53,10 +54,12 @@ class EngineModule(nn.Module):
         if traced():  # which swap in tensors without values
             return
         tensors, known = tuple(self._buffers.values()), self._derived_of
-        versions = tuple(map(VERSION, versioned(tensors)))
-        if known and not (all(map(operator.is_, tensors, known)) and versions == self._versions):
+        if known:
+            if all(map(operator.is_, tensors, known)) and tuple(map(VERSION, self._counted)) == self._versions:
+                return
             self.invalidate()
-        self.__dict__.update(_derived_of=tensors, _versions=versions)
+        counted = versioned(tensors)
+        self.__dict__.update(_derived_of=tensors, _counted=counted, _versions=tuple(map(VERSION, counted)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -89,7 +92,7 @@ class EngineModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.update(self._underived(), _derived_of=())
+        state.update(self._underived(), _derived_of=(), _counted=())
         return state
 
     def _underived(self) -> dict[str, Any]:

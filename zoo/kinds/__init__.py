@@ -7,7 +7,7 @@ spaces that must narrow together, and the multiply-accumulates.
 from zoo.kinds.costs import MAX_PARAMETERS, Cost, check, cost, row_costs, row_shapes, usual_size
 from zoo.kinds.heads import classes, head, headless, outputs, per_pixel, role, width_argument
 from zoo.kinds.input_shape import averaged, has_grid, with_channels, with_size
-from zoo.kinds.kind import ACTIVATIONS, GATES, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum, Table
+from zoo.kinds.kind import ACTIVATIONS, GATES, GROUP, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum, Table
 from zoo.kinds.layout import Layout, LeafShape, layout
 from zoo.kinds.rows import EARLIER_KEYS, KINDS, arguments, layer_widths, model_state, residual, state
 from zoo.kinds.trunk import Level, levels
@@ -16,6 +16,7 @@ __all__ = [
     "ACTIVATIONS",
     "EARLIER_KEYS",
     "GATES",
+    "GROUP",
     "KINDS",
     "MAX_CHANNELS",
     "MAX_PARAMETERS",

@@ -9,6 +9,7 @@ from typing import Any
 from zoo.spec import Block, SpecError
 
 MAX_CHANNELS = 65_536
+GROUP = 32  # inputs that share a step and a shift where weights have 4 bits
 ACTIVATIONS = ("none", "relu", "relu6", "hard_swish", "swish")
 GATES = ("sigmoid", "hard_sigmoid")
 PADDINGS = ("symmetric", "same")

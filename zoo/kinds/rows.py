@@ -9,7 +9,7 @@ from zoo.kinds.convolutional import CONVOLUTIONAL
 from zoo.kinds.dense import DENSE
 from zoo.kinds.detection import DETECTION
 from zoo.kinds.graph import GRAPH
-from zoo.kinds.kind import Axis, Kind, Sum
+from zoo.kinds.kind import GROUP, Axis, Kind, Layer, Sum
 from zoo.kinds.tabular import TABULAR
 from zoo.kinds.transformer import TRANSFORMER
 from zoo.kinds.translation import TRANSLATION
@@ -95,6 +95,8 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
             out[f"{layer.int8_path}scale"] = ("float32", (target,))
             if not layer.table:
                 out[f"{layer.int8_path}bias"] = ("float32", (target,))
+        elif block.precision in ("w8", "w4"):
+            out.update(_weight_only(layer, target.length, source.length if isinstance(source, Axis) else source, block))
         elif block.precision in ("qat", "fused"):
             out[f"{layer.int8_path}weight"] = ("float32", (target, source, *window))
             out[f"{layer.int8_path}bias"] = ("float32", (target,))
@@ -116,6 +118,21 @@ def state(block: Block) -> dict[str, tuple[str, tuple[Axis | int, ...]]]:
         out["edges"] = ("float32", (edges, 2))
         if block.precision == "qat" and edges > 1:
             out["log_scale"] = ("float32", (edges - 1,))
+    return out
+
+
+def _weight_only(layer: Layer, outputs: int, inputs: int, block: Block) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """A linear layer whose weights alone are integers; tables have 8 bits in both."""
+    path, groups = layer.path, -(-inputs // GROUP)
+    bits4 = block.precision == "w4" and not layer.table
+    out: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"{path}weight": ("uint8", (outputs, groups * GROUP // 2)) if bits4 else ("int8", (outputs, inputs)),
+        f"{path}scale": ("float32", (outputs,)),
+    }
+    if bits4:
+        out |= {f"{path}step": ("uint8", (outputs, groups)), f"{path}shift": ("int8", (outputs, groups))}
+    if layer.bias:
+        out[f"{path}bias"] = ("float32", (outputs,))
     return out
 
 

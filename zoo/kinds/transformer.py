@@ -32,6 +32,7 @@ EMBEDDING: dict[str, Arg] = {
     "dropout": DROPOUT,
 }
 FLOATS = ("float32", "int8", "int8_dynamic")
+_DECODING = (*FLOATS, "w8", "w4")
 
 
 def norms_of(path: str, norm: str, dim: int) -> dict[str, tuple[int, ...]]:
@@ -181,7 +182,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         rank=1,
         macs_and_shape=lambda args, shape: (0, (args["dim"], shape[0])),
         edges=lambda args: (),
-        precisions=FLOATS,
+        precisions=_DECODING,
         takes_ids=True,
         role="stem",
     ),
@@ -220,7 +221,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         macs_and_shape=_block_macs_and_shape,
         conflict=_block_conflict,
         edges=lambda args: ("<attn.qkv", "<attn.proj", "<mlp.fc1", "<mlp.fc2"),
-        precisions=FLOATS,
+        precisions=_DECODING,
         norm_readers=_block_readers,
         added_to=_block_sums,
         droppable=True,
@@ -308,7 +309,7 @@ TRANSFORMER: tuple[Kind, ...] = (
         rank=2,
         macs_and_shape=lambda args, shape: (shape[1] * args["dim"] * args["outputs"], (args["outputs"], shape[1])),
         edges=lambda args: ("in",),
-        precisions=FLOATS,
+        precisions=_DECODING,
         role="head",
     ),
 )

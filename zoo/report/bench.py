@@ -14,9 +14,12 @@ from zoo.checks import check_flag, check_whole, is_number
 from zoo.factory import open_model
 from zoo.report import memory as peaks
 from zoo.report import timing
+from zoo.report.generation import Generation, generates, measure
 from zoo.runtime import RUNTIMES
 from zoo.runtime.cache import Report, silent
 from zoo.runtime.choose import there_for, to_runtime
+
+GENERATION = ["decoder", "tokens\na second", "ms\na token", "MB read\na token", "GB/s\nof memory", "share\nof it"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Bench:
         cpu (str): the name of the processor.
         torch (str): the version of torch.
         unit (str): "pictures", "texts", or "inputs" for both. Default: "pictures".
+        generated (tuple[Generation, ...]): of decoders, tokens a second of generation at batch 1. Default: none.
     """
 
     timings: tuple[Timing, ...]
@@ -61,17 +65,24 @@ class Bench:
     cpu: str
     torch: str
     unit: str = "pictures"  # or "texts", or "inputs" where there are both
+    generated: tuple[Generation, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The attributes as a dict of JSON values."""
         return asdict(self)
 
     def __repr__(self) -> str:
-        return "\n".join((formatting.text(self._headers(), self._cells()), "", *self._notes()))
+        tables = [formatting.text(self._headers(), self._cells()), ""]
+        if self.generated:
+            tables += [formatting.text(GENERATION, self._of_generation()), ""]
+        return "\n".join((*tables, *self._notes()))
 
     def _repr_html_(self) -> str:
         headers = [header.replace("\n", " ") for header in self._headers()]
-        return formatting.html(headers, self._cells(), notes=self._notes())
+        table = formatting.html(headers, self._cells(), notes=self._notes())
+        if not self.generated:
+            return table
+        return table + formatting.html([one.replace("\n", " ") for one in GENERATION], self._of_generation())
 
     def _headers(self) -> list[str]:
         return ["network", "runtime", "batch", "ms\na call", f"{self.unit}\na second", "time", "peak\nmemory"]
@@ -88,6 +99,19 @@ class Bench:
                 formatting.size(one.peak_memory) if one.peak_memory is not None else "",
             ]
             for one in self.timings
+        ]
+
+    def _of_generation(self) -> list[list[str]]:
+        return [
+            [
+                one.name,
+                f"{one.tokens:.1f}",
+                f"{1e3 / one.tokens:.2f}",
+                f"{one.read / 1e6:.1f}",
+                f"{one.bandwidth / 1e9:.1f}",
+                f"{one.share:.2f}",
+            ]
+            for one in self.generated
         ]
 
     def _notes(self) -> list[str]:
@@ -109,7 +133,8 @@ def bench(
 ) -> Bench:
     """Measure the latency, throughput and memory of networks in runtimes, by turns in one process.
 
-    Inputs are random, and torch.get_num_threads() threads compute. The figures are medians.
+    Inputs are random, and torch.get_num_threads() threads compute. The figures are medians. Of decoders it measures
+    generation at batch 1 too: tokens a second, and which share of the memory's speed that is.
 
     Args:
         names (str | Sequence[str]): names, or folders or files of saved networks.
@@ -163,9 +188,15 @@ def bench(
         taken_by = peaks.peak_memory(labels, batch=batch, size=size) if memory else [None] * len(opened)
         for (name, runtime), time, peak in zip(labels, times, taken_by, strict=True):
             timings.append(Timing(name, runtime, batch, 1e3 * time, batch / time, time / times[0], peak))
+    decoders = {name: model for (name, _), model in zip(labels, opened, strict=True) if generates(model)}
+    generated: tuple[Generation, ...] = ()
+    if decoders and 1 in batches:
+        report("timing generation")
+        generated = measure(list(decoders.items()), seconds)
     units = {one.spec.input.unit for one in opened}
     unit = units.pop() if len(units) == 1 else "inputs"
-    return Bench(tuple(timings), tuple(rounds), torch.get_num_threads(), timing.cpu_name(), torch.__version__, unit)
+    threads, cpu = torch.get_num_threads(), timing.cpu_name()
+    return Bench(tuple(timings), tuple(rounds), threads, cpu, torch.__version__, unit, generated)
 
 
 def _known() -> tuple[str, ...]:

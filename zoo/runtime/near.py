@@ -8,13 +8,13 @@ from torch.nn.functional import cosine_similarity
 from zoo.files import FileError
 from zoo.spec import ModelSpec
 
-ALIKE = 0.98  # cosine of the outputs of int8 networks in two executions: a unit here and there
+ALIKE = 0.98  # cosine of the outputs of networks with integers in two executions: a unit here and there
 CLOSE = 1e-3  # of float networks, relative to the largest output
 
 
 def check_alike(found: Tensor, expected: Tensor, spec: ModelSpec, by: str) -> None:
     """Raise FileError unless what `by` answers is what the network does, but for roundings."""
-    if any(row.precision.startswith("int8") for row in spec):
+    if any(row.precision.startswith(("int8", "w")) for row in spec):
         one = expected[0].numel() == 1  # a logit alone has no direction
         measured = (
             _near(found, expected) if one else float(cosine_similarity(found.flatten(1), expected.flatten(1)).min())

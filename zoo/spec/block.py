@@ -8,9 +8,9 @@ from typing import Any
 
 from zoo.checks import check_keys, is_number, require, short
 
-# int8_dynamic: each token ranged as it comes; int4: tables of 4-bit values; qat: trained with the roundings of int8;
-# fused: norms folded in
-PRECISIONS = ("float32", "int8", "int8_dynamic", "int4", "qat", "fused")
+# int8_dynamic: each token ranged as it comes; int4: tables of 4-bit values; w8, w4: integer weights of 8 or 4 bits,
+# float products; qat: trained with the roundings of int8; fused: norms folded in
+PRECISIONS = ("float32", "int8", "int8_dynamic", "int4", "w8", "w4", "qat", "fused")
 EMITTED = ("float32", "uint8")
 MAX_ROWS = 4096  # of a spec, and elements of a tuple
 MAX_DEPTH = 8
@@ -26,8 +26,8 @@ class Block:
         kind (str): the kind of block, such as "conv_norm_act"; `zoo.kinds` lists them.
         name (str): the row's name, an identifier; it starts the row's keys in the state dict.
         precision (str): how the weights are held: "float32", "int8", "int8_dynamic" (each token has its own range),
-            "int4" (tables of 4-bit values), "qat" (trained with the roundings of int8) or "fused" (norms folded in).
-            Default: "float32".
+            "int4" (tables of 4-bit values), "w8" and "w4" (integer weights, float products), "qat" (trained with the
+            roundings of int8) or "fused" (norms folded in). Default: "float32".
         emits (str): the type of the output: "float32", or "uint8" between int8 rows; between qat rows "uint8" means
             floats that stand on uint8 codes. Default: "float32".
         taps (tuple[str, ...]): earlier rows whose outputs the row takes too; "input" is the network's. Default: none.

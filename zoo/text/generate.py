@@ -141,7 +141,7 @@ def _steps(
 ) -> Iterator[Tensor]:
     """Between two tokens the caller's own mode of gradients holds."""
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    cache, fresh = KVCache(), ids
+    cache, fresh = KVCache(ids.shape[1] + most), ids
     places = None if mask is None else (mask.cumsum(1) - 1).clamp_min(0)
     for _ in range(most):
         with torch.inference_mode():

@@ -97,7 +97,7 @@ def _front_matter(spec: ModelSpec, publication: Publication | None) -> list[str]
         lines.append(f"license: {json.dumps(publication.licence)}")
     if publication.base_model:
         lines.append(f"base_model: {json.dumps(publication.base_model)}")
-        if any(row.precision.startswith("int8") for row in spec):
+        if any(row.precision.startswith(("int8", "w")) for row in spec):
             # The Hub has no relation that means pruned.
             lines.append("base_model_relation: quantized")
     if publication.figures:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo import kinds, registry
 from zoo.naming import Name
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from zoo.model.build import Model
 
-SHOWN = ("distilled", "pruned", "sparse", "int8")  # passes that spec and weights show, or that leave any spec
+HELD = ("int8", "w8", "w4")  # passes that say how weights are held
+SHOWN = ("distilled", "pruned", "sparse", *HELD)  # passes that spec and weights show, or that leave any spec
 LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
 
 
@@ -30,10 +33,10 @@ def check_matches_name(model: Model, name: Name, where: str) -> None:
             f"{where} holds a {found.name} in quantization-aware training: zoo.load(...) reads it, and "
             'zoo.compress(model, "int8") makes a finished network of it.'
         )
-    int8 = any(row.precision.startswith("int8") for row in found)
-    if int8 != ("int8" in name.passes):
-        right = Name(name.arch, name.tag, tuple(p for p in name.passes if p != "int8") + (("int8",) if int8 else ()))
-        raise ValueError(f"{where} holds {'int8' if int8 else 'float32'} weights: that is {right}, not {name}.")
+    held = next((one for one in HELD for row in found if row.precision.startswith(one)), "")
+    if held != next((one for one in HELD if one in name.passes), ""):
+        right = Name(name.arch, name.tag, tuple(p for p in name.passes if p not in HELD) + ((held,) if held else ()))
+        raise ValueError(f"{where} holds {held or 'float32'} weights: that is {right}, not {name}.")
     dense = _dense(found)
     if not {"distilled", "pruned"} & set(name.passes) and dense and _widths(_trunk(found)) != _widths(dense):
         raise ValueError(
@@ -88,11 +91,17 @@ def share_of_zeros(model: Model) -> float:
     stems = [row for row in model.spec if kinds.KINDS[row.kind].takes_ids or kinds.KINDS[row.kind].takes_targets]
     tables = tuple(f"{row.name}." for row in stems)
     weights = [
-        tensor
+        _codes(model, key) if str(tensor.dtype) == "torch.uint8" else tensor
         for key, tensor in model.state_dict().items()
         if key.endswith(".weight") and tensor.dim() >= 2 and not key.startswith(tables)
     ]
     return sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
+
+
+def _codes(model: Model, key: str) -> Tensor:
+    """What weights of 4 bits stand for."""
+    layer: Any = model.get_submodule(key.removesuffix(".weight"))
+    return layer.codes()  # type: ignore[no-any-return]
 
 
 def _widths(spec: ModelSpec) -> list[tuple[str, str, dict[str, int]]]:

@@ -36,6 +36,7 @@ class TokenTable(TokenLinear):
     """A table of vectors, each with its own scale: ids (B, N) to floats (B, N, D), and products with all of it."""
 
     has_bias = False
+    is_table = True  # whose rows alone are read, unless a head is tied to it
 
     def __init__(self, vocabulary: int, dim: int) -> None:
         super().__init__(dim, vocabulary)
