@@ -150,12 +150,10 @@ class Attention(nn.Module):
     def _turns(self, qkv: Tensor, positions: Tensor | None, cache: LayerCache | None) -> tuple[Tensor, Tensor]:
         """The angles of rotary positions; layers with one cache share them."""
         settings = (self.head_dim, qkv.dtype, self.rotary_base, self.rotary_scaling)
-        if cache is not None and positions is not None:
-            return cache.shared(settings, positions, lambda: turns(positions, *settings))
         if positions is None:
             start = cache.length if cache is not None else 0
             positions = torch.arange(start, start + qkv.shape[1], device=qkv.device)
-        return turns(positions, *settings)
+        return turns(positions, *settings) if cache is None else cache.shared(settings, positions, turns)
 
 
 def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, window: int, positions: str) -> None:

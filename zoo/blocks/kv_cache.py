@@ -26,11 +26,11 @@ class LayerCache:
         self._keys: Tensor | None = None
         self._values: Tensor | None = None
 
-    def shared(self, key: Any, positions: Tensor, make: Callable[[], Any]) -> Any:
-        """What `make` makes of `positions`, once for all layers that ask by the same key in one call."""
-        found = self._derived.get(key)
+    def shared(self, settings: tuple[Any, ...], positions: Tensor, make: Callable[..., Any]) -> Any:
+        """What `make` makes of `positions` and `settings`, once for all layers that ask for it in one call."""
+        found = self._derived.get(settings)
         if found is None or found[0] is not positions:
-            self._derived[key] = found = (positions, make())
+            self._derived[settings] = found = (positions, make(positions, *settings))
         return found[1]
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,12 +41,12 @@ class EngineModule(nn.Module):
     """
 
     _derived_of: tuple[Tensor | None, ...] = ()
-    _counted: Sequence[Tensor] = ()  # those of them whose writes are counted
+    _versioned: Sequence[Tensor] = ()  # those of them whose writes are counted
     _versions: tuple[int, ...] = ()  # of these
 
     def invalidate(self) -> None:
         """Drop what was derived from the tensors; it is made again when needed."""
-        self.__dict__.update(_derived_of=(), _counted=())
+        self.__dict__.update(_derived_of=(), _versioned=())
         changed()
 
     def refresh(self) -> None:
@@ -55,11 +55,11 @@ class EngineModule(nn.Module):
             return
         tensors, known = tuple(self._buffers.values()), self._derived_of
         if known:
-            if all(map(operator.is_, tensors, known)) and tuple(map(VERSION, self._counted)) == self._versions:
+            if all(map(operator.is_, tensors, known)) and tuple(map(VERSION, self._versioned)) == self._versions:
                 return
             self.invalidate()
         counted = versioned(tensors)
-        self.__dict__.update(_derived_of=tensors, _counted=counted, _versions=tuple(map(VERSION, counted)))
+        self.__dict__.update(_derived_of=tensors, _versioned=counted, _versions=tuple(map(VERSION, counted)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -92,7 +92,7 @@ class EngineModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.update(self._underived(), _derived_of=(), _counted=())
+        state.update(self._underived(), _derived_of=(), _versioned=())
         return state
 
     def _underived(self) -> dict[str, Any]:
