@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from zoo.passes import PASSES, in_order
+from zoo.passes import in_order
 from zoo.printable import PrintableError
+
+HOLDING = ("int8", "w8", "w4")  # passes that say how weights are held: a name has one of them at most
 
 _ARCH = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_]+")
@@ -75,9 +77,8 @@ def parse_passes(text: str) -> tuple[str, ...]:
     for one in passes:
         if one not in known:
             raise UnknownName(f"Unknown pass {one!r}{did_you_mean(one, known)} The passes are {', '.join(known)}.")
-    for one in passes:
-        if other := next((other for other in PASSES[one].instead_of if other in passes), ""):
-            raise UnknownName(f"{one!r} and {other!r} both say how weights are held: name one of them, not {text!r}.")
+    if len(held := [one for one in HOLDING if one in passes]) > 1:
+        raise UnknownName(f"{held[0]!r} and {held[1]!r} both say how weights are held: name one of them, not {text!r}.")
     ordered = tuple(p for p in known if p in passes)
     if passes != ordered:
         raise UnknownName(f"Passes come once each and in one order; write {'-'.join(ordered)!r}, not {text!r}.")

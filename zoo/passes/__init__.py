@@ -216,7 +216,7 @@ class Pass:
     carry, by its name, or an object that has them. `training`: whether what it makes should be trained ("advised"),
     or comes from training alone ("only"). `untrained` are options for a variant that
     is made without training. `resizes` are the figures of `zoo.info` that depend on its options. `replaces` are the
-    records of earlier passes that its own takes the place of. `instead_of` are passes that it cannot stand beside.
+    records of earlier passes that its own takes the place of.
     """
 
     name: str
@@ -229,7 +229,6 @@ class Pass:
     untrained: Mapping[str, Any] = field(default_factory=dict)
     resizes: tuple[Literal["parameters", "nonzero", "macs"], ...] = ()
     replaces: tuple[str, ...] = ()
-    instead_of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9]*", self.name) or self.name == "dense":
@@ -284,21 +283,10 @@ PASSES: dict[str, Pass] = {
             options=Int8,
             takes=("calibration", "labelled"),
             replaces=("int8", "qat"),  # of a network that was int8 before it was trained again, or in training
-            instead_of=("w8", "w4"),
         ),
-        Pass(
-            name="w8",
-            about="weights of a decoder have 8 bits, products are of floats",
-            place=41,
-            functions="zoo.passes.w8",
-            instead_of=("int8", "w4"),
-        ),
-        Pass(
-            name="w4",
-            about="weights of a decoder have 4 bits, products are of floats",
-            place=42,
-            functions="zoo.passes.w4",
-            instead_of=("int8", "w8"),
+        *(
+            Pass(name=f"w{n}", about=f"weights of a decoder have {n} bits", place=41, functions=f"zoo.passes.w{n}")
+            for n in (8, 4)
         ),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zoo import kinds, registry
-from zoo.naming import Name
+from zoo.naming import HOLDING, Name
 from zoo.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from zoo.model.build import Model
 
-HELD = ("int8", "w8", "w4")  # passes that say how weights are held
-SHOWN = ("distilled", "pruned", "sparse", *HELD)  # passes that spec and weights show, or that leave any spec
+SHOWN = ("distilled", "pruned", "sparse", *HOLDING)  # passes that spec and weights show, or that leave any spec
 LEAST_SPARSITY = 0.1  # rounding to int8 alone makes a few zeros in a hundred
 
 
@@ -33,9 +32,9 @@ def check_matches_name(model: Model, name: Name, where: str) -> None:
             f"{where} holds a {found.name} in quantization-aware training: zoo.load(...) reads it, and "
             'zoo.compress(model, "int8") makes a finished network of it.'
         )
-    held = next((one for one in HELD for row in found if row.precision.startswith(one)), "")
-    if held != next((one for one in HELD if one in name.passes), ""):
-        right = Name(name.arch, name.tag, tuple(p for p in name.passes if p not in HELD) + ((held,) if held else ()))
+    held = next((one for one in HOLDING for row in found if row.precision.startswith(one)), "")
+    if held != next((one for one in HOLDING if one in name.passes), ""):
+        right = Name(name.arch, name.tag, tuple(p for p in name.passes if p not in HOLDING) + ((held,) if held else ()))
         raise ValueError(f"{where} holds {held or 'float32'} weights: that is {right}, not {name}.")
     dense = _dense(found)
     if not {"distilled", "pruned"} & set(name.passes) and dense and _widths(_trunk(found)) != _widths(dense):
