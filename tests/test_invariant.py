@@ -57,7 +57,6 @@ FAMILIES = (
 )
 SUBJECTS = (*EACH_CONVOLUTIONAL, "gated", *EACH_TRANSFORMER, *RECOMMENDERS)
 CALIBRATED = ("gated", "gpt2")  # whose passes before int8 are by calibration too, which takes seconds
-CALIBRATED = ("gated", "resnet20", "gpt2")  # whose passes before int8 are by calibration too, which takes seconds
 DECODERS = ("gpt2", "llama3_2_1b")
 CONVOLUTIONAL_ALONE = ("qat", "fused")
 
