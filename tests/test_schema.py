@@ -143,7 +143,7 @@ def test_a_table_without_a_schema_is_refused(tmp_path: Path) -> None:
     many.with_suffix(".csv.gz").write_bytes(b"no gzip")
     with pytest.raises(ValueError, match="cannot be read as CSV"):
         infer_schema(many.with_suffix(".csv.gz"))
-    with pytest.raises(ValueError, match="Column 'job' has a list where a single number or text belongs"):
+    with pytest.raises(ValueError, match="Column 'job' in row 0 has a list where a single number or text belongs"):
         fit_vocabulary(infer_schema(given), {**given, "job": [["a"]] * ROWS})
 
 

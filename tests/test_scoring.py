@@ -68,9 +68,12 @@ def test_rows_of_the_command_line_are_told_as_those_of_a_file_are(folder: Path) 
     with torch.inference_mode():
         expected = [zoo.load(folder / "model")(one).sigmoid().item() for one in (row, missing)]
     assert json.loads(done.stdout) == {"scores": pytest.approx(expected, abs=1e-6)}
-    done = told("predict", folder / "model", json.dumps({**row, "age": "old"}), json.dumps(row), "--json")
-    assert json.loads(done.stdout) == {"scores": [None, pytest.approx(expected[0], abs=1e-6)]}
-    assert done.exit_code == 1 and "'age'" in done.stderr
+    lacking = {name: value for name, value in row.items() if name != "age"}
+    given = (row, {**row, "age": "old"}, lacking)
+    done = told("predict", folder / "model", *map(json.dumps, given), "--json")
+    assert json.loads(done.stdout) == {"scores": [pytest.approx(expected[0], abs=1e-6), None, None]}
+    assert done.exit_code == 1 and "'age' in row 1 has the text 'old'" in done.stderr
+    assert "'age', and row 2 has no such value" in done.stderr
     assert "%" in told("predict", folder / "model", json.dumps(row)).stdout
 
 
@@ -84,7 +87,10 @@ def test_a_table_that_cannot_be_scored_is_one_error(folder: Path, tmp_path: Path
             table.set_column(2, "genres", pa.array([1] * ROWS)),
             "Column 'genres' holds int64 where lists belong",
         ),
-        "large": (table.set_column(0, "user_id", pa.array([1e17] * ROWS)), "Column 'user_id' has the float 1e+17"),
+        "large": (
+            table.set_column(0, "user_id", pa.array([1e17] * ROWS)),
+            "Column 'user_id' in row 0 has the float 1e+17",
+        ),
     }
     for name, (given, said) in wrong.items():
         pq.write_table(given, tmp_path / f"{name}.parquet")

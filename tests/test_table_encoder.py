@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import deque
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +19,7 @@ from zoo.inputs import Feature, TableInput
 from zoo.spec import Block, ModelSpec
 from zoo.tabular import keys
 from zoo.tabular.encoder import TableEncoder
+from zoo.tabular.examples import GivenRow, RowOf
 
 USERS, JOBS, GENRES = (1, 7, -3, 2**63 + 5), ("writer", "", "nurse"), ("Drama", "War", "Sci-Fi")
 INPUT = TableInput(
@@ -109,7 +112,7 @@ def test_lists_are_written_as_texts_too(encode: TableEncoder) -> None:
     assert encode(written).equal(encode(columns(ROWS))) and encode(pa.table(written)).equal(encode(columns(ROWS)))
     for printed in ("['Drama', 'War']", "[]"):
         for rows in ({**ROW, "genres": printed}, pa.table({**columns([ROW]), "genres": [printed]})):
-            with pytest.raises(ValueError, match=r"Column 'genres' has the text .*a printed list"):
+            with pytest.raises(ValueError, match=r"Column 'genres' .*has the text .*a printed list"):
                 encode(rows)
 
 
@@ -190,8 +193,41 @@ def test_a_wrong_value_is_named_with_its_column(encode: TableEncoder, column: st
         encode({**ROW, column: wrong})
     if column != "user" or wrong != [3]:
         return
-    with pytest.raises(ValueError, match="Column 'user' has a list where a single number or text belongs"):
+    with pytest.raises(ValueError, match="Column 'user' in row 0 has a list where a single number or text belongs"):
         encode([{**ROW, column: wrong}] * 2)
+
+
+def test_a_wrong_value_of_many_is_named_with_its_row(encode: TableEncoder) -> None:
+    """In whatever holds the rows, and however they come: all together, one by one, in batches."""
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    for name, wrong, said in (
+        ("age", "x", "Column 'age' in row 70 has the text 'x' where a number belongs"),
+        ("user", 2**70, "Column 'user' in row 70 has the whole number"),
+        ("year", math.inf, "Column 'year' in row 70 has"),
+        ("genres", "[1]", "Column 'genres' in row 70 has the text"),
+    ):
+        bad = {**ROW, name: wrong}
+        rows = [ROW] * 70 + [bad, ROW, bad]
+        table = {**columns(rows), name: tuple(row[name] for row in rows)}
+        for one in (
+            rows,
+            table,
+            {**table, name: deque(table[name])},
+            pd.DataFrame(rows),
+            table | {name: pd.Series(table[name])},
+        ):
+            with pytest.raises(ValueError, match=re.escape(said)):
+                encode(one)
+        for alone in (GivenRow(bad, 70), RowOf(columns([ROW, ROW, bad]), 2, 68)):
+            with pytest.raises(ValueError, match=re.escape(said)):
+                encode([alone])
+        with pytest.raises(ValueError, match=re.escape(said)):
+            list(encode.in_turn([rows[:40], rows[40:70], rows[70:]]))
+    lacking = {name: value for name, value in ROW.items() if name != "age"}
+    with pytest.raises(ValueError, match="reads the column 'age', and row 70 has no such value"):
+        encode([GivenRow(lacking, 70)])
+    with pytest.raises(ValueError, match="Column 'year' in row 3 has the number inf"):
+        encode(pa.table({**columns([ROW] * 4), "year": [1.0, None, 2.0, math.inf]}))
 
 
 def test_a_wrong_column_is_named(encode: TableEncoder) -> None:
@@ -200,10 +236,10 @@ def test_a_wrong_column_is_named(encode: TableEncoder) -> None:
     for column, wrong, said in (
         ("user", pa.array([[7]]), "Column 'user' holds lists where single numbers or texts belong"),
         ("user", pa.array([0], pa.timestamp("s")), r"Column 'user' holds timestamp\[s\] where"),
-        ("user", pa.array([1e17]), "Column 'user' has the float"),
+        ("user", pa.array([1e17]), "Column 'user' in row 0 has the float"),
         ("age", pa.array(["30"]), "Column 'age' holds texts where numbers belong"),
         ("year", pa.array([[1.0]]), "Column 'year' holds lists where numbers belong"),
-        ("year", pa.array([1e300]), "Column 'year' has the number"),
+        ("year", pa.array([1e300]), "Column 'year' in row 0 has the number"),
         ("genres", pa.array([3]), "Column 'genres' holds int64 where lists belong"),
     ):
         with pytest.raises(ValueError, match=said):

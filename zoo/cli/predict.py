@@ -116,8 +116,8 @@ def _scores(model: Model, title: str, path: str, json: bool) -> None:
     if not json:
         remark(title)
     with counting("Scoring", total) as advance, torch.inference_mode():
-        for batch in batches:
-            inputs = prepare(batch).to(model.device)
+        for prepared in prepare.in_turn(batches):
+            inputs = prepared.to(model.device)
             found = model(inputs)
             check_answer(model, found, inputs)
             scored = answers(model.spec.task, found.double())[1].flatten().tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from zoo.inputs.table import Cross
 from zoo.spec import ModelSpec
 from zoo.tabular import columns, keys
 from zoo.tabular.columns import Keyed
-from zoo.tabular.examples import RowOf, runs
+from zoo.tabular.examples import GivenRow, RowOf, runs
 from zoo.tabular.frames import as_table
 from zoo.tabular.keys import Unfit
+from zoo.tabular.misfits import located, named
 
 LARGEST = 1e30  # of a standardised number: float32 and its square stay finite
 REMEMBERED = 10_000  # values of a feature whose row is looked up once, where rows come one by one
@@ -83,10 +84,17 @@ class TableEncoder:
                 number is beyond 64 bits. The message names the column.
         """
         if isinstance(rows, list) and rows and all(type(row) is RowOf for row in rows):
-            return torch.cat([self._several(part) for part in runs(rows)])
+            return torch.cat([self._several(part, first) for part, first in runs(rows)])
         if isinstance(rows, Mapping):
             return self._one(rows) if self._is_one(rows) else self._several(rows)
-        return self._several(as_table(rows, [part.feature.name for part in self._parts], self.name))
+        first = rows[0].number if isinstance(rows, list) and rows and isinstance(rows[0], GivenRow) else 0
+        return self._several(as_table(rows, [part.feature.name for part in self._parts], self.name, first), first)
+
+    def in_turn(self, batches: Iterable[Any], first: int = 0) -> Iterator[Tensor]:
+        """The same of the batches of one table, whose rows errors count through; `first` is the number of the first."""
+        for batch in batches:
+            yield self._several(as_table(batch, [part.feature.name for part in self._parts], self.name), first)
+            first += len(batch)
 
     # -------------------------------------------------------------------------------------------------- one row
 
@@ -123,14 +131,15 @@ class TableEncoder:
             try:
                 part.add_one(row[part.feature.name], found, known)
             except Unfit as error:
-                raise _named(part.feature.name, error) from None
+                raise named(part.feature.name, error) from None
         for *names, rows in self.input.crosses:
             found.append(_crossed([known[str(name)] for name in names], int(rows)))
         return torch.tensor([found], dtype=torch.float64)
 
     # ------------------------------------------------------------------------------------------------- several
 
-    def _several(self, table: Mapping[str, Any]) -> Tensor:
+    def _several(self, table: Mapping[str, Any], first: int = 0) -> Tensor:
+        """`first` is the number of the first row, for errors."""
         given = {}
         for part in self._parts:
             name = part.feature.name
@@ -138,10 +147,10 @@ class TableEncoder:
                 raise self._lacking(name, table)
             given[name] = table[name]
         lengths = {name: len(column) for name, column in given.items()}
-        first, count = next(iter(lengths.items()))
+        other, count = next(iter(lengths.items()))
         for name, length in lengths.items():
             if length != count:
-                raise ValueError(f"Column {name!r} has {length:,} values, and column {first!r} has {count:,}.")
+                raise ValueError(f"Column {name!r} has {length:,} values, and column {other!r} has {count:,}.")
         if not count:
             raise ValueError(f"The table has no rows: {self.name} takes at least one.")
         x = np.zeros((count, self.input.width))
@@ -150,7 +159,8 @@ class TableEncoder:
             try:
                 part.fill(given[part.feature.name], x[:, start : start + part.feature.columns], known)
             except Unfit as error:
-                raise _named(part.feature.name, error) from None
+                name = part.feature.name
+                raise located(part.read, given[name], name, error, first) from None
         for place, cross in enumerate(self.input.crosses, self.input.cross_columns.start):
             x[:, place] = _crossed_columns(cross, known)
         return torch.from_numpy(x)
@@ -181,6 +191,10 @@ class _Part:
     def fill(self, column: Any, out: np.ndarray, known: dict[str, Keyed]) -> None:
         """Write the columns of many values to `out`, which holds zeros."""
         self._fill(column, out, known)
+
+    def read(self, column: Any) -> None:
+        """Raise Unfit where `fill` would."""
+        self._fill(column, np.zeros((len(column), self.feature.columns)), {})
 
     # ---- one value
 
@@ -301,7 +315,3 @@ def _crossed_columns(cross: Cross, known: Mapping[str, Keyed]) -> np.ndarray:
         if part.missing is not None:
             found = np.where(part.missing, MISSING, found)
     return found
-
-
-def _named(name: str, error: Unfit) -> ValueError:
-    return ValueError(f"Column {name!r} {error}.")

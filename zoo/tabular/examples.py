@@ -6,18 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.tabular.frames import as_table
+from zoo.tabular.misfits import cut
 
 
 class RowOf:
-    """One row: the table, a mapping from names to columns, and the row's number."""
+    """One row: a mapping from names to columns, the row's place in these, and how many rows came before them."""
 
-    __slots__ = ("place", "table")
+    __slots__ = ("before", "place", "table")
 
-    def __init__(self, table: Mapping[str, Any], place: int) -> None:
-        self.table, self.place = table, place
+    def __init__(self, table: Mapping[str, Any], place: int, before: int = 0) -> None:
+        self.table, self.place, self.before = table, place, before
 
     def __str__(self) -> str:
-        return f"row {self.place}"
+        return f"row {self.before + self.place}"
+
+
+class GivenRow(dict[str, Any]):
+    """One row of several that are given one by one: its values, and its number among all of them."""
+
+    def __init__(self, values: Mapping[str, Any], number: int) -> None:
+        super().__init__(values)
+        self.number = number
 
 
 class TableRows(Sequence[RowOf]):
@@ -39,8 +48,8 @@ class TableRows(Sequence[RowOf]):
         return (RowOf(self._table, place) for place in range(self._count))
 
 
-def runs(rows: Sequence[RowOf]) -> Iterator[dict[str, Any]]:
-    """Tables of rows that lie one behind the other in one table."""
+def runs(rows: Sequence[RowOf]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Tables of rows that lie one behind the other in one table, and the number of the first row of each."""
     start = 0
     for stop in range(1, len(rows) + 1):
         before = rows[stop - 1]
@@ -48,9 +57,6 @@ def runs(rows: Sequence[RowOf]) -> Iterator[dict[str, Any]]:
             continue
         first = rows[start]
         part = slice(first.place, before.place + 1)
-        yield {name: _cut(column, part) for name, column in first.table.items() if column is not None}
+        table = {name: cut(column, part) for name, column in first.table.items() if column is not None}
+        yield table, first.before + first.place
         start = stop
-
-
-def _cut(column: Any, part: slice) -> Any:
-    return column.iloc[part] if hasattr(column, "iloc") else column[part]

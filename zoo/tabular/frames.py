@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def as_table(given: Any, wanted: Sequence[str], name: str) -> Mapping[str, Any]:
+def as_table(given: Any, wanted: Sequence[str], name: str, first: int = 0) -> Mapping[str, Any]:
     """The columns called `wanted` of a data frame, an Arrow table, or rows in a list; those that there are.
 
     Raises ValueError for anything else, for two columns of one name, and for rows without a value for a column; `name`
-    is the network's.
+    is the network's, and `first` the number of the first row in a list.
     """
     if isinstance(given, (list, tuple)):
-        return _of_rows(given, wanted, name)
+        return _of_rows(given, wanted, name, first)
     if isinstance(given, Mapping):
         return given
     library = type(given).__module__.partition(".")[0]
@@ -37,18 +37,18 @@ def as_table(given: Any, wanted: Sequence[str], name: str) -> Mapping[str, Any]:
     return {**dict.fromkeys(map(str, names)), **found}  # all names, for messages
 
 
-def _of_rows(rows: Sequence[Any], wanted: Sequence[str], name: str) -> dict[str, list[Any]]:
+def _of_rows(rows: Sequence[Any], wanted: Sequence[str], name: str, first: int) -> dict[str, list[Any]]:
     if not rows:
         raise ValueError(f"The table has no rows: {name} takes at least one.")
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows, first):
         if not isinstance(row, Mapping):
             raise ValueError(f"Rows in a list are dicts, and row {place} is a {type(row).__name__}.")
     try:
         return {one: [row[one] for row in rows] for one in wanted}
     except KeyError as error:
         (one,) = error.args
-        place = next(place for place, row in enumerate(rows) if one not in row)
-        there = ", ".join(map(repr, list(rows[place])[:20]))
+        place, row = next((place, row) for place, row in enumerate(rows, first) if one not in row)
+        there = ", ".join(map(repr, list(row)[:20]))
         raise ValueError(f"{name} reads the column {one!r}, and row {place} has no such value: {there}.") from None
 
 

@@ -13,7 +13,7 @@ from zoo.data.readers import Examples, Reader
 from zoo.data.splits import parts_of, which
 from zoo.data.table_files import TableFiles, open_tables
 from zoo.inputs import TableInput
-from zoo.tabular.examples import RowOf, TableRows
+from zoo.tabular.examples import GivenRow, RowOf, TableRows
 from zoo.tabular.frames import as_table
 
 
@@ -52,7 +52,7 @@ class RowReader(Reader):
     def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
         """Each argument is one row, a JSON object."""
         found = []
-        for one in arguments:
+        for number, one in enumerate(arguments):
             try:
                 row = json.loads(one)
             except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ class RowReader(Reader):
                     f"{one[:60]!r} is no row: give a JSON object, such as "
                     f"{json.dumps(dict.fromkeys(self.names[:2], 1))}, or --rows with a Parquet or CSV file."
                 )
-            found.append(row)
+            found.append(GivenRow(row, number))
         return found
 
     def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
@@ -89,9 +89,11 @@ class _FileRows:
         self._files, self._names = files, names
 
     def __iter__(self) -> Iterator[RowOf]:
+        before = 0
         for batch in self._files.batches(self._names):
             table = {name: batch.column(name) for name in self._names}
-            yield from (RowOf(table, place) for place in range(batch.num_rows))
+            yield from (RowOf(table, place, before) for place in range(batch.num_rows))
+            before += batch.num_rows
 
     @property
     def sha256(self) -> str:

@@ -20,6 +20,7 @@ from zoo.tabular import columns
 from zoo.tabular.counting import KeyCounts, Numbers
 from zoo.tabular.frames import as_table
 from zoo.tabular.keys import Unfit
+from zoo.tabular.misfits import located
 from zoo.tabular.reader import csv_types
 
 USUAL_LABELS = ("label", "click", "clicked", "target")
@@ -119,7 +120,7 @@ def fit_vocabulary(given: TableInput, data: Any, *, progress: Report = lambda ro
     source.check_lengths(names)
     for table in source.tables(names) if names else ():
         for name in names:
-            _count(counts[name], table[name], name, given.feature(name).kind == "list")
+            _count(counts[name], table[name], name, given.feature(name).kind == "list", rows)
         rows += len(table[names[0]])
         progress(len(table[names[0]]))
     if names and not rows:
@@ -309,7 +310,8 @@ def _rounded(number: float) -> float:
     return float(f"{number:.6g}")
 
 
-def _count(counts: KeyCounts, column: Any, name: str, listed: bool) -> None:
+def _count(counts: KeyCounts, column: Any, name: str, listed: bool, first: int) -> None:
+    """`first` is the number of the column's first row, for errors."""
     try:
         if listed:
             found = columns.lists(column)
@@ -317,4 +319,4 @@ def _count(counts: KeyCounts, column: Any, name: str, listed: bool) -> None:
         else:
             counts.add(columns.keyed(column), len(column))
     except Unfit as error:
-        raise ValueError(f"Column {name!r} {error}.") from None
+        raise located(columns.lists if listed else columns.keyed, column, name, error, first) from None

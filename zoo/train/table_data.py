@@ -169,8 +169,7 @@ class RowStream:
         start, end = (int(self._ends[group - 1]) if group else 0), int(self._ends[group])
         kept = self.chosen[start:end] - first
         names = [one.name for one in self.encoder.input.features]
-        parts = [self.encoder(batch) for batch in self.files.row_group(file, number, names)]
-        prepared = torch.cat(parts)
+        prepared = torch.cat(list(self.encoder.in_turn(self.files.row_group(file, number, names), first)))
         return prepared if len(kept) == rows else prepared[kept]
 
     def _bytes(self, group: int) -> int:
@@ -218,7 +217,7 @@ def open_rows(
         stream.check_groups()
         return stream
     names = [one.name for one in input.features]
-    rows = torch.cat([encoder(batch) for batch in files.batches(names)])
+    rows = torch.cat(list(encoder.in_turn(files.batches(names))))
     return RowSet(rows, labels, source, stream.sha256)
 
 
