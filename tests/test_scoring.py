@@ -182,3 +182,18 @@ def test_who_gave_inputs_to_calibrate_on_is_not_asked_for_some(folder: Path, tmp
     done = told("compress", folder / "model", "int8", "--calibration", folder / "rows.csv", "--out", tmp_path / "small")
     assert done.exit_code == 0 and "Give inputs" not in done.output, done.output
     assert "gives numbers, not classes" in done.stderr
+
+
+def test_the_command_says_which_file_calibrates(folder: Path, tmp_path: Path) -> None:
+    """Files hold raw examples, whatever passes take in Python."""
+    zoo.save(zoo.create("resnet20", weights=None), tmp_path / "pictures")
+    zoo.save(zoo.create("bert_tiny", weights=None), tmp_path / "texts")
+    few = "a few dozen to a few hundred"
+    for model, options, said in (
+        (folder / "model", ["int8"], f"int8 needs --calibration: {few} rows. Give --calibration rows.parquet."),
+        (tmp_path / "pictures", ["int8"], f"int8 needs --calibration: {few} pictures. Give --calibration pictures/."),
+        (tmp_path / "texts", ["int8", "--rounding", "gptq"], "Give --calibration texts.txt."),
+        (folder / "model", ["pruned", "--min-count", "2"], "rows, typical ones, without labels, in which values are"),
+    ):
+        done = told("compress", model, *options, "--out", tmp_path / "out")
+        assert done.exit_code == 2 and said in done.stderr and "preprocess" not in done.stderr, done.output

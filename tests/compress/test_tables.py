@@ -187,3 +187,24 @@ def test_tables_are_made_sparse_too(scope: str) -> None:
     zeros = sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
     assert zeros == pytest.approx(0.6, abs=1e-3)
     assert float((model.embed.tables[0].weight == 0).float().mean()) > 0.3
+
+
+def test_a_pass_takes_the_raw_rows_that_the_call_takes() -> None:
+    pd = pytest.importorskip("pandas")
+    feature = Feature("user", num_embeddings=12, hashed=True)
+    model = zoo.create("deepfm", schema=TableInput((feature, Feature("age", "numeric", mean=5.0, std=2.0))))
+    table = {"user": list(range(20)), "age": [float(place) for place in range(20)], "other": ["x"] * 20}
+    rows = [{name: column[place] for name, column in table.items()} for place in range(20)]
+    labels = [place % 2 for place in range(20)]
+    x = zoo.preprocess(model)(table)
+    expected = zoo.compress(model, "int8", calibration=x)(table)
+    for given in (rows, (table, labels), [pd.DataFrame(table)]):
+        assert zoo.compress(model, "int8", calibration=given)(table).equal(expected)
+    taylor = {"importance": "taylor", "ratio": 0.5}
+    expected = zoo.compress(model, "pruned", data=(x, torch.tensor(labels)), **taylor)(table)
+    for data in ((table, labels), [(pd.DataFrame(table), labels)]):
+        assert zoo.compress(model, "pruned", data=data, **taylor)(table).equal(expected)
+    with pytest.raises(ValueError, match="reads the column 'age', and the table has no such column"):
+        zoo.compress(model, "int8", calibration={"user": [1, 2]})
+    with pytest.raises(ValueError, match=r"not int\. zoo\.preprocess\(model\) makes them of raw examples"):
+        zoo.compress(model, "int8", calibration=7)

@@ -55,6 +55,7 @@ def _run(
     before = info(name)
     with err().status(Text(whole(f"{name}: {passes}"))):
         from zoo.passes.compress import compress
+        from zoo.passes.data import Uncalibrated
         from zoo.weights.file import save
 
         model = open_model(name)
@@ -63,7 +64,13 @@ def _run(
         calibrated = any(one.uses("calibration") for one in settings.values())
         data = inputs_of(model, name, calibration or [], "train") if calibrated else None
         chosen = {key: value for one in in_order() for key, value in given(one.options, options).items()}
-        made = compress(model, passes, calibration=data, **chosen)
+        try:
+            made = compress(model, passes, calibration=data, **chosen)
+        except Uncalibrated as error:  # here inputs are files with raw examples
+            kind = model.spec.input
+            raise ValueError(
+                f"{str(error).replace('preprocessed inputs', kind.unit)} Give --calibration {kind.files}."
+            ) from None
         same, inputs, of_what = _agreement(made, model, name, calibration or [])
         save(made, folder)
     after = info(folder)

@@ -32,6 +32,7 @@ class Input:
     batch: ClassVar[int] = 250  # how many examples are evaluated together
     ids: ClassVar[bool] = False  # whole numbers that the first row looks up in a table
     double: ClassVar[bool] = False  # inputs are float64 and stay so, whatever the network computes in
+    raw: ClassVar[bool] = False  # the network's call takes raw examples too, which its `encode` prepares
     ragged: ClassVar[bool] = False  # examples differ in length, so that one export serves any
 
     model: ClassVar[str] = "zoo.model.build:Model"  # the class of the network's call
@@ -42,6 +43,7 @@ class Input:
     runner: ClassVar[str] = "zoo.runtime.compiled:RuntimeModel"  # the call in another runtime
     header: ClassVar[str] = ""  # (model, classes) -> the model under a head, where it has none to change
     tables: ClassVar[tuple[str, ...]] = (".parquet",)  # what the names of files end in that hold examples
+    files: ClassVar[str] = "DATA"  # a name of a file or folder with raw examples, for messages
     samples: ClassVar[str] = ""  # raw examples that ship, to calibrate with
     batches: ClassVar[str] = "zoo.train.batches:Batches"  # makes inputs of what `loader` opened, and augments them
     augment: ClassVar[str] = ""  # (batch) -> the batch changed at random, for training without labels; empty: none

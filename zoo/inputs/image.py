@@ -48,6 +48,7 @@ class ImageInput(Input):
     later: ClassVar[frozenset[str]] = frozenset({"squash"})
     preparer: ClassVar[str] = "zoo.data.preprocess:of_pictures"
     reader: ClassVar[str] = "zoo.data.readers:PictureReader"
+    files: ClassVar[str] = "pictures/"
     samples: ClassVar[str] = "zoo.data.samples:calibration_pictures"
     batches: ClassVar[str] = "zoo.train.batches:PictureBatches"
     augment: ClassVar[str] = "zoo.train.unlabelled:cut_at_random"

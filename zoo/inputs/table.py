@@ -56,6 +56,8 @@ class TableInput(Input):
     keys: ClassVar[tuple[str, str]] = ("row", "rows")
     batch: ClassVar[int] = 4096
     double: ClassVar[bool] = True
+    raw: ClassVar[bool] = True
+    files: ClassVar[str] = "rows.parquet"
     tables: ClassVar[tuple[str, ...]] = (".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz")
     model: ClassVar[str] = "zoo.tabular.model:TableModel"
     runner: ClassVar[str] = "zoo.runtime.compiled:TableRuntimeModel"

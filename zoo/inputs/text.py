@@ -69,6 +69,7 @@ class TextInput(Input):
     fresh: ClassVar[str] = "zoo.text.fresh:for_data"
     fresh_options: ClassVar[tuple[str, ...]] = ("vocabulary", "max_tokens", "input_column")
     header: ClassVar[str] = "zoo.text.heads:with_outputs"
+    files: ClassVar[str] = "texts.txt"
     tables: ClassVar[tuple[str, ...]] = (
         ".parquet", ".pq", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".ndjson"
     )  # fmt: skip

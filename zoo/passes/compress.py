@@ -19,7 +19,7 @@ from zoo.model.defaults import usual_defaults
 from zoo.model.verify import rebuildable
 from zoo.naming import parse_passes
 from zoo.passes import PASSES, arguments, in_order, told
-from zoo.passes.data import Calibration, as_calibration, count
+from zoo.passes.data import Calibration, as_calibration, count, prepared
 from zoo.passes.decision import Decision
 from zoo.passes.quantize import ADVICE
 from zoo.passes.sparsify import ADVICE as SPARSE_ADVICE
@@ -56,8 +56,8 @@ def compress(
     calibration (inputs; default None): For int8: a few dozen to a few hundred preprocessed inputs to range its edges
         on. For pruned and sparse: a hundred or more on which they find what goes and solve the rest again, without
         training; pruned uses 256 at most. Their record has the agreement on a quarter of the inputs, of a network that
-        was solved on the others. A tensor (N, C, H, W), a dict of tensors (texts), or an iterable of either; labels
-        beside them are left out. Without it, pruned and sparse judge weights by their size.
+        was solved on the others. A tensor (N, C, H, W), a dict of tensors (texts), or an iterable of either; a table,
+        for a recommender; labels beside them are left out. Without it, pruned and sparse judge weights by their size.
         A language model needs none for int8. A network of `zoo.prepare_qat` has learned its ranges, and takes none.
         >>> made = zoo.compress(model, "int8", calibration=[images[:4], images[4:]])
 
@@ -78,6 +78,7 @@ def compress(
     if not wanted:
         known = ", ".join(one.name for one in in_order() if one.training != "only")
         raise ValueError(f"Nothing to do: {passes!r} names no pass; choose from {known}, joined by hyphens.")
+    calibration, data, labelled = (prepared(given, model) for given in (calibration, data, labelled))
     chosen = told(wanted, {"calibration": calibration, "data": data, "labelled": labelled, **options})
     noted(model.made, "passes")  # refused now, not when the work is done
     model = rebuildable(model, "compress", float32=True)
@@ -85,7 +86,7 @@ def compress(
         if not any("calibration" in inputs and settings.uses("calibration") for settings, inputs in chosen.values()):
             raise ValueError(f"calibration= is of no use to {passes!r} with these options: leave it out.")
         advice = ADVICE if "int8" in wanted else SPARSE_ADVICE
-        calibration = Calibration(map(model.completed, as_calibration(calibration, advice, model.spec)))
+        calibration = Calibration(map(model.completed, as_calibration(calibration, advice, model)))
     for name in tuple(chosen):
         settings, inputs = chosen[name]
         inputs = {what: given for what, given in inputs.items() if settings.uses(what)}

@@ -1,17 +1,25 @@
-"""What users hand to a pass: a tensor, a dict of tensors (text), or an iterable of such, or of (inputs, labels)."""
+"""What users hand to a pass: a tensor, a dict of tensors (text), or an iterable of such, or of (inputs, labels).
+
+Where a network's call takes raw examples, as a recommender's does, a pass takes them too.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from zoo.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from zoo.model.build import Model
+
 BATCH = 64
+_FORM = "as a tensor or an iterable of tensors"
+_MADE = "zoo.preprocess(model) makes them of raw examples."
 
 Batch = Tensor | Mapping[str, Tensor]  # pictures or token ids, or what `zoo.preprocess` makes of texts
 
@@ -20,21 +28,41 @@ Batch = Tensor | Mapping[str, Tensor]  # pictures or token ids, or what `zoo.pre
 LABELS = ("labels", "label", "label_ids", "start_positions", "end_positions")
 
 
-def as_batches(data: Any, why: str, spec: ModelSpec) -> list[Any]:
-    """Batches of inputs of the network `spec`; a single one is split. Labels beside them are left out.
+def prepared(data: Any, model: Model | ModelSpec) -> Any:
+    """Raw examples, or those of a pair with labels, as `model` computes on them; all else as it is."""
+    if isinstance(model, ModelSpec) or not model.spec.input.raw:
+        return data
+    if isinstance(data, tuple) and len(data) == 2 and _is_raw(data[0]):
+        return model.encode(data[0]), torch.as_tensor(data[1])  # type: ignore[operator]
+    return model.encode(data) if _is_raw(data) else data  # type: ignore[operator]
+
+
+def _spec(model: Model | ModelSpec) -> ModelSpec:
+    return model if isinstance(model, ModelSpec) else model.spec
+
+
+def _is_raw(data: Any) -> bool:
+    """Whether it is a table, of any library, or rows of one."""
+    first = data[0] if isinstance(data, (list, tuple)) and data else data
+    return isinstance(first, Mapping) or (not isinstance(data, Tensor) and hasattr(data, "columns"))
+
+
+def as_batches(data: Any, why: str, model: Model | ModelSpec) -> list[Any]:
+    """Batches of inputs of the network; a single one is split. Labels beside them are left out.
 
     Raises ValueError where there is none.
     """
+    spec, data = _spec(model), prepared(data, model)
     if _is_pair(data):
         data = data[0]
     if isinstance(data, (Tensor, Mapping)):
         batches = split(_inputs(data, spec))
     elif isinstance(data, Iterable):
-        batches = [_inputs(batch, spec) for batch in data]
+        batches = [_inputs(prepared(batch, model), spec) for batch in data]
     else:
-        raise ValueError(f"{why}, as a tensor or an iterable of tensors, not {type(data).__name__}.")
+        raise ValueError(f"{why}, {_FORM}, not {type(data).__name__}. {_MADE}")
     if not batches or not all(_is_batch(batch) and count(batch) for batch in batches):
-        raise ValueError(f"{why}, as a tensor or an iterable of tensors.")
+        raise ValueError(f"{why}, {_FORM}. {_MADE}")
     for batch in batches:
         whole = isinstance(batch, Tensor) or "input_ids" not in batch
         spec.input.check(spec.name, batch if whole else batch["input_ids"])
@@ -42,15 +70,19 @@ def as_batches(data: Any, why: str, spec: ModelSpec) -> list[Any]:
     return batches
 
 
+class Uncalibrated(ValueError):
+    """A pass was given no `calibration=` and cannot do without."""
+
+
 class Calibration(list[Any]):
     """Batches that `as_calibration` has checked: they are not checked again."""
 
 
-def as_calibration(calibration: Any, why: str, spec: ModelSpec) -> Calibration:
+def as_calibration(calibration: Any, why: str, model: Model | ModelSpec) -> Calibration:
     """`as_batches` to range edges on. Raises ValueError for pictures of one value; warns of a single input."""
     if isinstance(calibration, Calibration):
         return calibration
-    batches = Calibration(as_batches(calibration, why, spec))
+    batches = Calibration(as_batches(calibration, why, model))
     examples = sum(map(count, batches))
     if all(isinstance(batch, Tensor) for batch in batches):
         low, high = min(float(batch.min()) for batch in batches), max(float(batch.max()) for batch in batches)
@@ -63,15 +95,18 @@ def as_calibration(calibration: Any, why: str, spec: ModelSpec) -> Calibration:
     return batches
 
 
-def as_labelled_batches(data: Any, why: str, spec: ModelSpec) -> list[tuple[Any, Tensor]]:
+def as_labelled_batches(data: Any, why: str, model: Model | ModelSpec) -> list[tuple[Any, Tensor]]:
     """Batches of (inputs, labels), from pairs or from dicts that hold both; a single one is split."""
+    spec = _spec(model)
     if isinstance(data, Mapping):
         data = (data, _labels(data, why))
+    data = prepared(data, model) if isinstance(data, tuple) else data
     if isinstance(data, tuple) and len(data) == 2 and _is_batch(data[0]) and isinstance(data[1], Tensor):
         data = zip(split(_inputs(data[0], spec)), data[1].split(BATCH), strict=True)
     if not isinstance(data, Iterable):
         raise ValueError(f"{why}, as (inputs, labels), not {type(data).__name__}.")
     pairs = [(batch, _labels(batch, why)) if isinstance(batch, Mapping) else batch for batch in data]
+    pairs = [prepared(pair, model) for pair in pairs]
     batches = [
         (_inputs(pair[0], spec), pair[1]) for pair in pairs if isinstance(pair, (tuple, list)) and len(pair) == 2
     ]

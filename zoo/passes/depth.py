@@ -46,7 +46,7 @@ def block_influence(model: Model, data: Any) -> dict[str, float]:
             handles.append(model.get_submodule(row.name).register_forward_hook(look, with_kwargs=True))
     try:
         with torch.inference_mode():
-            for batch in as_batches(data, "The influence of blocks is measured on inputs", model.spec):
+            for batch in as_batches(data, "The influence of blocks is measured on inputs", model):
                 answer(model, batch)
     finally:
         for handle in handles:

@@ -108,7 +108,7 @@ def _loss(model: Model, outputs: Tensor, targets: Tensor) -> Tensor:
 def _gradients(model: Model, data: Any) -> dict[str, Tensor]:
     if data is None:
         raise ValueError("Taylor importance needs data=: labelled examples, as (inputs, labels).")
-    batches = as_labelled_batches(data, "Taylor importance needs labelled examples", model.spec)
+    batches = as_labelled_batches(data, "Taylor importance needs labelled examples", model)
     model = copy.deepcopy(model).eval().requires_grad_(True)
     parameters = dict(model.named_parameters())
     totals = {name: torch.zeros_like(p) for name, p in parameters.items()}

@@ -15,7 +15,7 @@ from zoo.kinds.streams import with_edges
 from zoo.model.build import Model, copy_metadata, from_state, learned_edges
 from zoo.passes import Int8, quantize
 from zoo.passes.bias import input_means
-from zoo.passes.data import Batch, as_calibration, count
+from zoo.passes.data import Batch, Uncalibrated, as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.gptq import learned_codes
 from zoo.passes.quantize import ADVICE, Rounding
@@ -40,8 +40,8 @@ def plan(model: Model, options: Int8 | None = None, *, calibration: Any = None, 
     if options.dynamic or (options.dynamic is None and calibration is None and model.spec.input.ids):
         return _dynamic(model, options, calibration, kept)
     if calibration is None:
-        raise ValueError(f"{ADVICE}.")
-    batches = as_calibration(calibration, ADVICE, model.spec)
+        raise Uncalibrated(f"{ADVICE}.")
+    batches = as_calibration(calibration, ADVICE, model)
     rows = with_edges(model.spec, [row for row in model.spec if row.name not in kept])
     smoothing = exponents(model, batches, kept) if options.smooth else {}
     model = _smoothed(model, smoothing)
@@ -115,7 +115,7 @@ def _dynamic(model: Model, options: Int8, calibration: Any, kept: list[str]) -> 
     if options.rounding == "nearest" and calibration is not None:
         raise ValueError("Dynamic int8 ranges every token as it comes: it takes no calibration=.")
     if options.rounding != "nearest" and calibration is None:
-        raise ValueError(f'rounding="{options.rounding}" needs calibration=: inputs on which it chooses the weights.')
+        raise Uncalibrated(f'rounding="{options.rounding}" needs calibration=: inputs on which it chooses the weights.')
     edges: quantize.Edges = {
         row.name: []
         for row in model.spec
@@ -127,7 +127,7 @@ def _dynamic(model: Model, options: Int8, calibration: Any, kept: list[str]) -> 
     smoothing = exponents(model, None, kept) if options.smooth else {}
     codes: Mapping[str, Tensor] = {}
     if calibration is not None:
-        batches = as_calibration(calibration, ADVICE, model.spec)
+        batches = as_calibration(calibration, ADVICE, model)
         recipe["examples"] = sum(map(count, batches))
         codes = _rounding(_smoothed(model, smoothing), options, edges, {}, batches).codes
     choices = {"edges": edges, "means": {}, "smoothing": smoothing}

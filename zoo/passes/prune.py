@@ -18,7 +18,7 @@ from zoo.checks import noted
 from zoo.model.build import Model, from_state
 from zoo.passes import Pruned
 from zoo.passes.calibrated import chosen, divided, solve
-from zoo.passes.data import as_calibration, count
+from zoo.passes.data import Uncalibrated, as_calibration, count
 from zoo.passes.decision import Decision
 from zoo.passes.depth import dropped_blocks
 from zoo.passes.embeddings import carried, lanes, occurrences, rare_rows, without_rows
@@ -28,7 +28,7 @@ from zoo.passes.importance import scores
 from zoo.report.agreement import likeness
 from zoo.spec import Block, ModelSpec
 
-ADVICE = "a hundred or more typical inputs, preprocessed, without labels"
+ADVICE = "a hundred or more preprocessed inputs, typical ones, without labels"
 
 
 def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calibration: Any = None) -> Decision:
@@ -49,7 +49,7 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calib
     if data is not None and importance != "taylor":
         raise ValueError(f'data= is for importance="taylor", and {importance!r} needs none.')
     _check_float(model)
-    counts, rare = _counted(model.spec, options, calibration)
+    counts, rare = _counted(model, options, calibration)
     found = [group for group in channel_groups(model.spec) if not group.frozen]
     ragged = [group for group in found if group.parts]
     groups = [*(group for group in found if not group.parts), *(part for group in ragged for part in parted(group))]
@@ -88,15 +88,16 @@ def plan(model: Model, options: Pruned | None = None, *, data: Any = None, calib
     return Decision("pruned", {"kept": kept}, recipe)
 
 
-def _counted(spec: ModelSpec, options: Pruned, calibration: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _counted(model: Model, options: Pruned, calibration: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """How often each row of a recommender's tables occurs in the inputs, and which rows leave."""
+    spec = model.spec
     if options.min_count is not None and not spec.input.embedded:
         raise ValueError(f"min_count= is for recommenders; {spec.name} has no tables of known values.")
     if options.min_count is not None and calibration is None:
-        raise ValueError(f"min_count= needs calibration=: {ADVICE}, in which values are counted.")
+        raise Uncalibrated(f"min_count= needs calibration=: {ADVICE}, in which values are counted.")
     if calibration is None or not spec.input.embedded:
         return {}, {}
-    counts = occurrences(spec, as_calibration(calibration, ADVICE, spec))
+    counts = occurrences(spec, as_calibration(calibration, ADVICE, model))
     return counts, {} if options.min_count is None else rare_rows(counts, options.min_count)
 
 
@@ -121,9 +122,9 @@ def _calibrated(
 ) -> Decision:
     """The channels and blocks whose loss changes the answers to `calibration` least; the rest solved again on it."""
     if calibration is None:
-        raise ValueError(f'importance="calibrated" needs calibration=: {ADVICE}.')
+        raise Uncalibrated(f'importance="calibrated" needs calibration=: {ADVICE}.')
     _check_dense(model)
-    parts = divided(distinct(as_calibration(calibration, ADVICE, model.spec), model.spec, ADVICE))
+    parts = divided(distinct(as_calibration(calibration, ADVICE, model), model.spec, ADVICE))
     target, share = options.target
     plain = from_state(model.spec, model.state_dict())
     with torch.inference_mode():

@@ -76,7 +76,7 @@ def prepare_qat(
     integer = [name for name in keep_float if spec[name].precision == "int8"]
     if integer:
         raise ValueError(f"{integer} cannot stay float32: they are int8, their batch norm folded; use the float model.")
-    batches = None if calibration is None else as_calibration(calibration, ADVICE, spec)
+    batches = None if calibration is None else as_calibration(calibration, ADVICE, model)
     passes = list(noted(model.made, "passes"))
     if "int8" in found:
         told = _told(model)

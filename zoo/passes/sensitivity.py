@@ -37,7 +37,7 @@ def sensitivity(model: Model, calibration: Any, *, observer: Observer = Int8.obs
         raise ValueError(f"{model.spec.name} is not float32: the sensitivity of rows is asked of the float network.")
     if model.spec.input.ids:
         raise ValueError("The sensitivity of rows is measured on pictures, not on language models.")
-    batches = as_calibration(calibration, ADVICE, model.spec)
+    batches = as_calibration(calibration, ADVICE, model)
     rows = with_edges(model.spec, model.spec.rows)
     names = [row.name for row in rows]
     rounding = Rounding(input_means(model, rows, batches))
@@ -101,7 +101,7 @@ def within_drop(
 ) -> tuple[list[str], float]:
     """The fewest of the `ranked` rows, first ones first, that must stay float32 so that the other rows called `names`
     can be int8; and by how much the task's main figure is then worse."""
-    given = as_labelled_batches(labelled, "max_drop is measured on labelled=", model.spec)
+    given = as_labelled_batches(labelled, "max_drop is measured on labelled=", model)
     plain = from_state(model.spec, model.state_dict())
     targets = tasks.of(model.spec).fetch("targets")(model)
     batches = [(inputs, targets.in_memory(torch.as_tensor(told).cpu(), len(told))) for inputs, told in given]

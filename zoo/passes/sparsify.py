@@ -229,7 +229,7 @@ def plan(model: Model, options: Sparse | None = None, *, calibration: Any = None
             raise ValueError(f'{model.spec.name} has no layer whose inputs are a multiple of 4 for pattern="2:4".')
     if calibration is None:
         return Decision("sparse", asdict(options), {**recipe, "by": "magnitude"})
-    batches = distinct(as_calibration(calibration, ADVICE, model.spec), model.spec, "a hundred or more")
+    batches = distinct(as_calibration(calibration, ADVICE, model), model.spec, "a hundred or more")
     solved, told = one_shot(model, options, batches)
     return Decision("sparse", asdict(options), {**recipe, "by": "second_order", **told}, solved)
 

@@ -108,7 +108,7 @@ def recover(
     start, taught = digest(model), digest(teacher)
     _check_fit(model, teacher, same=start == taught)
     minutes = MINUTES if minutes is None else minutes
-    batches = as_calibration(data, ADVICE, model.spec)
+    batches = as_calibration(data, ADVICE, model)
     inputs = Unlabelled(batches)
     recipe = replace(RECIPE, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     recipe = replace(recipe, batch_size=min(batch_size, len(inputs)))
