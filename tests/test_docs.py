@@ -47,7 +47,8 @@ def test_the_examples_of_recommenders(tmp_path: Path, monkeypatch: pytest.Monkey
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "tables.md").read_text(encoding="utf-8"), re.DOTALL)
     for block in blocks:
         exec(block, known)
-    assert len(blocks) == 2 and known["x"].shape == (6, 4)  # type: ignore[attr-defined]
+    assert len(blocks) == 3 and known["x"].shape == (6, 4)  # type: ignore[attr-defined]
+    assert [row.precision for row in known["int4"].spec if row.precision.startswith("int4")]  # type: ignore[attr-defined]
     assert zoo.load("runs/big")(known["table"]).shape == (6, 1)
 
 
