@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,22 @@ def test_a_picture_is_drawn_into_a_file(model: zoo.Model, tmp_path: Path) -> Non
     assert sum(shares.values()) == pytest.approx(1.0)
     for number in (first, second):
         assert shares[NAMES[number]] == pytest.approx(float((mask == number).mean()), abs=0.15)
+
+
+def test_a_pipe_is_read_once(model: zoo.Model, tmp_path: Path) -> None:
+    """What a pipe held is gone after one reading, and a picture is opened for its answer and for its drawing."""
+    zoo.save(model, tmp_path / "m")
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    Image.fromarray(scene(1)[0]).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    writer = threading.Thread(target=pipe.write_bytes, daemon=True, args=(content,))
+    writer.start()
+    told = json.loads(invoked("predict", tmp_path / "m", pipe, "--out", tmp_path / "b.png", "--json"))
+    writer.join()
+    same = json.loads(invoked("predict", tmp_path / "m", tmp_path / "a.png", "--json"))
+    assert told["images"][0]["classes"] == same["images"][0]["classes"]
+    assert Image.open(tmp_path / "b.png").width >= 32
 
 
 def test_a_folder_is_drawn_into_a_folder(model: zoo.Model, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,20 @@ def test_the_same_call_in_another_runtime(tmp_path: Path) -> None:
                 assert len(one["boxes"]) == len(other["boxes"])
                 torch.testing.assert_close(one["scores"], other["scores"], rtol=0, atol=1e-3)
                 torch.testing.assert_close(one["boxes"][:5], other["boxes"][:5], rtol=0, atol=0.1)
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """The picture is opened for its pixels, and for its size."""
+    made, pipe = np.random.default_rng(1).integers(0, 255, (64, 96, 3), np.uint8), tmp_path / "pipe"
+    Image.fromarray(made).save(tmp_path / "p.png")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, daemon=True, args=((tmp_path / "p.png").read_bytes(),))
+    writer.start()
+    model = detector("gfl_pan")
+    with torch.inference_mode():
+        found, same = model(pipe), model(tmp_path / "p.png")
+    writer.join()
+    torch.testing.assert_close(found[0]["boxes"], same[0]["boxes"])
 
 
 def test_predict_lists_and_draws(tmp_path: Path) -> None:

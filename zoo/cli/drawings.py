@@ -38,13 +38,13 @@ class Drawings:
         """The file of an input's drawing."""
         return self._files[one]
 
-    def write(self, one: str, shown: Any) -> None:
-        """Draw the answer for an input, and write the drawing."""
+    def write(self, one: str, picture: Any, shown: Any) -> None:
+        """Draw the answer for an input on its picture, and write the drawing."""
         from zoo.data.pictures import open_picture
 
         file = self._files[one]
         make_folder(file.parent)
-        drawn, buffer = shown.draw(open_picture(one, "RGB")), io.BytesIO()
+        drawn, buffer = shown.draw(open_picture(picture, "RGB")), io.BytesIO()
         drawn.save(buffer, {".png": "PNG", ".webp": "WEBP"}.get(file.suffix.lower(), "JPEG"))
         write_whole(file, (buffer.getvalue(),))
 

@@ -137,6 +137,7 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
     """The answer for one input, ready to show, or the error that explains why the input cannot be read."""
     import torch
 
+    from zoo.data.pictures import reopenable
     from zoo.data.preprocess import preprocess
     from zoo.model.finite import check_answer
     from zoo.text.native import TextError
@@ -147,8 +148,11 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
         except (TextError, OSError) as error:
             return {"error": str(error)}
     finder: Any = model if task.objects else None  # boxes are told in the picture's own pixels
+    prepare, given = preprocess(model), image
     try:
-        prepared, sizes = finder.read([image]) if finder else (preprocess(model)([image]), [])
+        if hasattr(prepare, "cut"):  # a picture, which is drawn on too
+            given = reopenable(image)
+        prepared, sizes = finder.read([given]) if finder else (prepare([given]), [])
     except (ValueError, OSError) as error:
         return {"error": str(error)}
     with torch.inference_mode():
@@ -161,5 +165,5 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
             found = finder.in_own_pixels(found, prepared, sizes) if finder else found
     shown = task.fetch("shown")(model, found[0])
     if drawings is not None:
-        drawings.write(image, shown)
+        drawings.write(image, given, shown)
     return shown  # type: ignore[no-any-return]

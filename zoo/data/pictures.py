@@ -37,6 +37,12 @@ class ImageError(ValueError):
     """The input is no picture, or a damaged picture."""
 
 
+class PictureBytes(bytes):
+    """An encoded picture that knows where it is from, for errors."""
+
+    where = ""
+
+
 def open_picture(picture: Picture, mode: str) -> Image.Image:
     """The picture upright, in "RGB" or "L".
 
@@ -105,6 +111,21 @@ def picture_size(picture: Picture) -> tuple[int, int]:
     except Exception as error:  # as in open_picture
         raise _damaged(where, error) from None
     return (width, height) if turned else (height, width)
+
+
+def reopenable(picture: Picture) -> Picture:
+    """The picture as it may be opened more than once: of a pipe, which is read here, its content.
+
+    Raises as `open_picture` for a path that is none of a picture.
+    """
+    if not isinstance(picture, (str, os.PathLike)):
+        return picture
+    source, _ = _file(picture)
+    if not isinstance(source, io.BytesIO):
+        return picture
+    content = PictureBytes(source.getvalue())
+    content.where = str(picture)
+    return content
 
 
 def where_of(picture: Picture) -> str:

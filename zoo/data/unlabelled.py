@@ -11,18 +11,13 @@ from zoo.data.pair_folders import IMAGES
 from zoo.data.parquet import IMAGES as COLUMNS
 from zoo.data.parquet import ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
+from zoo.data.pictures import PictureBytes
 from zoo.data.splits import ordered, parts_of, split_of
 from zoo.files import local_path
 
 MOST = 512  # pictures: more teach a pass no more, and would be in memory all at once
 TABLES = (".parquet", ".pq")
 TARGETS = ("masks", "annotations", "labels", "Annotations", "SegmentationClass", "SegmentationObject")
-
-
-class PictureBytes(bytes):
-    """An encoded picture that knows where it is from, for errors."""
-
-    where = ""
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:

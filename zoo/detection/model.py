@@ -243,7 +243,7 @@ class Detector(Model):
         Raises:
             ValueError: the network cuts pictures, so that their boxes cannot be told.
         """
-        from zoo.data.pictures import picture_size
+        from zoo.data.pictures import picture_size, reopenable
         from zoo.data.preprocess import as_list, preprocess
 
         given = self.spec.pictures
@@ -252,7 +252,7 @@ class Detector(Model):
                 f"{self.spec.name} cuts pictures, so boxes are not in their own pixels: give it what "
                 "zoo.preprocess(model) makes."
             )
-        several = as_list(pictures)
+        several = [reopenable(one) for one in as_list(pictures)]  # for its pixels, then for its size
         x = preprocess(self)(several)
         return x.to(self.device, self.dtype), [picture_size(one) for one in several]
 
