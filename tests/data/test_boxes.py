@@ -130,8 +130,7 @@ def test_hostile_json(tmp_path: Path) -> None:
         ('{"images": 3}', "it has no list 'categories'"),
         (whole.replace('"file_name"', '"name"'), "number 0 of 'images' has no proper 'file_name'"),
         (whole.replace('"id": 10', '"id": [10]'), "number 0 of 'images' has no proper 'id'"),
-        (whole.replace('"image_id": 11', '"image_id": 99'), "an annotation of the image '99', which it lacks"),
-        (whole.replace('"category_id": 7', '"category_id": 8'), "an annotation of the category '8'"),
+        (whole.replace('"image_id": 11', '"image_id": [9]'), "number 2 of 'annotations' has no proper 'image_id'"),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=said):
@@ -149,6 +148,54 @@ def test_hostile_json(tmp_path: Path) -> None:
     (tmp_path / "a" / "train2017" / "0.png").rename(tmp_path / "a" / "train2017" / "gone.png")
     with pytest.raises(DamagedTarget, match=r"gone\.png: a box is four numbers"):
         open_boxes(file).at(0)
+
+
+@pytest.mark.parametrize("name", ["annotations.json", "annotations/labels.json"])
+def test_a_lone_json_is_for_training(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "coco"
+    write_coco(root, folder="images").rename(root / "held.json")
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / "held.json").rename(root / name)
+    assert list(BOX_DATA.splits(root)) == ["train"]
+    check(open_boxes(root))
+    (root / "other.json").write_bytes((root / name).read_bytes())
+    with pytest.raises(ValueError, match=rf"split: .*{name}.*instances_train2017\.json, train\.json"):
+        open_boxes(root)
+
+
+def left_out(pairs: Pairs) -> list[bool]:
+    read = Walk(pairs, "RGB", SIZE, skip_damaged=True)
+    return [read[row] is None for row, _ in enumerate(read)]
+
+
+def test_damage_in_coco_is_of_a_picture(tmp_path: Path) -> None:
+    file = write_coco(tmp_path / "a")
+    whole = file.read_text()
+    for before, after, said, row, out in (
+        ('"image_id": 11', '"image_id": 99', r"image '99': .* has boxes of it, and no such picture", 2, [0, 1, 1]),
+        ('11, "category_id": 7', '11, "category_id": 8', r"1\.png: it has a box of the category '8'", 1, [0, 1]),
+        ('11, "category_id": 7', '11, "category_id": [7]', r"1\.png: it has a box of the category '\[7\]'", 1, [0, 1]),
+        ('11, "category_id": 7, "bbox"', '11, "category_id": 7, "box"', r"1\.png: a box is four numbers", 1, [0, 1]),
+        ('"id": 11', '"id": 10', r"0\.png: its id 10 is that of another picture", 0, [1, 1, 1]),
+    ):
+        assert before in whole
+        file.write_text(whole.replace(before, after))
+        pairs = open_boxes(file)
+        assert left_out(pairs) == list(map(bool, out)), after
+        with pytest.raises(DamagedTarget, match=said):
+            pairs.at(row)
+
+
+def test_a_picture_without_its_file_of_boxes_is_damaged(tmp_path: Path) -> None:
+    root = write_voc(tmp_path / "voc")
+    (root / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n")
+    (root / "Annotations" / "0.xml").unlink()
+    with pytest.raises(DamagedTarget, match=r"0\.png: it has no 0\.xml in Annotations/"):
+        open_boxes(root).at(0)
+    assert left_out(open_boxes(root)) == [True, False]
+    root = write_yolo(tmp_path / "yolo")
+    (root / "labels" / "train" / "0.txt").unlink()
+    assert left_out(open_boxes(root)) == [True, False]
 
 
 def test_hostile_xml(tmp_path: Path) -> None:

@@ -132,9 +132,11 @@ def _parts(data: str | Path) -> dict[str, Any]:
             if found := layout.parts(path):
                 return found  # type: ignore[no-any-return]
         if not any(path.rglob("*.parquet")):
+            if found := coco.lone(path):
+                return found  # type: ignore[no-any-return]
             raise ValueError(
                 f"{path} holds no boxes: neither Parquet files, nor JSON of COCO, nor images/ with labels/ (YOLO) or "
-                "with Annotations/ (Pascal VOC)."
+                f"with Annotations/ (Pascal VOC). {coco.WANTED}"
             )
     return parts_of(data)
 

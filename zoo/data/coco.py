@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,10 @@ from zoo.data.raw_boxes import Found, by_path, digest, raw
 from zoo.data.splits import split_of
 
 MOST_BYTES = 1_000_000_000
+WANTED = (
+    "Names that JSON of COCO has: instances_train2017.json, train.json or train/_annotations.coco.json; a folder's "
+    "only file may have any name."
+)
 _NAME = re.compile(r"(?:instances_|_annotations\.|annotations_)?(.*?)(?:_annotations)?(?:\.coco)?")
 
 
@@ -38,6 +43,18 @@ def parts(path: Path) -> dict[str, Any]:
     return found
 
 
+def lone(path: Path) -> dict[str, Any]:
+    """What `parts` gives where the folder's only JSON file has no split in its name: it is for training.
+
+    Empty where there is no JSON. Raises ValueError where there are several files: nothing says which is which.
+    """
+    files = [file for folder in (path, path / "annotations") for file in sorted(folder.glob("*.json"))]
+    if len(files) > 1:
+        told = ", ".join(file.relative_to(path).as_posix() for file in files[:5])
+        raise ValueError(f"{path} has JSON files without the name of a split: {told}. {WANTED}")
+    return {"train": partial(_read, files[0])} if files else {}
+
+
 def corners(box: Any) -> Any:
     """Left, top, right, bottom of left, top, width, height; what is no box as it is."""
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(isinstance(one, (int, float)) for one in box):
@@ -58,19 +75,31 @@ def _read(file: Path, where: str) -> Found:
     if not categories:
         raise ValueError(f"{file} has no categories.")
     images = _rows(held, "images", file, ("id", "file_name"))
-    boxes: dict[Any, list[tuple[Any, int]]] = {one["id"]: [] for one in images}
-    for one in _rows(held, "annotations", file, ("image_id", "category_id", "bbox")):
-        if one.get("iscrowd"):  # a region of many objects, which no box is of
-            continue
-        if one["image_id"] not in boxes or one["category_id"] not in place:
-            what = "image" if one["image_id"] not in boxes else "category"
-            raise ValueError(f"{file} has an annotation of the {what} {str(one[f'{what}_id'])[:60]!r}, which it lacks.")
-        boxes[one["image_id"]].append((corners(one["bbox"]), place[one["category_id"]]))
+    boxes: dict[Any, list[tuple[Any, Any]]] = {one["id"]: [] for one in images}
+    for one in _rows(held, "annotations", file, ("image_id",)):
+        if not one.get("iscrowd"):  # a region of many objects, which no box is of
+            boxes.setdefault(one["image_id"], []).append((one.get("bbox"), one.get("category_id")))
+    twice = {number for number, count in Counter(one["id"] for one in images).items() if count > 1}
     names = [str(one["file_name"]) for one in images]
-    found = [_picture(file, name) for name in names]
-    targets = [raw([box for box, _ in boxes[one["id"]]], [label for _, label in boxes[one["id"]]]) for one in images]
-    classes = tuple(categories.values())
-    return Found([by_path(one) for one in found], targets, names, classes, digest([file], file.parent))
+    found = [by_path(_picture(file, name)) for name in names]
+    targets = [
+        {"error": f"its id {one['id']!r} is that of another picture too"}
+        if one["id"] in twice
+        else _target(boxes[one["id"]], place)
+        for one in images
+    ]
+    for lacking in list(boxes)[len({one["id"] for one in images}) :]:  # behind the pictures that there are
+        names.append(f"image {str(lacking)[:60]!r}")
+        found.append({"image": None})
+        targets.append({"error": f"{file.name} has boxes of it, and no such picture"})
+    return Found(found, targets, names, tuple(categories.values()), digest([file], file.parent))
+
+
+def _target(boxes: list[tuple[Any, Any]], place: Mapping[Any, int]) -> dict[str, Any]:
+    for _, category in boxes:
+        if not isinstance(category, (int, str)) or category not in place:
+            return {"error": f"it has a box of the category {str(category)[:60]!r}, which the file lacks"}
+    return raw([corners(box) for box, _ in boxes], [place[category] for _, category in boxes])
 
 
 def _json(file: Path) -> Mapping[str, Any]:

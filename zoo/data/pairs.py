@@ -53,6 +53,8 @@ class Pairs:
 
         Raises DamagedTarget for a target that cannot be read, or does not fit the picture.
         """
+        if isinstance(target := self.targets[row], Mapping) and (error := target.get("error")):
+            raise DamagedTarget(f"{self.name(row)}: {error}.")  # there may be no picture
         content = content_of(self.pictures[row]["image"])
         if content is None:
             return None
@@ -60,7 +62,7 @@ class Pairs:
             picture = open_picture(content, mode)
         except (ImageError, FileNotFoundError):
             return None
-        return picture, self.read(self.targets[row], (picture.height, picture.width), self.name(row))
+        return picture, self.read(target, (picture.height, picture.width), self.name(row))
 
     def name(self, row: int) -> str:
         """The row as messages name it."""

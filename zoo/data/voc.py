@@ -49,8 +49,8 @@ def _read(pictures: Path, annotations: Path, root: Path, chosen: Path | None, wh
             raise ValueError(f"{chosen} names {lacking[0][:100]!r}, of which {pictures} has no picture.")
         files = [file for file in files if file.relative_to(pictures).with_suffix("").as_posix() in wanted]
     beside = [annotations / file.relative_to(pictures).with_suffix(".xml") for file in files]
-    if missing := [file for file, other in zip(files, beside, strict=True) if not other.is_file()]:
-        raise ValueError(f"{len(missing)} pictures of {where} have no XML file; {missing[0]} is one.")
+    if files and not any(file.is_file() for file in beside):
+        raise ValueError(f"{annotations} has no XML file with the name of a picture of {where}.")
     read = [_objects(file) for file in beside]
     own = names_in(root)
     names = own or tuple(
@@ -59,7 +59,8 @@ def _read(pictures: Path, annotations: Path, root: Path, chosen: Path | None, wh
     number = {name: place for place, name in enumerate(names)}
     targets = [_target(objects, number) for objects in read]
     told = [file.relative_to(root).as_posix() for file in files]
-    return Found([by_path(file) for file in files], targets, told, names, digest([*files, *beside], root))
+    sha256 = digest([*files, *(file for file in beside if file.is_file())], root)
+    return Found([by_path(file) for file in files], targets, told, names, sha256)
 
 
 def _target(objects: list[tuple[str, list[float]]] | str, number: dict[str, int]) -> dict[str, Any]:
@@ -72,6 +73,8 @@ def _target(objects: list[tuple[str, list[float]]] | str, number: dict[str, int]
 
 def _objects(file: Path) -> list[tuple[str, list[float]]] | str:
     """(name, box) of every object, or what is wrong. VOC counts pixels from 1, and the last one belongs to the box."""
+    if not file.is_file():
+        return f"it has no {file.name} in {file.parent.name}/"
     if file.stat().st_size > MOST_BYTES:
         return f"{file.name} has more than {MOST_BYTES:,} bytes"
     try:
