@@ -117,6 +117,19 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
+def kept_if_filled(folder: Path) -> Iterator[None]:
+    """After an error, remove the folder and its parents where they are new and empty."""
+    new = [one for one in (folder, *folder.absolute().parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the first that is not empty, or was never made
+            for one in new:
+                one.rmdir()
+        raise
+
+
+@contextmanager
 def written_whole(file: Path) -> Iterator[Path]:
     """A temporary path beside `file`, with its suffix; it replaces `file` in one step if the body raises nothing.
 

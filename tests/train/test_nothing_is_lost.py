@@ -67,6 +67,23 @@ def test_a_training_that_makes_no_step_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_data_that_the_first_epoch_refuses_leaves_no_folder(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise ValueError("damaged")
+
+    monkeypatch.setattr(ImageSet, "stream", refused)
+    out = tmp_path / "runs" / "out"
+    if there:
+        out.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="damaged"):
+        train(network(classes=2), out, some("cat", "dog"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_full_disk_is_met_before_the_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(file: int) -> None:
         raise OSError(28, "No space left on device")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo import tasks
 from zoo.checks import check_flag, noted
-from zoo.files import path_to_write
+from zoo.files import kept_if_filled, path_to_write
 from zoo.model.build import Model
 from zoo.model.verify import rebuildable
 from zoo.passes.compress import compress
@@ -103,25 +103,26 @@ def finetune(
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
     inputs = labelled_inputs(train, model)[0] if _is_int8(model) and unranged(model) else None
     trained, zeros = trainable(model, inputs)  # refuses what cannot be trained in int8
-    try_save(start, out)
-    run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
-    run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
-    trained.to(device)
-    if sparsity:
-        zeros = Sparsifier(trained, sparsity=sparsity)
-    log = TrainingLog(out / "training", quiet=quiet)
-    fit(
-        trained,
-        train,
-        recipe,
-        folder=out / "training",
-        validation=validation,
-        teacher=None if teacher is None else teacher.to(device),
-        after_step=zeros,
-        identity={**(identity or {}), **run_id},
-        save_seconds=save_seconds,
-        log=log,
-    )
+    with kept_if_filled(out):  # data may be refused in the first epoch
+        try_save(start, out)
+        run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
+        run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
+        trained.to(device)
+        if sparsity:
+            zeros = Sparsifier(trained, sparsity=sparsity)
+        log = TrainingLog(out / "training", quiet=quiet)
+        fit(
+            trained,
+            train,
+            recipe,
+            folder=out / "training",
+            validation=validation,
+            teacher=None if teacher is None else teacher.to(device),
+            after_step=zeros,
+            identity={**(identity or {}), **run_id},
+            save_seconds=save_seconds,
+            log=log,
+        )
     tuned = finished(trained.cpu())
     tuned.labels = start.labels
     told = dict(start.made["trained"])

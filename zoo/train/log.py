@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import formatting
-from zoo.files import make_folder, write_whole, written_whole
+from zoo.files import check_folder, make_folder, write_whole, written_whole
 from zoo.printable import printable
 
 Row = dict[str, float]  # one epoch
@@ -27,16 +27,17 @@ class TrainingLog:
     def __init__(self, folder: Path, *, quiet: bool = False) -> None:
         self.folder, self.quiet = folder, quiet
         self.rows: list[Row] = []
+        self._done = 0
         self._board: Any = None
         self._bar: Any = None
 
     def begin(self, rows: Sequence[Row], done: int, total: int) -> None:
         """Start, or continue after the epochs in `rows`, with `done` of `total` steps."""
         self.rows = [{_NOW.get(name, name): value for name, value in row.items()} for row in rows]
-        make_folder(self.folder)
+        self._done = done
+        check_folder(self.folder)  # made at the first epoch's end: data may be refused before, and leaves nothing
         if self.rows:  # the process may have ended after the checkpoint and before the file
             write_csv(self.rows, self.folder / "metrics.csv")
-        self._board = _board(self.folder, done)
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -57,6 +58,8 @@ class TrainingLog:
     def epoch(self, row: Row) -> None:
         """Record an epoch's figures: in metrics.csv, in TensorBoard and as a line."""
         self.rows.append(row)
+        make_folder(self.folder)
+        self._board = self._board or _board(self.folder, self._done)
         write_csv(self.rows, self.folder / "metrics.csv")
         if self._board is not None:
             for name, value in row.items():
