@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import zoo
+from detection.networks import detector
 from networks import gated, lively, pictures, tiny
+from text_data import trunk
 from zoo.files import FileError
 from zoo.model.features import Features
 from zoo.passes.compress import compress
@@ -20,6 +22,7 @@ from zoo.passes.qat import prepare_qat
 from zoo.runtime import formats, needs
 from zoo.runtime.backends import onnxruntime as onnxruntime_files
 from zoo.runtime.backends import openvino
+from zoo.runtime.signature import signature
 
 SUFFIXES = {one.name: one.suffix for one in formats().values()}
 
@@ -38,6 +41,13 @@ def answers(file: Path, x: torch.Tensor) -> torch.Tensor:
         case ".pt2":
             return torch.export.load(file).module()(x).detach()
     raise ValueError(file)
+
+
+@pytest.mark.parametrize("what", ["pictures", "objects", "texts"])
+def test_what_is_exported_is_in_eval_mode(what: str) -> None:
+    """A wrapper around the network too: torch warns of one that trains."""
+    model = {"pictures": tiny, "objects": lambda: detector("gfl_pan"), "texts": trunk}[what]().eval()
+    assert not [name for name, part in signature(model).module.named_modules() if part.training]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("dense", "onnx"), ("int8", "openvino"), ("int8", "pt2")])

@@ -27,6 +27,9 @@ class Signature:
     inputs: list[str]
     outputs: list[str]
 
+    def __post_init__(self) -> None:
+        self.module.training = self.model.training  # a new wrapper is in train mode, and torch's exports look at it
+
     def free(self) -> dict[int, Any]:
         """For torch.export: the axes whose length is free, the batch at least."""
         axes = self.model.spec.input.axes().items()
