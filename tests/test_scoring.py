@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
+from zoo.inputs import Feature, TableInput
 from zoo.report import memory, timing
+from zoo.spec import Block, ModelSpec
+from zoo.tabular.reader import RowReader
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -123,6 +126,7 @@ def test_rows_and_inputs_are_for_networks_that_take_them(folder: Path) -> None:
         ),
         ([folder / "model", "a.png"], "'a.png' is no row: give a JSON object"),
         ([folder / "model"], "Give the inputs behind the name, or --rows with a table"),
+        ([folder / "model"], "reads the columns user_id, item_id, genres, device, age, price."),
         ([folder / "model", "{}", "--rows", folder / "rows.csv"], "give one of the two"),
     ):
         done = told("predict", *arguments)
@@ -182,6 +186,18 @@ def test_who_gave_inputs_to_calibrate_on_is_not_asked_for_some(folder: Path, tmp
     done = told("compress", folder / "model", "int8", "--calibration", folder / "rows.csv", "--out", tmp_path / "small")
     assert done.exit_code == 0 and "Give inputs" not in done.output, done.output
     assert "gives numbers, not classes" in done.stderr
+
+
+def test_the_columns_that_are_read_are_named(folder: Path) -> None:
+    names = ["user_id", "item_id", "genres", "device", "age", "price"]
+    assert json.loads(told("info", folder / "model", "--json").stdout)["columns"] == names
+    assert ", ".join(names) in told("info", folder / "model").stdout
+    assert zoo.info("resnet20").columns == () and "columns" not in dict(zoo.info("resnet20").rows())
+    example = told("predict", folder / "model", "row").stderr.split("such as ")[1].split(", or --rows")[0]
+    assert 0 < json.loads(told("predict", folder / "model", example, "--json").stdout)["scores"][0] < 1
+    many = TableInput(tuple(Feature(f"c{place}", "numeric", std=1.0) for place in range(30)))
+    with pytest.raises(ValueError, match=r'"c19": 1, \.\.\.\} with 30 columns, or --rows'):
+        RowReader(ModelSpec("many", (Block("rows", "rows"),), many)).of_arguments(["row"])
 
 
 def test_the_command_says_which_file_calibrates(folder: Path, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class Info:
         siblings (tuple[str, ...]): related names, such as the family's network for ImageNet. Default: none.
         takes (str): the input in words: "32x32 pixels", "text". Default: empty.
         macs_of (str): the input that `macs` are counted for: "picture", "text of 128 tokens". Default: empty.
+        columns (tuple[str, ...]): the columns that a recommender reads. Default: none.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Info:
     siblings: tuple[str, ...] = ()
     takes: str = ""
     macs_of: str = ""
+    columns: tuple[str, ...] = ()
 
     def rows(self) -> list[tuple[str, str]]:
         """(heading, text) of every known fact."""
@@ -86,6 +88,7 @@ class Info:
             "MACs": "" if self.macs is None else f"{self.macs:,} a {self.macs_of}",
             "file": f"{self.bytes:,} bytes ({formatting.size(self.bytes)})" if self.bytes is not None else "",
             "input": self.takes,
+            "columns": _few(self.columns),
             "runs in": self.execution,
             "measured": _measured(self.metric) if self.metric else "",
             "data": f"{self.metric.encoding}, sha256 {self.metric.sha256}" if self.metric else "",
@@ -93,7 +96,7 @@ class Info:
             "teacher": self.teacher,
             "licence": self.licence,
             "source": self.source,
-            "labels": ", ".join(self.labels[:20]) + (f", ... ({len(self.labels)})" if len(self.labels) > 20 else ""),
+            "labels": _few(self.labels),
         }
         return [(heading, text) for heading, text in facts.items() if text]
 
@@ -277,7 +280,13 @@ def _info(
         siblings=siblings(name),
         takes=spec.input.takes,
         macs_of=spec.input.usual_one,
+        columns=spec.input.reads,
     )
+
+
+def _few(names: tuple[str, ...]) -> str:
+    """The first twenty, and how many there are."""
+    return ", ".join(names[:20]) + (f", ... ({len(names)})" if len(names) > 20 else "")
 
 
 def _execution(spec: ModelSpec, made: Mapping[str, Any]) -> str:

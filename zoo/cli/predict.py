@@ -54,9 +54,13 @@ def run(
     from zoo import kinds, tasks
     from zoo.catalog.info import info
 
+    known = info(name)
     if bool(images) == (rows is not None):
-        raise ValueError("Give the inputs behind the name, or rows= with a table." if rows is None else TOGETHER)
-    known, model = info(name), open_model(name)
+        which = f" {name} reads the columns {', '.join(known.columns)}." if known.columns else ""
+        raise ValueError(
+            f"Give the inputs behind the name, or rows= with a table.{which}" if rows is None else TOGETHER
+        )
+    model = open_model(name)
     if rows is not None or images is None:
         if out_path is not None:
             raise ValueError("out= is for drawings of pictures, and rows= scores a table.")

@@ -104,6 +104,11 @@ class Input:
     # ------------------------------------------------------------------------------------------------ words
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of a table that a network takes; empty where it takes none."""
+        return ()
+
+    @property
     def brief(self) -> str:
         """Behind "pictures of": "32x32"."""
         raise NotImplementedError

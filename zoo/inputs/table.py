@@ -195,6 +195,10 @@ class TableInput(Input):
         return (self.width,)
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.features)
+
+    @property
     def brief(self) -> str:
         count = len(self.features)
         return f"{count:,} feature{'s' if count > 1 else ''}"

@@ -16,6 +16,8 @@ from zoo.inputs import TableInput
 from zoo.tabular.examples import GivenRow, RowOf, TableRows
 from zoo.tabular.frames import as_table
 
+SHOWN = 20  # columns of a row in a message
+
 
 class RowReader(Reader):
     """Reads the columns that the network's features name; all other columns are left out."""
@@ -59,11 +61,17 @@ class RowReader(Reader):
                 row = None
             if not isinstance(row, Mapping):
                 raise ValueError(
-                    f"{one[:60]!r} is no row: give a JSON object, such as "
-                    f"{json.dumps(dict.fromkeys(self.names[:2], 1))}, or --rows with a Parquet or CSV file."
+                    f"{one[:60]!r} is no row: give a JSON object, such as {self._example()}, or --rows with a Parquet "
+                    "or CSV file."
                 )
             found.append(GivenRow(row, number))
         return found
+
+    def _example(self) -> str:
+        """A row that the network takes, of as many columns as are read at a glance."""
+        row = {one.name: ["1"] if one.kind == "list" else 1 for one in self.spec.table.features[:SHOWN]}
+        shown = json.dumps(row, ensure_ascii=False)
+        return shown if len(self.names) <= SHOWN else f"{shown[:-1]}, ...}} with {len(self.names):,} columns"
 
     def batches(self, path: str) -> tuple[int | None, Iterator[Any]]:
         files = self.files(path)
