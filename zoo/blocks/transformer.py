@@ -5,10 +5,8 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,36 +14,16 @@ from torch import Tensor
 from zoo.blocks.attention import Attention
 from zoo.blocks.kv_cache import LayerCache
 from zoo.blocks.linear import Linear
-from zoo.blocks.traced import traced
 
 NORMS = ("layer", "rms")
 MLP_ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "swish")
-
-
-@functools.cache
-def _constant(value: float) -> Tensor:
-    """A tensor, which an operator takes in less time than a number."""
-    with torch.inference_mode(False):
-        return torch.tensor(value, dtype=torch.float32, device="cpu")
-
-
-class RMSNorm(nn.RMSNorm):
-    """`nn.RMSNorm`; without gradients on a CPU, where torch takes nine operators for it, by five."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
-        if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled() or traced():
-            return super().forward(x)
-        length = torch.linalg.vector_norm(x, 2, -1, True)
-        squares = torch.addcmul(_constant(self.eps or 0.0), length, length, value=1 / x.shape[-1])
-        return torch.mul(x, squares.rsqrt_()).mul_(weight)
 
 
 def make_norm(name: str, dim: int, eps: float) -> nn.Module:
     """ "layer" (Ba et al., 2016) or "rms" (Zhang and Sennrich, 2019)."""
     if name not in NORMS:
         raise ValueError(f"Unknown norm {name!r}; choose one of {NORMS}.")
-    return nn.LayerNorm(dim, eps=eps) if name == "layer" else RMSNorm(dim, eps=eps)
+    return nn.LayerNorm(dim, eps=eps) if name == "layer" else nn.RMSNorm(dim, eps=eps)
 
 
 def activate(x: Tensor, activation: str) -> Tensor:

@@ -78,8 +78,8 @@ def function(
 
 def fits(model: nn.Module) -> bool:
     """Whether all int8 weights of the model are narrow enough for this host's integer operators."""
-    weights = [m.weight for m in model.modules() if hasattr(m, "scale") and isinstance(m.weight, Tensor)]
-    codes = [weight for weight in weights if weight.dtype == torch.int8]
+    weights = [getattr(part, "weight", None) for part in model.modules() if hasattr(part, "scale")]
+    codes = [weight for weight in weights if isinstance(weight, Tensor) and weight.dtype == torch.int8]
     return all(int(weight.abs().max()) <= onednn.widest_weight() for weight in codes)
 
 
