@@ -160,7 +160,7 @@ def test_compress(toys: Path, tmp_path: Path, picture: str) -> None:
             ("compress", "mobilenet", "pruned", "--out", "x", "--macs", "nan"),
             "--macs takes a number between 0 and 1, not nan",
         ),
-        (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "empty"), "No pictures"),
+        (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "empty"), "a folder without pictures"),
         (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "text.png"), "is not a picture"),
         (("compress", "mobilenet", "int8", "--out", "x", "--calibration", "absent.png"), "No such picture"),
         (("list", "--task", "knitting"), "the tasks are"),

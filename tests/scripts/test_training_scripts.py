@@ -151,7 +151,11 @@ def test_pruning_in_rounds_and_quantizing(animals: Path, tmp_path: Path, capsys)
     module.run(module.Settings(out=tmp_path / "int8", **settings))
     assert dtypes(zoo.load(tmp_path / "int8")) == {torch.int8}
     module.run(module.Settings(out=tmp_path / "mixed", keep_float=1, **settings))
-    assert dtypes(zoo.load(tmp_path / "mixed")) == {torch.int8, torch.float32}
+    floats = {
+        name: {row.name for row in zoo.load(tmp_path / name).spec if row.precision == "float32"}
+        for name in ("int8", "mixed")
+    }
+    assert len(floats["mixed"] - floats["int8"]) == 1, "one row stays, which may have no weights"
     capsys.readouterr()
     module.run(module.Settings(out=tmp_path / "qat", qat=True, recipe=QUICK, **settings))
     starts = [str(tmp_path / "half"), "int8, before training", str(tmp_path / "qat")]

@@ -205,7 +205,7 @@ def test_a_text_is_text(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
     prepare = zoo.preprocess(zoo.load(tmp_path))
     for several in (("hello", "world"), ("hello",), ("hello", "world", "hello")):
-        with pytest.raises(ValueError, match="prepare\\(list\\(texts\\)\\)"):
+        with pytest.raises(ValueError, match="several texts as a list, list\\(texts\\)"):
             prepare(several)
     assert prepare([("hello", "world")])["token_type_ids"].tolist() == [[0, 0, 0, 1, 1]]
     for text in ("a \ud83d b", ("hello", "\udc00")):
