@@ -18,6 +18,7 @@ import toy_segmenter
 import zoo
 from mask_data import NAMES, scene, write_folders
 from zoo.cli import app
+from zoo.cli.drawings import Drawings
 from zoo.tasks.drawing import LONGEST, OPACITY, color_of, with_legend
 from zoo.tasks.segmentation import Regions
 
@@ -124,3 +125,18 @@ def test_what_cannot_be_drawn_is_refused(model: zoo.Model, tmp_path: Path) -> No
         done = CliRunner().invoke(app, ["predict", *map(str, arguments)])
         assert done.exit_code and said in done.output, done.output
     assert not (tmp_path / "a.png").exists()
+
+
+def test_out_is_a_picture_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out, inputs, said in (
+        ("x.txt", ["a.png"], r"x\.txt ends in \.txt: a drawing's file ends in \.png, \.jpg"),
+        ("x.gif", ["a.png", "b.png"], r"ends in \.gif"),
+        ("file", ["a.png"], "cannot be a folder"),
+        ("file/x.png", ["a.png"], "cannot be a folder"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Drawings(str(tmp_path / out), inputs, inputs)
+    for out, file in (("v1.2", "v1.2/a.png"), ("x.txt/", "x.txt/a.png"), ("new/x.jpg", "new/x.jpg")):
+        assert Drawings(f"{tmp_path}/{out}", ["a.png"], ["a.png"]).of("a.png") == tmp_path / file
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.files import local_path, make_folder, path_to_write, write_whole
+from zoo.files import check_folder, local_path, make_folder, path_to_write, write_whole
 
 FILES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -15,7 +16,8 @@ FILES = (".png", ".jpg", ".jpeg", ".webp")
 class Drawings:
     """The file of each input: `out` itself for one picture, else a file in the folder `out`, as the input is called.
 
-    Raises ValueError for a file where there are several pictures, and for a drawing that would replace a picture.
+    Missing folders are made. Raises ValueError for a file where there are several pictures, for a drawing that would
+    replace a picture, and for a name that ends as no picture does; FileError for a place where nothing can be written.
     """
 
     def __init__(self, out: str, inputs: Sequence[str], arguments: Sequence[str]) -> None:
@@ -26,7 +28,14 @@ class Drawings:
             if not single:
                 raise ValueError(f"out={out} is one file, and there are {len(inputs)} pictures: name a folder.")
             self._files = {inputs[0]: path}
+            check_folder(path.parent)
         else:
+            if path.suffix.strip(".0123456789") and not path.is_dir() and not out.endswith(os.sep):
+                raise ValueError(
+                    f"out={out} ends in {path.suffix}: a drawing's file ends in {', '.join(FILES)}; a new folder "
+                    f"is {out}{os.sep}"
+                )
+            check_folder(path)
             self._files = {one: path / _below(one, folders) for one in inputs}
         if twice := len(self._files) - len(set(self._files.values())):
             raise ValueError(f"{twice} of the pictures have the name of another one: draw them one by one.")

@@ -38,7 +38,8 @@ def run(
         typer.Option(
             "--out",
             metavar="FILE.png",
-            help="Draw the answer for a picture: masks or boxes with names. Of several pictures, a folder of drawings.",
+            help="Draw the answer for a picture: masks or boxes with names. Of several pictures, a folder of drawings. "
+            "Missing folders are made.",
         ),
     ] = None,
     json: JsonOption = False,
