@@ -224,3 +224,24 @@ def test_a_value_that_is_too_long_is_told_with_its_column(tmp_path: Path, monkey
         ValueError, match=r"column 'text' has a value of 5,000 characters in row 1, and rows of up to 2"
     ):
         infer_schema(tmp_path / "a.csv", label="click")
+
+
+def test_a_schema_is_given_as_itself_as_json_or_in_a_file(tmp_path: Path) -> None:
+    schema = infer_schema({"user": [1, 1, 2, 2], "age": [1.5, 2, 3, 5], "click": [0, 1, 0, 1]})
+    written = schema.to_json()
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(written))
+    for form in (schema, written, {"features": written["features"]}, file, str(file)):
+        assert zoo.create("deepfm", schema=form).spec.table == schema
+    (tmp_path / "other.json").write_text("[1]")
+    for wrong, said in (
+        ({"type": "text"}, "The dict of schema= is no schema: .*of type 'text'"),
+        ({"type": "table"}, "The dict of schema= is no schema: .*features"),
+        (tmp_path / "other.json", r"other\.json is no schema: .*an object, not list"),
+        (tmp_path / "none.json", r"none\.json cannot be read as a schema"),
+        (7, r"as zoo\.infer_schema\(table\) makes it, the dict of its JSON, or the path .*, not int"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            zoo.create("deepfm", schema=wrong)
+    with pytest.raises(ValueError, match="schema is a TableInput, not dict;"):
+        zoo.registry.spec("deepfm", schema=written)

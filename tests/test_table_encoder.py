@@ -6,6 +6,7 @@ import math
 import re
 from collections import deque
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from zoo.spec import Block, ModelSpec
 from zoo.tabular import keys
 from zoo.tabular.encoder import TableEncoder
 from zoo.tabular.examples import GivenRow, RowOf
+from zoo.tabular.reader import RowReader
 
 USERS, JOBS, GENRES = (1, 7, -3, 2**63 + 5), ("writer", "", "nurse"), ("Drama", "War", "Sci-Fi")
 INPUT = TableInput(
@@ -114,6 +116,25 @@ def test_lists_are_written_as_texts_too(encode: TableEncoder) -> None:
         for rows in ({**ROW, "genres": printed}, pa.table({**columns([ROW]), "genres": [printed]})):
             with pytest.raises(ValueError, match=r"Column 'genres' .*has the text .*a printed list"):
                 encode(rows)
+
+
+def test_ids_beyond_64_bits_are_texts_whatever_holds_them(encode: TableEncoder, tmp_path: Path) -> None:
+    """CSV has texts alone: the id there is the value that the same text is elsewhere, and no float has rounded it."""
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    ids = [str(2**70), str(2**70 + 1)]
+    rows = [{**ROW, "tag": one} for one in ids]
+    x = encode(rows)
+    assert not x[0].equal(x[1])
+    (tmp_path / "rows.csv").write_text(
+        "user,job,genres,tag,age,year\n" + "".join(f"7,nurse,War|Drama,{one},30,1995\n" for one in ids)
+    )
+    read = list(encode.in_turn(RowReader(SPEC).batches(str(tmp_path / "rows.csv"))[1]))
+    for found in (torch.cat(read), encode(pa.table(columns(rows))), encode(pd.DataFrame(rows)), encode(columns(rows))):
+        assert found.equal(x)
+    for number in (2**70, float(2**70)):
+        for one in ({**ROW, "tag": number}, [{**ROW, "tag": number}], pd.DataFrame([{**ROW, "tag": number}])):
+            with pytest.raises(ValueError, match=r"Column 'tag' .*Give (such ids as|whole numbers or) texts"):
+                encode(one)
 
 
 SAME = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -13,6 +13,7 @@ from zoo import catalog, kinds, registry, tasks
 from zoo.catalog import backbones, listing
 from zoo.catalog.derive import MIN_AGREEMENT
 from zoo.checks import check_flag
+from zoo.lazy import fetch
 from zoo.spec import ModelSpec, SpecError, TableInput
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def create(
     features_only: Literal[True],
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
-    schema: TableInput | None = ...,
+    schema: TableInput | Mapping[str, Any] | str | os.PathLike[str] | None = ...,
     dim: int | None = ...,
     backbone: str | Model | None = ...,
     backbone_weights: str | os.PathLike[str] | None = ...,
@@ -66,7 +67,7 @@ def create(
     features_only: bool = ...,
     out_indices: int | Iterable[int] | None = ...,
     device: str | None = ...,
-    schema: TableInput | None = ...,
+    schema: TableInput | Mapping[str, Any] | str | os.PathLike[str] | None = ...,
     dim: int | None = ...,
     backbone: str | Model | None = ...,
     backbone_weights: str | os.PathLike[str] | None = ...,
@@ -90,7 +91,7 @@ def create(
     features_only: bool = False,
     out_indices: int | Iterable[int] | None = None,
     device: str | None = None,
-    schema: TableInput | None = None,
+    schema: TableInput | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     dim: int | None = None,
     backbone: str | Model | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
@@ -128,9 +129,9 @@ def create(
             Default: None. `zoo.create("mobilenet", features_only=True, out_indices=[1, -1])`.
         device (str | None): The device of the weights. None is the CPU. Default: None.
             `zoo.create("resnet20", weights=None, device="meta")`.
-        schema (TableInput | None): What a recommender reads: the features of its table. The weights are fresh, and no
-            value is known until `model.fit_vocabulary(table)`. None is the schema of the weights, or a small example
-            without weights. Default: None.
+        schema (TableInput | dict | path | None): What a recommender reads: the features of its table, in a file of
+            `zoo schema` or as the dict of its JSON too. The weights are fresh, and no value is known until
+            `model.fit_vocabulary(table)`. None is the schema of the weights, or a small example without. Default: None.
             `zoo.create("deepfm", schema=zoo.infer_schema({"user": [1, 2], "click": [0, 1]}, label="click"))`.
         dim (int | None): The width of a recommender's vectors, with fresh weights. None is 16. Default: None.
             `zoo.create("deepfm", weights=None, dim=32)`.
@@ -217,7 +218,7 @@ def _known(name: str | ModelSpec) -> ModelSpec | None:
         return None
 
 
-def _with_schema(name: str | ModelSpec, schema: TableInput | None, dim: int | None, weights: Any) -> ModelSpec:
+def _with_schema(name: str | ModelSpec, schema: Any, dim: int | None, weights: Any) -> ModelSpec:
     """The spec of a recommender for other tables, or with vectors of another width."""
     given = "schema=" if schema is not None else "dim="
     wanted = registry.resolve(name) if isinstance(name, str) else None
@@ -226,10 +227,9 @@ def _with_schema(name: str | ModelSpec, schema: TableInput | None, dim: int | No
         raise ValueError(f"{given} is for recommenders by their name, such as 'deepfm', not for {str(name)[:100]!r}.")
     if schema is None and weights is not None:
         raise ValueError("dim= is for fresh weights: give weights=None, or a schema=.")
-    if schema is not None and type(schema) is not type(usual):
-        raise ValueError(f"schema= is a {type(usual).__name__}, not {type(schema).__name__}.")
     if weights not in ("default", None):
         raise ValueError("schema= is for fresh weights: those of a file have the schema that they were trained with.")
+    schema = schema if schema is None else fetch("zoo.tabular.fresh:as_schema")(schema)
     return registry.spec(wanted.arch, schema=schema, **({} if dim is None else {"dim": dim}))
 
 

@@ -53,6 +53,8 @@ def tabular(
     linear = name in ("wide_deep", "deepfm")
     if schema is None:
         schema = EXAMPLE if linear else replace(EXAMPLE, crosses=())
+    if not isinstance(schema, TableInput):
+        raise SpecError(f"schema is a TableInput, not {type(schema).__name__}; zoo.create takes its JSON and paths too")
     if schema.crosses and not linear:
         raise SpecError(f"{name} has no linear part for crosses: take them out of the schema, or choose deepfm")
     if not hidden:

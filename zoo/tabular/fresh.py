@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo import registry
-from zoo.checks import SpecError
+from zoo.checks import SpecError, require, short
 from zoo.files import local_path
 from zoo.inputs import TableInput
 from zoo.model.build import Model, build
@@ -40,15 +42,37 @@ def for_data(
     return build(registry.spec(arch, schema=given, **wide)).fit_vocabulary(files)  # type: ignore[operator]
 
 
+def as_schema(given: Any) -> TableInput:
+    """A schema in any form: itself, the dict of its JSON, or the path of a file with that."""
+    if isinstance(given, TableInput):
+        return given
+    if isinstance(given, Mapping):
+        return _of_json(given, "The dict of schema=")
+    if isinstance(given, (str, os.PathLike)):
+        return read_schema(os.fspath(given))
+    raise ValueError(
+        f"schema= is a TableInput, as zoo.infer_schema(table) makes it, the dict of its JSON, or the path of a file "
+        f"that zoo schema printed, not {type(given).__name__}."
+    )
+
+
+def _of_json(data: Any, what: str) -> TableInput:
+    try:
+        kind = data.get("type", TableInput.type) if isinstance(data, Mapping) else TableInput.type
+        require(kind == TableInput.type, f"it is of type {short(kind)}, not {TableInput.type!r}")
+        require(isinstance(data, Mapping), f"a schema is an object, not {type(data).__name__}")
+        return TableInput.from_json(data)
+    except SpecError as error:
+        raise ValueError(f"{what} is no schema: {str(error).removeprefix('Not a model spec: ')}") from None
+
+
 def read_schema(path: str | Path) -> TableInput:
     """The schema in a JSON file, as `zoo schema` prints it; raises ValueError for another file."""
     file = local_path(path)
     try:
         if file.stat().st_size > MOST_BYTES:
             raise ValueError(f"{file} is larger than {MOST_BYTES:,} bytes, which no schema is.")
-        return TableInput.from_json(json.loads(file.read_text(encoding="utf-8")))
-    except SpecError as error:
-        raise ValueError(f"{file} is no schema: {str(error).removeprefix('Not a model spec: ')}") from None
+        return _of_json(json.loads(file.read_text(encoding="utf-8")), str(file))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"{file} cannot be read as a schema ({(str(error).splitlines() or ['too deep'])[0]})."
