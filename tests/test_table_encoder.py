@@ -193,7 +193,9 @@ def test_a_column_of_numbers_has_the_keys_of_its_values(kind: str, data: Any) ->
     [
         ("user", [3], "Column 'user' has a list"),
         ("age", [30, 31], "Column 'age' has a list, and column 'user' a single value"),
-        ("user", {"a": 1}, "Column 'user' has a list where a single number or text belongs"),
+        ("user", {"a": 1}, "Column 'user' has a dict where a single number or text belongs"),
+        ("user", {1, 2}, "Column 'user' has a set where a single number or text belongs"),
+        ("genres", {"a": 1}, "Column 'genres' has a single dict where a list belongs"),
         ("user", b"abc", "Column 'user' has a bytes where a single number or text belongs"),
         ("user", 2**64, "Column 'user' has the whole number 18446744073709551616, which is beyond 64 bits"),
         ("user", 10**50, "Column 'user' has the whole number of 167 bits, which is beyond 64 bits"),
@@ -201,9 +203,10 @@ def test_a_column_of_numbers_has_the_keys_of_its_values(kind: str, data: Any) ->
         ("user", math.inf, "Column 'user' has infinity"),
         ("age", "30", "Column 'age' has the text '30' where a number belongs"),
         ("year", "x" * 1000, "Column 'year' has the text 'xxx"),
-        ("year", math.inf, "Column 'year' has the number inf, which is too far from its mean, 1990"),
+        ("year", math.inf, "Column 'year' has infinity where a number belongs"),
+        ("age", -math.inf, "Column 'age' has infinity where a number belongs"),
         ("year", 1e300, r"Column 'year' has the number 1e\+300, which is too far"),
-        ("year", {}, "Column 'year' has a list where a number belongs"),
+        ("year", {}, "Column 'year' has a dict where a number belongs"),
         ("genres", 7, "Column 'genres' has a single int where a list belongs"),
         ("genres", [["War"]], "Column 'genres' has a list where a single number or text belongs"),
         ("genres", {"War"}, "Column 'genres' has a set"),
@@ -247,7 +250,7 @@ def test_a_wrong_value_of_many_is_named_with_its_row(encode: TableEncoder) -> No
     lacking = {name: value for name, value in ROW.items() if name != "age"}
     with pytest.raises(ValueError, match="reads the column 'age', and row 70 has no such value"):
         encode([GivenRow(lacking, 70)])
-    with pytest.raises(ValueError, match="Column 'year' in row 3 has the number inf"):
+    with pytest.raises(ValueError, match="Column 'year' in row 3 has infinity"):
         encode(pa.table({**columns([ROW] * 4), "year": [1.0, None, 2.0, math.inf]}))
 
 
@@ -260,6 +263,7 @@ def test_a_wrong_column_is_named(encode: TableEncoder) -> None:
         ("user", pa.array([1e17]), "Column 'user' in row 0 has the float"),
         ("age", pa.array(["30"]), "Column 'age' holds texts where numbers belong"),
         ("year", pa.array([[1.0]]), "Column 'year' holds lists where numbers belong"),
+        ("age", pa.array([math.inf]), "Column 'age' in row 0 has infinity"),
         ("year", pa.array([1e300]), "Column 'year' in row 0 has the number"),
         ("genres", pa.array([3]), "Column 'genres' holds int64 where lists belong"),
     ):
@@ -283,6 +287,10 @@ def test_a_wrong_table_is_refused(encode: TableEncoder) -> None:
             encode(empty)
     with pytest.raises(ValueError, match="Column 'tag' has 2 values, and column 'user' has 4"):
         encode({**columns(ROWS), "tag": ["a", "b"]})
+    for name, wrong in (("user", [[1, 2], [3, 4]]), ("tag", [[1.5, 2], [3, 4]]), ("age", [[1, 2], [3, 4]])):
+        square = {**{name: np.array([value] * 2, dtype=object) for name, value in ROW.items()}, name: np.array(wrong)}
+        with pytest.raises(ValueError, match=rf"Column '{name}' has the shape .* where a column of single values"):
+            encode(square)
     with pytest.raises(ValueError, match="two columns called 'tag'"):
         encode(pd.concat([pd.DataFrame([ROW]), pd.DataFrame([ROW])[["tag"]]], axis=1))
     with pytest.raises(ValueError, match="net takes a dict of values or of columns"):

@@ -6,7 +6,7 @@ Shapes: N rows, U different values, M values of all lists.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ def keyed(column: Any) -> Keyed:
     """The keys of a column of single values; raises Unfit for lists, dates and the like."""
     if (arrow := as_arrow(column)) is not None:
         return _keyed_arrow(arrow)
+    if isinstance(column, np.ndarray):
+        _check_flat(column)
     if isinstance(column, np.ndarray) and column.dtype.kind in "iub":
         return _keyed_integers(column, None)
     if isinstance(column, np.ndarray) and column.dtype.kind == "f":
@@ -67,6 +69,8 @@ def numbers(column: Any) -> np.ndarray:
     """The numbers of a column, float64 (N,), nan where one is missing; raises Unfit for texts, lists and dates."""
     if (arrow := as_arrow(column)) is not None:
         return _numbers_arrow(arrow)
+    if isinstance(column, np.ndarray):
+        _check_flat(column)
     if isinstance(column, np.ndarray) and column.dtype.kind in "iufb":
         return column.astype(np.float64)
     values = as_list(column)
@@ -91,7 +95,7 @@ def number(value: Any) -> float | None:
         return float(value)
     if isinstance(value, np.generic) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item")):
         return number(value.item())
-    what = "the text " + repr(value)[:60] if isinstance(value, str) else f"a {_name(value)}"
+    what = "the text " + repr(value)[:60] if isinstance(value, str) else f"a {keys.kind_of(value)}"
     raise Unfit(f"has {what} where a number belongs")
 
 
@@ -117,7 +121,7 @@ def values_of(cell: Any) -> Sequence[Any]:
         return as_list(cell)
     if isinstance(cell, (set, frozenset)):
         raise Unfit("has a set, whose values have no order. Give a list")
-    raise Unfit(f"has a single {_name(cell)} where a list belongs")
+    raise Unfit(f"has a single {keys.kind_of(cell)} where a list belongs")
 
 
 def check_text(text: str) -> None:
@@ -299,5 +303,6 @@ def _imported(name: str) -> Any:
     return sys.modules[name]
 
 
-def _name(value: Any) -> str:
-    return "list" if many(value) or isinstance(value, Iterable) else type(value).__name__
+def _check_flat(column: np.ndarray) -> None:
+    if column.ndim != 1:
+        raise Unfit(f"has the shape {column.shape} where a column of single values belongs")

@@ -21,6 +21,7 @@ from zoo.tabular.keys import Unfit
 from zoo.tabular.misfits import located, named
 
 LARGEST = 1e30  # of a standardised number: float32 and its square stay finite
+INFINITE = "has infinity where a number belongs"
 REMEMBERED = 10_000  # values of a feature whose row is looked up once, where rows come one by one
 
 _MASK = 2**64 - 1
@@ -228,7 +229,7 @@ class _Part:
 
     def _add_numeric(self, value: Any, found: list[float], known: dict[str, int | None]) -> None:
         number = columns.number(value)
-        if number is None or number != number:
+        if number is None or _is_nan(number):
             found += (0.0, 0.0)
             return
         found += (1.0, self._standardised(number))
@@ -241,7 +242,7 @@ class _Part:
 
     def _add_bucketed(self, value: Any, found: list[float], known: dict[str, int | None]) -> None:
         number = columns.number(value)
-        if number is None or number != number:
+        if number is None or _is_nan(number):
             known[self.feature.name] = None
             found.append(MISSING)
             return
@@ -277,8 +278,7 @@ class _Part:
         out[of_row[counts], places[counts]] = rows[counts]
 
     def _fill_numeric(self, column: Any, out: np.ndarray, known: dict[str, Keyed]) -> None:
-        numbers = columns.numbers(column)
-        missing = np.isnan(numbers)
+        numbers, missing = _numbers(column)
         values = (numbers - self.feature.mean) / self.feature.std
         if (far := ~(np.abs(values) < LARGEST) & ~missing).any():
             self._standardised(float(numbers[far][0]))  # raises
@@ -286,12 +286,28 @@ class _Part:
         out[:, 1] = np.where(missing, 0.0, values)
 
     def _fill_bucketed(self, column: Any, out: np.ndarray, known: dict[str, Keyed]) -> None:
-        numbers = columns.numbers(column)
-        missing = np.isnan(numbers)
+        numbers, missing = _numbers(column)
         places = np.searchsorted(self.feature.boundaries, numbers, side="right")
         of_buckets = np.arange(KNOWN, self.feature.rows + 1)  # nan sorts behind all numbers
         out[:, 0] = np.where(missing, MISSING, of_buckets[places])
         known[self.feature.name] = Keyed(keys.of_integers(of_buckets), places, missing)
+
+
+def _is_nan(number: float) -> bool:
+    """Whether it stands for a missing number; raises Unfit for infinity."""
+    if number - number == 0:
+        return False
+    if number == number:
+        raise Unfit(INFINITE)
+    return True
+
+
+def _numbers(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, which are missing); raises Unfit for infinity."""
+    numbers = columns.numbers(column)
+    if np.isinf(numbers).any():
+        raise Unfit(INFINITE)
+    return numbers, np.isnan(numbers)
 
 
 def _crossed(of_values: Sequence[int | None], rows: int) -> int:

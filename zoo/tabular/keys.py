@@ -9,7 +9,7 @@ Whole numbers are mixed by SplitMix64 (Steele et al., 2014), which no two share;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
@@ -70,8 +70,16 @@ def of_value(value: Any) -> int | None:
         return None
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # of numpy or torch
         return of_value(value.item())
-    listed = isinstance(value, Iterable) and not isinstance(value, bytes)
-    raise Unfit(f"has {'a list' if listed else f'a {kind.__name__}'} where a single number or text belongs")
+    raise Unfit(f"has a {kind_of(value)} where a single number or text belongs")
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages: a list stands for all sequences, a dict for all mappings."""
+    if isinstance(value, Mapping):
+        return "dict"
+    if isinstance(value, (bytes, str, set, frozenset)) or not isinstance(value, Iterable):
+        return type(value).__name__
+    return "list"
 
 
 def of_integers(numbers: np.ndarray) -> np.ndarray:
