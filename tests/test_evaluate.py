@@ -11,6 +11,7 @@ from PIL import Image
 import toy_shipped
 import zoo
 from zoo.model.build import Model
+from zoo.report.evaluation import Evaluation
 
 
 @pytest.fixture
@@ -171,3 +172,15 @@ def test_a_network_without_a_classifier_has_no_accuracy(
 def test_what_is_no_model_is_told_so(model: Model, labelled: tuple[np.ndarray, np.ndarray], wrong, message) -> None:
     with pytest.raises(ValueError, match=message):
         zoo.evaluate(wrong(model), labelled)
+
+
+def test_every_figure_is_told_in_its_unit() -> None:
+    """Percent as the main figure; what has no unit in four decimals."""
+    told = {"AUC": (81.5, "%"), "log loss": (0.45214, ""), "precision": (12.3456, "%")}
+    found = Evaluation(
+        metric="AUC", value=81.5, examples=9, source="here", sha256="0" * 64, seconds=1.0, per_class={}, skipped=(),
+        metrics={name: value for name, (value, _) in told.items()},
+        units={name: unit for name, (_, unit) in told.items()},
+        intervals={"log loss": (0.4, 0.5)},
+    )  # fmt: skip
+    assert "log loss 0.4521 (0.4000 to 0.5000), precision 12.35%" in repr(found)

@@ -121,7 +121,8 @@ def test_arrays_in_memory_are_measured(model: zoo.Model) -> None:
         answers = model(zoo.preprocess(model)(pictures)).argmax(1).numpy().astype(np.uint8)
     right = zoo.evaluate(model, (pictures, answers))
     assert (right.metric, right.value, right.examples) == ("mIoU", 100.0, 3)
-    assert right.metrics == {"mIoU": 100.0, "pixel accuracy": 100.0} and "pixel accuracy 100.0000" in repr(right)
+    assert right.metrics == {"mIoU": 100.0, "pixel accuracy": 100.0} and "pixel accuracy 100.00%" in repr(right)
+    assert right.class_metric == "IoU" and right.units == {"mIoU": "%", "pixel accuracy": "%"}
     with pytest.raises(ValueError, match=r"masks are arrays uint8 \(H, W\); number 0 is int64 of \(\)"):
         zoo.evaluate(model, (pictures, [1, 2, 0]))
     with pytest.raises(ValueError, match="3 pictures need as many masks, not 2"):

@@ -115,6 +115,15 @@ def test_predict_lists_and_draws(tmp_path: Path) -> None:
     first = answer["objects"][0]
     assert first["label"] == model.labels[int(own["labels"][0])]
     assert first["box"] == pytest.approx(own["boxes"][0].tolist(), abs=0.01)
+    assert all(len(str(one["score"])) <= len("0.123456") for one in answer["objects"])
+    middle = sorted(one["score"] for one in answer["objects"])[len(answer["objects"]) // 2]
+    told = run(app, ["predict", name, picture, "--json", "--threshold", f"{middle:.4f}"])
+    above = [one for one in answer["objects"] if one["score"] >= round(middle, 4)]
+    assert json.loads(told.stdout)["images"][0]["objects"] == above != answer["objects"]
+    listed = run(app, ["predict", name, picture, "--threshold", f"{middle:.4f}"])
+    assert len(listed.stdout.strip().splitlines()) == 3 + len(above)
+    refused = run(app, ["predict", "resnet20", picture, "--threshold", "0.5"])
+    assert refused.exit_code and "--threshold is for detectors, and resnet20" in refused.output
     drawn = tmp_path / "drawn" / "out.png"
     shown = run(app, ["predict", name, picture, "--out", str(drawn)])
     assert shown.exit_code == 0, shown.output

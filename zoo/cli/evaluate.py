@@ -49,7 +49,7 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a network's accuracy on your copy of the data."""
+    """Measure a network on your copy of the data: its accuracy, AP, mIoU, or another figure of its task."""
     from zoo.catalog.info import info
     from zoo.report.evaluate import evaluate
 
@@ -80,5 +80,7 @@ def run(
         remark(
             f"The manifest says {metric.value:.2f}% on {metric.dataset}, {metric.split}. That is other data than this."
         )
+    if found.per_class:
+        console.print(Text(f"{found.class_metric} of each class:"))
     for label, value in found.per_class.items():
         console.print(Text(f"  {value:6.2f}%  {whole(label)}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,14 +43,23 @@ def run(
             "Missing folders are made.",
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="A detector's objects of a lower score are left out. Default: 0.3; none with --json.", min=0, max=1
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Classify pictures or texts: show the five likeliest classes and their probabilities. Or score rows of a table.
+    """Show what a network answers for pictures, texts or rows: classes, objects, spans or scores.
+
+    A classifier shows the five likeliest classes and their probabilities.
 
     A network that gives several labels at once shows one independent probability for each label. A network that gives
     scores shows scores. A recommender gives the probability of a yes; other columns, such as the label's, are ignored.
     Its JSON is {"scores": [...]}, in the order of the rows, with null for one that cannot be read.
-    A segmenter shows the share of each class, and draws the classes with --out.
+    A segmenter shows the share of each class, and draws the classes with --out. A detector shows the objects with their
+    scores and corners in pixels, and draws their boxes.
     A token classifier shows the spans of a text that have a label.
     """
     from zoo import kinds, tasks
@@ -65,6 +75,8 @@ def run(
     if rows is not None or images is None:
         if out_path is not None:
             raise ValueError("out= is for drawings of pictures, and rows= scores a table.")
+        if threshold is not None:
+            raise ValueError("threshold= is for detectors, and rows= scores a table.")
         _scores(model, f"{whole(known.name)}: {known.purpose}", str(rows), json)
         return
     console = out()
@@ -80,15 +92,17 @@ def run(
     drawings = Drawings(out_path, inputs, images) if out_path is not None else None
     if drawings is not None and not (task.shown and hasattr(task.fetch("shown"), "draw")):
         raise ValueError(f"out= draws masks and boxes, and {model.spec.name} is for {model.spec.task}.")
+    if threshold is not None and not (task.shown and hasattr(task.fetch("shown"), "above")):
+        raise ValueError(f"threshold= is for detectors, and {model.spec.name} is for {model.spec.task}.")
     if not json:
         console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
-    answers = [_answer(model, task, image, drawings) for image in track(inputs, "Predicting")]
+    answers = [_answer(model, task, image, drawings, threshold) for image in track(inputs, "Predicting")]
     said = [one if isinstance(one, dict) else one.to_json() for one in answers]
     if json and task.shown and hasattr(task.fetch("shown"), "listed"):
         print_json({"scores": [one.get("score") for one in said]})  # of rows of a file alike
     elif json:
         one, several = model.spec.input.keys
-        told = [{one: given, **answer} for given, answer in zip(inputs, said, strict=True)]
+        told = [{one: given, **rounded(answer)} for given, answer in zip(inputs, said, strict=True)]
         if drawings is not None:
             told = [
                 answer if "error" in answer else {**answer, "drawing": str(drawings.of(answer[one]))} for answer in told
@@ -138,7 +152,18 @@ def _scores(model: Model, title: str, path: str, json: bool) -> None:
         print_json({"scores": scores})
 
 
-def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = None) -> Shown | dict[str, str]:
+def rounded(answer: Any) -> Any:
+    """An answer with its numbers in six decimals, as far as float32 tells them."""
+    if isinstance(answer, Mapping):
+        return {key: rounded(value) for key, value in answer.items()}
+    if isinstance(answer, (list, tuple)):
+        return [rounded(one) for one in answer]
+    return round(answer, 6) if isinstance(answer, float) else answer
+
+
+def _answer(
+    model: Model, task: Task, image: Any, drawings: Drawings | None, threshold: float | None
+) -> Shown | dict[str, str]:
     """The answer for one input, ready to show, or the error that explains why the input cannot be read."""
     import torch
 
@@ -169,6 +194,8 @@ def _answer(model: Model, task: Task, image: Any, drawings: Drawings | None = No
             check_answer(model, found, prepared)
             found = finder.in_own_pixels(found, prepared, sizes) if finder else found
     shown = task.fetch("shown")(model, found[0])
+    if threshold is not None:
+        shown.above(threshold)
     if drawings is not None:
         drawings.write(image, given, shown)
     return shown  # type: ignore[no-any-return]

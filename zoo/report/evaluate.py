@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,70 +22,14 @@ from zoo.data.table_files import TableFiles
 from zoo.model.answer import answer, to_device
 from zoo.model.build import not_a_model
 from zoo.model.finite import check_answer
-from zoo.printable import printable
 from zoo.report.bootstrap import intervals
+from zoo.report.evaluation import Evaluation as Evaluation
 from zoo.spec import ModelSpec
 from zoo.tasks.answers import class_name
 from zoo.tasks.metrics import Accuracy, Judge
 
 if TYPE_CHECKING:
     from zoo.model.build import Model
-
-
-@dataclass(frozen=True, repr=False)
-class Evaluation:
-    """What `zoo.evaluate` measured.
-
-    Attributes:
-        metric (str): the name of the main figure of the network's task, "top-1 accuracy" of a classifier.
-        value (float): the main figure, in `unit`.
-        examples (int): how many examples were measured.
-        source (str): where the examples are from.
-        sha256 (str): the SHA-256 of the data.
-        seconds (float): how long it took, reading included.
-        per_class (dict[str, float]): the accuracy on the examples of each class, in percent.
-        skipped (tuple[str, ...]): names of examples that could not be read.
-        what (str): what the examples are, "pictures" or "texts". Default: "pictures".
-        metrics (dict[str, float]): every figure of the task, by name. Default: none.
-        unit (str): the unit of `value`. Default: "%".
-        intervals (dict[str, tuple[float, float]]): the ends of each figure's 95% interval. Default: none.
-    """
-
-    metric: str
-    value: float
-    examples: int
-    source: str
-    sha256: str
-    seconds: float
-    per_class: dict[str, float]
-    skipped: tuple[str, ...]
-    what: str = "pictures"
-    metrics: dict[str, float] = field(default_factory=dict)
-    unit: str = "%"
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The attributes as a dict of JSON values."""
-        return asdict(self)
-
-    def __repr__(self) -> str:
-        text = (
-            f"{self.value:.2f}{self.unit} {self.metric} on {self.examples:,} {self.what} of {printable(self.source)} "
-            f"(sha256 {self.sha256[:12]}...), {self.seconds:.1f} s"
-        )
-        if ends := self.intervals.get(self.metric):
-            text += f"\n95% interval {ends[0]:.2f} to {ends[1]:.2f}{self.unit}"
-        others = [
-            f"{name} {value:.4f}" + (" ({:.4f} to {:.4f})".format(*self.intervals[name]) if self.intervals else "")
-            for name, value in self.metrics.items()
-            if name != self.metric
-        ]
-        if others:
-            text += f"\n{', '.join(others)}"
-        if self.skipped:
-            shown = ", ".join(map(printable, self.skipped[:5])) + (", ..." if len(self.skipped) > 5 else "")
-            text += f"\n{len(self.skipped)} could not be read and were left out: {shown}"
-        return text
 
 
 def evaluate(
@@ -205,6 +149,8 @@ def evaluate(
         metrics=figures,
         unit=metric.unit,
         intervals=ends,
+        units=_units(task, figures),
+        class_metric=getattr(judge, "of_a_class", metric.name),
     )
 
 
@@ -252,7 +198,14 @@ def _of_continuations(
         what=f"pieces of {pieces.length} tokens",
         metrics=figures,
         unit=metric.unit,
+        units=_units(tasks.of(model.spec), figures),
     )
+
+
+def _units(task: tasks.Task, figures: dict[str, float]) -> dict[str, str]:
+    """The unit of each figure; that of the main one where the task does not tell, as of precision beside F1."""
+    known = {one.name: one.unit for one in task.metrics}
+    return {name: known.get(name, task.metrics[0].unit) for name in figures}
 
 
 def _groups(examples: LabelledData, column: str) -> list[int]:

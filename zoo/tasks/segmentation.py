@@ -47,6 +47,8 @@ class PixelMetrics:
     Classes that are in no mask and in no answer do not count.
     """
 
+    of_a_class = "IoU"
+
     def __init__(self, metric: str, source: str) -> None:
         self._metric, self._source = metric, source
         self._jaccard: Any = None
