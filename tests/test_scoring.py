@@ -213,3 +213,21 @@ def test_the_command_says_which_file_calibrates(folder: Path, tmp_path: Path) ->
     ):
         done = told("compress", model, *options, "--out", tmp_path / "out")
         assert done.exit_code == 2 and said in done.stderr and "preprocess" not in done.stderr, done.output
+
+
+@pytest.mark.parametrize("command", [["finetune"], ["distill", "--teacher", "resnet20"]])
+def test_int8_that_no_training_takes_is_refused_before_data_is_read(
+    folder: Path, tmp_path: Path, command: list[str]
+) -> None:
+    zoo.save(zoo.compress(zoo.load(folder / "model"), "int8", calibration=TABLE), tmp_path / "rows")
+    zoo.save(zoo.compress(zoo.create("bert_tiny", weights=None), "int8"), tmp_path / "texts")
+    for name in ("rows", "texts"):
+        done = told(*command, tmp_path / name, "--data", tmp_path / "nothing", "--out", tmp_path / "out")
+        assert done.exit_code == 2 and "There is no quantization-aware training for" in done.stderr, done.output
+
+
+def test_tables_in_a_pipe_have_no_blanks_behind_their_lines(folder: Path) -> None:
+    for command in (["info", folder / "model"], ["info", "resnet20"], ["list", "deepfm"]):
+        done = told(*command)
+        assert done.exit_code == 0 and len(done.stdout.splitlines()) > 3, done.output
+        assert [line for line in done.stdout.splitlines() if line != line.rstrip()] == []

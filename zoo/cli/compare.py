@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.cli.common import JsonOption, print_json
-from zoo.cli.screen import err, out, whole
+from zoo.cli.screen import err, out, show, whole
 
 
 def run(
@@ -53,7 +53,7 @@ def run(
     for cells in found.cells():
         table.add_row(*map(whole, cells))
     console.print(Text.assemble((whole(name), "bold"), f": {whole(purpose)}\n"))
-    console.print(table)
+    show(table)
     console.print()
     for note in found.notes():
         console.print(Text(whole(note), style="dim"))

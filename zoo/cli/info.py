@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.cli.common import JsonOption, NameArgument, print_json
-from zoo.cli.screen import out, whole
+from zoo.cli.screen import show, whole
 
 
 def run(name: NameArgument, json: JsonOption = False) -> None:
@@ -20,4 +20,4 @@ def run(name: NameArgument, json: JsonOption = False) -> None:
     table.add_column(overflow="fold")
     for heading, text in found.rows():
         table.add_row(heading, Text(whole(text), style="bold" if heading == "for" else ""))
-    out().print(table)
+    show(table)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zoo.cli.common import JsonOption, print_json
-from zoo.cli.screen import out, remark
+from zoo.cli.screen import out, remark, show
 
 
 def run(
@@ -57,7 +57,7 @@ def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-a
         table.add_row(one.name, *_counts(one), formatting.size(one.bytes), value)
     console = out()
     console.print(Text.assemble((purpose, "bold"), " (weights in the package)"))
-    console.print(table)
+    show(table)
     for one in networks:
         if one.variant == "dense" and aliases(one.name):
             console.print(Text(f"{aliases(one.name)[0]!r} is short for {one.name!r}.", style="dim"))
@@ -72,7 +72,7 @@ def _print_published(networks: list) -> None:  # type: ignore[type-arg]
     console = out()
     heading = " (downloaded at first use; -int8 and -sparse are made from them)"
     console.print(Text.assemble(("On the Hugging Face Hub", "bold"), heading))
-    console.print(table)
+    show(table)
     console.print()
 
 
@@ -83,7 +83,7 @@ def _print_fresh(networks: list) -> None:  # type: ignore[type-arg]
         table.add_row(one.name, size, *_counts(one))
     console = out()
     console.print(Text.assemble(("Architectures", "bold"), " (fresh weights: zoo.create(name, weights=None))"))
-    console.print(table)
+    show(table)
 
 
 def _counts(one: Any) -> list[str]:

@@ -12,7 +12,7 @@ from zoo.cli.screen import counting, remark
 
 
 def run(
-    data: Annotated[str, typer.Argument(metavar="FILE", help="A Parquet or CSV file, or a folder of Parquet files.")],
+    data: Annotated[str, typer.Argument(metavar="FILE", help="A Parquet or CSV file, or a folder of either.")],
     label: Annotated[
         str | None, typer.Option(help="The column to predict. Default: label, click, clicked or target.")
     ] = None,

@@ -38,6 +38,17 @@ def err() -> Console:
     return _screen(sys.stderr)
 
 
+def show(table: RenderableType) -> None:
+    """Print a table on stdout. A terminal needs the blanks behind its lines, a file or a pipe does not."""
+    console = out()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def complain(message: str) -> None:
     """Print an error as one red line on stderr."""
     err().print(Text(_line(message), style="red"), soft_wrap=True)

@@ -69,7 +69,7 @@ def prepare_qat(
         raise ValueError(f'{spec.name} is in quantization-aware training already; compress(model, "int8") ends it.')
     if "fused" in found:
         raise ValueError(f"{spec.name} is fused for inference: train the network it was made of.")
-    _check_rows(spec)
+    check_rows(spec)
     unknown = set(keep_float) - {row.name for row in spec}
     if unknown:
         raise ValueError(f"keep_float names no rows of {spec.name}: {sorted(unknown)}.")
@@ -101,7 +101,7 @@ def prepare_qat(
     return qat
 
 
-def _check_rows(spec: ModelSpec) -> None:
+def check_rows(spec: ModelSpec) -> None:
     """Raise ValueError for a row that has no quantization-aware training."""
     if without := [row.name for row in spec if kinds.state(row) and "qat" not in kinds.KINDS[row.kind].precisions]:
         raise ValueError(
@@ -112,7 +112,7 @@ def _check_rows(spec: ModelSpec) -> None:
 
 def unranged(model: Model) -> list[str]:
     """The float rows of an int8 network that `prepare_qat` ranges by calibration; none: calibration is refused."""
-    _check_rows(model.spec)
+    check_rows(model.spec)
     _, rows = _by_neighbours(model, set(_told(model).get("keep_float", ())), calibrated=True)
     return [row.name for row in rows]
 

@@ -26,6 +26,7 @@ from zoo.model.build import Model
 from zoo.model.defaults import check_device
 from zoo.model.editing import with_size
 from zoo.passes.options import Options, option
+from zoo.passes.qat import check_rows
 from zoo.printable import printable
 from zoo.train.data import hold_out
 from zoo.train.loop import accuracy
@@ -222,6 +223,12 @@ def for_classes(model: Model, classes: tuple[str, ...]) -> Model:
     model = with_classes(model, len(classes))
     model.labels = classes
     return model
+
+
+def check_trainable(model: Model) -> None:
+    """Raise ValueError for int8 rows that no training takes, before any data is read."""
+    if any(row.precision.startswith("int8") for row in model.spec):
+        check_rows(model.spec)
 
 
 def open_teachers(names: tuple[str, ...], classes: tuple[str, ...]) -> list[Model]:

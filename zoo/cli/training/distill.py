@@ -14,7 +14,17 @@ import torch
 import typer
 
 from zoo import registry
-from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
+from zoo.cli.training.common import (
+    Common,
+    check_trainable,
+    for_classes,
+    of_size,
+    open_data,
+    open_model,
+    open_teachers,
+    recipe_of,
+    show,
+)
 from zoo.passes.options import option
 from zoo.train.finetune import finetune
 from zoo.train.recipe import Recipe
@@ -41,6 +51,7 @@ def run(settings: Settings) -> None:
     like = open_model(settings.teacher[0]) if of_data else None
     start = open_model(settings.student, fresh=fresh, settings=settings if of_data else None, like=like)
     start = of_size(start, settings.input_size)
+    check_trainable(start)
     data = open_data(settings, start)
     teachers = open_teachers(settings.teacher, data.train.classes)
     student = finetune(

@@ -1,11 +1,12 @@
-"""Fine-tune a network on your own pictures or table rows. A pruned, sparse or int8 network stays what it is.
+"""Fine-tune a network on your own pictures, texts or table rows. A pruned or sparse network stays what it is.
 
     zoo finetune mobilenet --data digits --out runs/digits
     zoo finetune mobilenet-int8 --data digits --out runs/digits-int8
     zoo finetune resnet20 --fresh --data cifar10 --epochs 30 --out runs/scratch
 
 --data takes a folder with a folder for every class, Parquet files, or a data set of the Hub. The folder may have
-train/ and validation/ above the class folders. To continue a stopped run, give the same command again.
+train/ and validation/ above the class folders. To continue a stopped run, give the same command again. An int8 network
+of convolutions stays int8; in place of an int8 Transformer or recommender train the float32 one, then quantize it.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +17,17 @@ import torch
 import typer
 
 from zoo import kinds, registry
-from zoo.cli.training.common import Common, for_classes, of_size, open_data, open_model, open_teachers, recipe_of, show
+from zoo.cli.training.common import (
+    Common,
+    check_trainable,
+    for_classes,
+    of_size,
+    open_data,
+    open_model,
+    open_teachers,
+    recipe_of,
+    show,
+)
 from zoo.model.build import Model
 from zoo.passes.options import option
 from zoo.text.heads import with_task
@@ -53,6 +64,7 @@ def run(settings: Settings) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = of_size(open_model(settings.model, fresh=settings.fresh, settings=settings), settings.input_size)
+    check_trainable(start)
     for name, what in (("schema", "a recommender"), ("dim", "a recommender"), ("vocabulary", "a language model")):
         used = settings.fresh and settings.model in registry.MODELS and name in start.spec.input.fresh_options
         if getattr(settings, name) is not None and not used:
