@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from zoo.inputs import Feature
+from zoo.inputs import Feature, known
 from zoo.spec import Block, ModelSpec, SpecError, TableInput
 
 TASK = "tabular-classification"
@@ -53,7 +53,7 @@ def tabular(
     linear = name in ("wide_deep", "deepfm")
     if schema is None:
         schema = EXAMPLE if linear else replace(EXAMPLE, crosses=())
-    if not isinstance(schema, TableInput):
+    if not (known(schema) and schema.embedded):
         raise SpecError(f"schema is a TableInput, not {type(schema).__name__}; zoo.create takes its JSON and paths too")
     if schema.crosses and not linear:
         raise SpecError(f"{name} has no linear part for crosses: take them out of the schema, or choose deepfm")

@@ -11,7 +11,7 @@ from typing import Any
 from zoo import registry
 from zoo.checks import SpecError, require, short
 from zoo.files import local_path
-from zoo.inputs import TableInput
+from zoo.inputs import TableInput, known
 from zoo.model.build import Model, build
 from zoo.tabular.reader import training_files
 from zoo.tabular.schema import infer_schema
@@ -44,8 +44,8 @@ def for_data(
 
 def as_schema(given: Any) -> TableInput:
     """A schema in any form: itself, the dict of its JSON, or the path of a file with that."""
-    if isinstance(given, TableInput):
-        return given
+    if known(given) and given.embedded:
+        return given  # type: ignore[no-any-return]
     if isinstance(given, Mapping):
         return _of_json(given, "The dict of schema=")
     if isinstance(given, (str, os.PathLike)):
