@@ -231,3 +231,16 @@ def test_tables_in_a_pipe_have_no_blanks_behind_their_lines(folder: Path) -> Non
         done = told(*command)
         assert done.exit_code == 0 and len(done.stdout.splitlines()) > 3, done.output
         assert [line for line in done.stdout.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_number_that_csv_has_wrong_is_named_with_its_row(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted as in all other errors, from 0 and without the header, through the blocks that are read at a time."""
+    monkeypatch.setattr("zoo.data.table_files.BLOCK", 600)
+    lines = (folder / "rows.csv").read_text().splitlines()
+    lines[41] = lines[41].replace(",4,", ",four,")
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    assert "four" in lines[41]
+    done = told("predict", folder / "model", "--rows", tmp_path / "rows.csv", "--json")
+    assert done.exit_code == 2 and "column 'price': row 40: " in done.stderr, done.output

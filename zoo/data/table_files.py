@@ -166,7 +166,8 @@ class TableFiles:
         if "block" in reason and not self.parquet and (longest := _longest(file)):
             return longest
         if (found := re.search(r"In CSV column #(\d+): ", reason)) and int(found[1]) < len(self.columns):
-            return f"column {self.columns[int(found[1])]!r}: {reason[found.end() :]}"
+            rest = re.sub(r"^Row #(\d+)", lambda row: f"row {int(row[1]) - 2}", reason[found.end() :])  # 1: the header
+            return f"column {self.columns[int(found[1])]!r}: {rest}"
         return reason
 
 
