@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo import tasks
+from zoo.data.void import NO_TOKEN
 from zoo.spec import ModelSpec
 from zoo.text.growth import MOST, growth
 from zoo.text.native import TextError, native
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from zoo.text.model import TextModel
 
 Text = str | tuple[str, str]
-IGNORED = -100  # the label of padding
 
 
 class TextPreprocess:
@@ -90,7 +90,7 @@ class TextPreprocess:
         return {
             "decoder_input_ids": padded([[self.input.start, *row[:-1]] for row in rows], self.input.padding),
             "decoder_attention_mask": padded([[1] * len(row) for row in rows], 0),
-            "labels": padded(rows, IGNORED),
+            "labels": padded(rows, NO_TOKEN),
         }
 
     def encoded(self, many: Sequence[Text], *, target: bool = False) -> list[Any]:

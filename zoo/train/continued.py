@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from zoo.data import hub
 from zoo.data.parquet import digest_of
 from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of
@@ -74,7 +75,7 @@ def continued(opened: OpenTexts, classes: tuple[str, ...]) -> Pieces:
     skipped: tuple[str, ...] = ()
     if not isinstance(opened.part, list):
         columns = text_columns(list(opened.part.features), opened.input_columns, opened.where)
-        texts, sha256 = list(opened.part[columns[0]]), opened.part._fingerprint
+        texts, sha256 = list(opened.part[columns[0]]), hub.digest(opened.part)
     elif opened.part[0].suffix.lower() == ".txt":
         texts, sha256 = [text_of(file, "a text to learn from") for file in opened.part], digest_of(opened.part)
     else:

@@ -18,7 +18,7 @@ from zoo.data import hub
 from zoo.data.classes import match
 from zoo.data.folders import class_names, read_folders
 from zoo.data.mapped import mapped
-from zoo.data.parquet import IMAGES, LABELS, ParquetFiles, Rows
+from zoo.data.parquet import IMAGES, LABELS, MAX_CLASSES, ParquetFiles, Rows
 from zoo.data.splits import called, parts_of, splits, which
 from zoo.spec import ImageInput
 from zoo.train.images import ImageSet
@@ -30,7 +30,6 @@ __all__ = ["hold_out", "open_pictures", "splits"]
 
 CACHE_BYTES = 1_000_000_000
 CACHE_SIDE = 64  # pixels; larger pictures gain from a new crop in each epoch
-MAX_CLASSES = 100_000
 
 P = TypeVar("P", bound=Pictures)
 

@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds, tasks
+from zoo.model.answer import to_device
 from zoo.model.build import Model
 from zoo.train.hints import apart
 from zoo.train.losses import soft_labels
@@ -64,10 +65,8 @@ class Imitation:
         return weight * loss + (1 - weight) * far, x
 
     def _augmented(self, batch: Tensor | Mapping[str, Tensor]) -> Any:
-        if isinstance(batch, Mapping):
-            return {name: tensor.to(self.device) for name, tensor in batch.items()}
-        x = batch.to(self.device)
-        if self.augment is None:
+        x = to_device(batch, self.device)
+        if self.augment is None or isinstance(x, Mapping):
             return x
         x = self.augment(x)
         return x.contiguous(memory_format=torch.channels_last)

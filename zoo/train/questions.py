@@ -28,13 +28,9 @@ class QuestionSet(TextSet):
     Args:
         labels (Tensor): the first and the last token of the answer in each window, (W, 2); 0 where it has none.
         starts (Tensor): the first window of each question, and the end, (Q + 1,).
-        examples (tuple[Any, ...]): (question, context) of each.
-        references (tuple[tuple[str, ...], ...]): the right answers to each.
     """
 
     starts: Tensor
-    examples: tuple[Any, ...]
-    references: tuple[tuple[str, ...], ...]
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -30,20 +30,12 @@ class TaggedSet(TextSet):
 
     Args:
         tags (Ragged): a class for every token, -100 where it does not count.
-        examples (tuple[tuple[str, ...], ...]): the words of each text.
-        references (tuple[tuple[str, ...], ...]): the names of their labels.
     """
 
     tags: Ragged
-    examples: tuple[tuple[str, ...], ...]
-    references: tuple[tuple[str, ...], ...]
 
     def take(self, index: Tensor) -> Self:
-        chosen = index.tolist()
-        own: dict[str, Any] = {
-            name: tuple(getattr(self, name)[one] for one in chosen) for name in ("examples", "references")
-        }
-        return replace(super().take(index), tags=self.tags.take(index), **own)
+        return replace(super().take(index), tags=self.tags.take(index))
 
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """(what the call takes, by name; the class of every token (B, T)) for each of the index tensors."""

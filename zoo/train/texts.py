@@ -20,6 +20,7 @@ from zoo.spec import ModelSpec
 from zoo.text.tokenizer import TextPreprocess
 from zoo.train.ragged import Ragged, by_length
 
+RAW = ("examples", "references")  # fields of a `TextSet` with a value for each example
 TOGETHER = 1000  # texts that the tokenizer gets at a time
 
 
@@ -38,6 +39,8 @@ class TextSet:
         skipped (tuple[str, ...]): the names of the rows without a text. Default: none.
         cut (int): how many texts were longer than the network takes. Default: 0.
         batch (int): texts in a batch. Default: 64.
+        examples (tuple[Any, ...]): the raw examples, where the task judges answers to them. Default: none.
+        references (tuple[Any, ...]): what is right for each of `examples`. Default: none.
     """
 
     parts: dict[str, Ragged]
@@ -50,6 +53,8 @@ class TextSet:
     skipped: tuple[str, ...] = ()
     cut: int = 0
     batch: int = 64
+    examples: tuple[Any, ...] = ()
+    references: tuple[Any, ...] = ()
 
     cut_at_random = False
 
@@ -61,7 +66,10 @@ class TextSet:
 
     def take(self, index: Tensor) -> Self:
         parts = {name: part.take(index) for name, part in self.parts.items()}
-        return replace(self, parts=parts, labels=self.labels[index])
+        raw: dict[str, Any] = {
+            name: tuple(getattr(self, name)[place] for place in index.tolist()) for name in RAW if getattr(self, name)
+        }
+        return replace(self, parts=parts, labels=self.labels[index], **raw)
 
     def order(self, generator: torch.Generator) -> Tensor:
         """All texts (N,) in a random order of batches; the texts of a batch are of like length."""

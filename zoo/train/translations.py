@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from zoo.data import hub
 from zoo.data.text_tables import text_table
 from zoo.data.texts import translation_columns
 from zoo.data.void import NO_TOKEN
@@ -26,21 +27,13 @@ class TranslationSet(TextSet):
     Args:
         targets (Ragged): the tokens of the translations, each with its end.
         start (int): the token that a target starts with.
-        examples (tuple[str, ...]): the texts.
-        references (tuple[str, ...]): the translations.
     """
 
     targets: Ragged
     start: int
-    examples: tuple[str, ...]
-    references: tuple[str, ...]
 
     def take(self, index: Tensor) -> Self:
-        chosen = index.tolist()
-        own: dict[str, Any] = {
-            name: tuple(getattr(self, name)[one] for one in chosen) for name in ("examples", "references")
-        }
-        return replace(super().take(index), targets=self.targets.take(index), **own)
+        return replace(super().take(index), targets=self.targets.take(index))
 
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """(what the call takes, by name; the token behind each of the target, -100 at padding, (B, T))."""
@@ -62,7 +55,7 @@ def translations(opened: OpenTexts, classes: tuple[str, ...]) -> TranslationSet:
         table: Any = text_table(opened.part, where)
         names, sha256 = list(table.columns), table.sha256()
     else:
-        table, names, sha256 = opened.part, list(opened.part.features), opened.part._fingerprint
+        table, names, sha256 = opened.part, list(opened.part.features), hub.digest(opened.part)
     columns = _columns(opened, names)
     if isinstance(opened.part, list):
         batches = table.cells(columns)
