@@ -41,7 +41,7 @@ def _run(
         list[Path] | None,
         typer.Option(
             help="Inputs to calibrate on: pictures, folders of them (with masks or boxes too), Parquet files, JSON "
-            "of COCO; text files with one text a line; tables of rows. May be repeated."
+            "of COCO; text files with one text a line; tables of texts or rows. May be repeated."
         ),
     ] = None,
     json: JsonOption = False,

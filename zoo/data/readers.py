@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from zoo import tasks
 from zoo.data import hub
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
 from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of, translation_columns, words_of
 from zoo.data.unlabelled import pictures_at, pictures_in
-from zoo.files import lines_of, local_path
+from zoo.data.unlabelled_texts import texts_at
+from zoo.files import local_path
 
 
 class Examples(Protocol):
@@ -195,12 +197,11 @@ class TextReader(Reader):
         return texts, labels, "the texts given", hashlib.sha256(repr(texts).encode() + _bytes(labels)).hexdigest()
 
     def at_paths(self, paths: Sequence[Path]) -> list[Any]:
-        """The lines of text files that are not empty."""
-        found: list[str] = []
-        for path in map(local_path, paths):
-            found += lines_of(path, "texts come from text files, one a line")
-        if not found:
-            raise ValueError(f"{', '.join(map(str, paths))}: there is no line of text.")
+        """The lines of text files that are not empty, and the texts of tables, at most `zoo.data.unlabelled.MOST`."""
+        self.usual = tasks.of(self.spec).columns
+        found, total = texts_at(paths, self.of_table)
+        if len(found) < total:
+            warnings.warn(f"{len(found):,} of the {total:,} texts are used, at even distances.", stacklevel=2)
         return found
 
 

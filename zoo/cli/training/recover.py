@@ -4,8 +4,8 @@
     zoo recover runs/half --teacher mobilenet --minutes 5 --out runs/better
     zoo recover runs/half --teacher mobilenet --data photographs --minutes 5 --out runs/better
 
---data takes pictures, folders of pictures, or text files with one text a line; without it, the pictures that ship for
-the network's data set are used. To continue a stopped run, give the same command again.
+--data takes pictures, folders of pictures, text files with one text a line, or tables of texts; without it, the
+pictures that ship for the network's data set are used. To continue a stopped run, give the same command again.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Settings(Options):
     out: Path = option(help="The folder for the network. Checkpoints and curves go to its subfolder training/.")
     data: tuple[str, ...] = option(
         (),
-        "Pictures, folders of them, Parquet files or JSON of COCO; or text files, one text a line. Labels are not "
-        "read. May be repeated.",
+        "Pictures, folders of them, Parquet files or JSON of COCO; or text files, one text a line, and tables of "
+        "texts. Labels are not read. May be repeated.",
     )
     minutes: float | None = option(None, f"How long to train. Default: {MINUTES:g}, without --steps.", above=0)
     steps: int | None = option(None, "The number of steps, in place of --minutes.", least=1)
