@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from zoo import formatting, kinds, registry
+from zoo import formatting, kinds, registry, tasks
 from zoo.catalog import hub_index, int8_support
 from zoo.catalog.hub_index import Published
 from zoo.catalog.listing import find, is_path, purpose, siblings
@@ -184,17 +184,18 @@ def _passes_of(made: Mapping[str, Any]) -> str:
 
 
 def _measured(metric: Metric) -> str:
-    text = f"{metric.value:.2f}% {metric.name} (dense {metric.dense:.2f}%), {metric.dataset} {metric.split}, "
+    unit = tasks.unit_of(metric.name)
+    text = f"{metric.value:.2f}{unit} {metric.name} (dense {metric.dense:.2f}{unit}), {metric.dataset} {metric.split}, "
     text += f"{metric.examples:,} examples"
     if metric.interval:
-        text += f"; 95% interval {metric.interval[0]:.2f} to {metric.interval[1]:.2f}%"
-    text += "".join(f"; {name} {value:.2f}%" for name, value in metric.metrics.items())
+        text += f"; 95% interval {metric.interval[0]:.2f} to {metric.interval[1]:.2f}{unit}"
+    text += "".join(f"; {name} {value:.2f}{tasks.unit_of(name)}" for name, value in metric.metrics.items())
     if metric.log_loss is not None:
         text += f"; log loss {metric.log_loss:.4f}"
     if metric.with_teacher and metric.without_teacher:
         text += (
-            f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}%, "
-            f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}%"
+            f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}{unit}, "
+            f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}{unit}"
         )
     return text
 

@@ -14,14 +14,14 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "shipped"
 
 @dataclass(frozen=True)
 class Metric:
-    """A measured figure, in percent, with everything needed to measure it again.
+    """A measured figure, in its metric's unit (`zoo.tasks.unit_of`), with everything needed to measure it again.
 
     `dense` is the dense network's figure on the same data. `validation` is this network's figure on the part of train
     that was held out for choosing. A distilled student has its figures `with_teacher`, one for each seed, and the
     figures of the same student and recipe `without_teacher`. `agreement` is the share of answers that equal the answers
     of a dense network that does not ship. `interval` and `log_loss_interval` are the ends of 95% intervals, by
     bootstrap over groups of examples, such as users (`zoo.report.bootstrap`). `metrics` are further figures by name, in
-    percent: pixel accuracy of a segmenter, AP50 of a detector. `sha256` is the hash of the data file,
+    their units: pixel accuracy of a segmenter, AP50 of a detector. `sha256` is the hash of the data file,
     `train_sha256` of the training data.
     """
 

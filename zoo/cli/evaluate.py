@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from zoo import tasks
 from zoo.cli.common import JsonOption, NameArgument, open_model, print_json
 from zoo.cli.screen import out, remark, whole
 
@@ -74,12 +75,11 @@ def run(
     console.print(Text.assemble((whole(known.name), "bold"), f": {known.purpose}"))
     console.print(Text(repr(found)))
     if known.metric and known.metric.sha256 == found.sha256:
-        console.print(Text(f"The manifest says {known.metric.value:.2f}% on this very file."))
+        console.print(Text(f"The manifest says {known.metric.value:.2f}{found.unit} on this very file."))
     elif known.metric:
         metric = known.metric
-        remark(
-            f"The manifest says {metric.value:.2f}% on {metric.dataset}, {metric.split}. That is other data than this."
-        )
+        said = f"{metric.value:.2f}{tasks.unit_of(metric.name)}"
+        remark(f"The manifest says {said} on {metric.dataset}, {metric.split}. That is other data than this.")
     if found.per_class:
         console.print(Text(f"{found.class_metric} of each class:"))
     for label, value in found.per_class.items():

@@ -50,8 +50,9 @@ def _print_shipped(purpose: str, networks: list) -> None:  # type: ignore[type-a
     from zoo.catalog.listing import aliases
 
     names = {one.metric.name for one in networks if one.metric}
-    share = names <= {"top-1 accuracy", "accuracy"}
-    table = _table("name", "params", "MACs", "file", "top-1 %" if share else " / ".join(sorted(names)))
+    shares = {"top-1 accuracy": "top-1 %", "accuracy": "accuracy %"}
+    figure = " / ".join(sorted(shares.get(name, name) for name in names))
+    table = _table("name", "params", "MACs", "file", figure)
     for one in networks:
         value = f"{one.metric.value:.2f}" if one.metric else "-"
         table.add_row(one.name, *_counts(one), formatting.size(one.bytes), value)

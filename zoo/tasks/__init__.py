@@ -57,6 +57,12 @@ def main_figure(spec: ModelSpec, answered: Iterable[tuple[Any, Sequence[Any]]], 
     return float(judge.figures()[metric])
 
 
+def unit_of(metric: str) -> str:
+    """What stands behind the value of a metric of any task: "%" or nothing."""
+    units = (one.unit for task in TASKS.values() for one in task.metrics if one.name == metric)
+    return next(units, "%")
+
+
 def batch_of(spec: ModelSpec) -> int:
     """How many examples are evaluated together, where nobody says."""
     return of(spec).batch or spec.input.batch

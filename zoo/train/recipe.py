@@ -85,7 +85,7 @@ class Recipe:
     )
     bfloat16: bool | None = option(
         None,
-        "Compute in bfloat16. Not given: on where the device supports it, and off in quantization-aware training.",
+        "Compute in bfloat16. Not given: on where it is quicker, and off in quantization-aware training.",
     )
     seed: int = option(0, "The same recipe, data and seed give the same weights on the same machine.")
 
