@@ -62,6 +62,7 @@ ALLOWED = {
     "tasks/metrics": {"torch", "numpy"},
     "tasks/objectives": {"torch", "zoo.data.void"},
     "model/features": {"torch", "zoo.kinds", "zoo.model.build", "zoo.model.defaults", "zoo.model.verify"},
+    "planning": {"zoo.planning", "zoo.checks", "zoo.spec", "zoo.printable", "zoo.formatting", "zoo.lazy"},
     "files": {"filelock", "huggingface_hub", "zoo.printable"},
     "tabular/keys": {"numpy"},
     "tabular/columns": {"numpy", "pyarrow", "zoo.tabular"},
