@@ -161,7 +161,7 @@ encoding = "PNG"
 sha256 = "0"
 metrics = {{"pixel accuracy" = 91.25}}
 """
-    texts = ("spec_name", "file", "sha256", "purpose", "licence", "source", "recipe")
+    texts = ("spec_name", "task", "file", "sha256", "purpose", "licence", "source", "recipe")
     values = [f'{name} = "x"' for name in texts] + [
         f"{name} = 1" for name in ("bytes", "parameters", "nonzero", "macs")
     ]

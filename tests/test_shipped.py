@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 import zoo
 from daily import daily
-from zoo import kinds, registry
+from zoo import kinds
 from zoo.catalog import manifest
 from zoo.engine import reference_execution
 from zoo.engine.cpu import onednn
@@ -21,9 +21,8 @@ from zoo.naming import parse
 from zoo.report import timing
 
 EVERY = manifest.entries()
-ENTRIES = {  # of pictures; tests/test_shipped_recommenders.py has the others
-    name: entry for name, entry in EVERY.items() if registry.spec(entry.spec_name).task == "image-classification"
-}
+# of pictures; tests/test_shipped_recommenders.py, test_shipped_dense.py and test_shipped_language.py have the others
+ENTRIES = {name: entry for name, entry in EVERY.items() if entry.task == "image-classification"}
 DENSE = [name for name in ENTRIES if not parse(name).passes]
 COMPRESSED = [name for name in ENTRIES if parse(name).passes and parse(name).dense in ENTRIES]
 ALONE = [name for name in ENTRIES if parse(name).dense not in ENTRIES]  # without the dense network

@@ -12,7 +12,6 @@ from PIL import Image
 
 import zoo
 from daily import daily
-from zoo import registry
 from zoo.catalog import manifest
 from zoo.engine.cpu import onednn
 from zoo.naming import parse
@@ -20,7 +19,7 @@ from zoo.report import timing
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TASKS = ("image-segmentation", "object-detection")
-ENTRIES = {name: entry for name, entry in manifest.entries().items() if registry.spec(entry.spec_name).task in TASKS}
+ENTRIES = {name: entry for name, entry in manifest.entries().items() if entry.task in TASKS}
 SEGMENTERS = [name for name in ENTRIES if parse(name).arch == "deeplabv3plus"]
 DETECTORS = [name for name in ENTRIES if parse(name).arch == "gfl_pan"]
 COMPRESSED = [name for name in ENTRIES if parse(name).passes]

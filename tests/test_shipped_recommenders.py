@@ -11,16 +11,11 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 import zoo
-from zoo import registry
 from zoo.catalog import manifest
 from zoo.cli import app
 from zoo.naming import parse
 
-ENTRIES = {
-    name: entry
-    for name, entry in manifest.entries().items()
-    if registry.spec(entry.spec_name).task == "tabular-classification"
-}
+ENTRIES = {name: entry for name, entry in manifest.entries().items() if entry.task == "tabular-classification"}
 COMPRESSED = [name for name in ENTRIES if parse(name).passes]
 ROWS = {
     "user_id": [3, "17", 943, -5, None],

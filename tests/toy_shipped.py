@@ -77,6 +77,7 @@ def _table(name: str, spec: ModelSpec, path: Path) -> str:
     extra = taught if "distilled" in name else ""
     return f"""["{name}"]
 spec_name = "{spec.name}"
+task = "{spec.task}"
 file = "{path.name}"
 sha256 = "{hashlib.sha256(data).hexdigest()}"
 bytes = {len(data)}

@@ -128,6 +128,7 @@ def ship(model: Model, name: str, folder: Path | None = None, dtype: str = "floa
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     return {
         "spec_name": model.spec.name,
+        "task": model.spec.task,
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,

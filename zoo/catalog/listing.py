@@ -68,7 +68,7 @@ def list_models(
 def _tasks(text: str) -> tuple[str, str]:
     """The task of a listed name, and the corresponding task in other libraries."""
     if (entry := manifest.entries().get(text)) is not None:
-        found = _task_of(entry.spec_name, 0)
+        found = tasks.TASKS[entry.task]
     else:
         known = hub_index.published().get(text)
         arch, classes = (known.arch, known.classes) if known is not None else ("", 0)

@@ -51,6 +51,7 @@ class Entry:
 
     name: str
     spec_name: str
+    task: str
     file: str
     sha256: str
     bytes: int
