@@ -150,3 +150,20 @@ def test_the_tokenizer_goes_along(tmp_path: Path) -> None:
     given = zoo.preprocess(fast)(["cat"])
     with torch.inference_mode():
         assert near(fast(**given).sentence_embedding, model(**given).sentence_embedding) > 0.9999
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_questions_are_answered_elsewhere(runtime: str, tmp_path: Path) -> None:
+    """With windows of one question, whose last one is short, and with the same characters."""
+    pytest.importorskip(runtime)
+    pytest.importorskip("transformers")
+    import reading
+
+    reading.saved("bert_answers", tmp_path / "folder")
+    model = zoo.load(tmp_path / "folder")
+    fast = zoo.to_runtime(model, runtime, cache_dir=tmp_path / "cache")
+    context = reading.text(60)
+    for stride in (5, 0):
+        given = {"question": reading.text(4, seed=1), "context": context, "window": 24, "stride": stride}
+        expected, found = model.answer(**given), fast.answer(**given)
+        assert found.pop("score") == pytest.approx(expected.pop("score"), abs=1e-4) and found == expected
