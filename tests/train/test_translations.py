@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 import zoo
 from text_data import pairs, translator
 from zoo.cli import app
+from zoo.report.agreement import likeness
 from zoo.text.fresh import for_data
 from zoo.train.finetune import finetune
+from zoo.train.imitation import Imitation
 from zoo.train.loop import fit
 from zoo.train.recipe import Recipe
 from zoo.train.texts import open_texts
@@ -70,6 +72,26 @@ def test_the_command_teaches_a_fresh_network(tmp_path: Path) -> None:
     small = zoo.compress(model, "pruned", ratio=0.3)
     tuned = finetune(small, opened(tmp_path / "data", small), RECIPE, tmp_path / "s", teachers=[model], quiet=True)
     assert tuned.spec.rows == small.spec.rows
+
+
+def test_recover_learns_from_the_teachers_translations_without_their_padding(tmp_path: Path) -> None:
+    teacher, texts = translator(), ["a film", "the plot of a great film and a dull film", "awful"]
+    with torch.no_grad():
+        teacher.head.bias[:] = torch.linspace(0, 3, len(teacher.head.bias))  # translations of a few tokens differ
+    student = zoo.compress(teacher, "pruned", ratio=0.3)
+    x = dict(teacher.completed(teacher.prepare()(texts)))
+    x["decoder_attention_mask"][1:, 3:] = 0
+    objective = Imitation(student, teacher, replace(RECIPE, soft_weight=0.5))
+    assert any(row.startswith("d") for row in objective.taps)
+    other = dict(x)
+    for ids, mask in (("input_ids", "attention_mask"), ("decoder_input_ids", "decoder_attention_mask")):
+        assert not x[mask].all(), "nothing is shown without padding"
+        other[ids] = torch.where(x[mask].bool(), x[ids], 5)
+    losses = [objective.loss(student, given)[0] for given in (x, other)]
+    torch.testing.assert_close(*losses)
+    assert likeness(student, teacher, [x]) == likeness(student, teacher, [other])
+    better = zoo.recover(student, teacher, teacher.prepare()(texts), steps=2, batch_size=2, quiet=True)
+    assert better.spec.rows == student.spec.rows
 
 
 def test_it_learns(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.detection.model import Detector
-from zoo.train.hints import called, hints
+from zoo.train.guidance import guidance
+from zoo.train.hints import called
 from zoo.train.images import normalize
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -47,7 +48,7 @@ class DetectionObjective:
             raise ValueError(
                 f"{self.teacher.spec.name} cannot teach {model.spec.name}: its head has other classes, boxes or maps."
             )
-        self.learned = hints(model, self.teacher, recipe)
+        self.learned = guidance(model, self.teacher, recipe)
 
     def prepare(self, model: Detector) -> None:
         """Set the modes of the networks."""
@@ -71,7 +72,7 @@ class DetectionObjective:
         weight = self.recipe.soft_weight
         total = (1 - weight) * total + weight * imitation(model, raw.float(), wanted.float(), x.shape[2:])
         if self.learned is not None:
-            total = total + self.recipe.feature_weight * self.learned(own, [theirs])
+            total = total + self.learned(model, x, own, [theirs])
         return total, x
 
 

@@ -10,7 +10,7 @@ from zoo.kinds.input_shape import averaged, has_grid, with_channels, with_size
 from zoo.kinds.kind import ACTIVATIONS, GATES, GROUP, MAX_CHANNELS, PADDINGS, Arg, Axis, Kind, Layer, Shape, Sum, Table
 from zoo.kinds.layout import Layout, LeafShape, layout
 from zoo.kinds.rows import EARLIER_KEYS, KINDS, arguments, layer_widths, model_state, residual, state
-from zoo.kinds.trunk import Level, levels
+from zoo.kinds.trunk import Level, Stack, levels, parts, stacks
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "LeafShape",
     "Level",
     "Shape",
+    "Stack",
     "Sum",
     "Table",
     "arguments",
@@ -45,11 +46,13 @@ __all__ = [
     "levels",
     "model_state",
     "outputs",
+    "parts",
     "per_pixel",
     "residual",
     "role",
     "row_costs",
     "row_shapes",
+    "stacks",
     "state",
     "usual_size",
     "width_argument",

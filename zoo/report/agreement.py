@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo import tasks
-from zoo.model.answer import answer
+from zoo.model.answer import answer, counted
 from zoo.model.build import Model
 from zoo.passes.data import count, split
 from zoo.tasks.metrics import choices, percent_equal
@@ -51,7 +51,7 @@ def likeness(model: Model, other: Model, batches: Iterable[Any]) -> dict[str, An
     if task.chooses:
         share, inputs = _equal(task, pairs)
         return {"agreement": share, "interval": list(interval(share, inputs)), "inputs": inputs}
-    cosines = torch.cat([F.cosine_similarity(ours, theirs, dim=-1).flatten() for ours, theirs in pairs])
+    cosines = torch.cat([F.cosine_similarity(ours, theirs, dim=-1).flatten() for ours, theirs, _ in pairs])
     return {"cosine": round(float(cosines.mean()), 4), "inputs": len(cosines)}
 
 
@@ -86,13 +86,17 @@ def interval(percent: float, number: int) -> tuple[float, float]:
     return round(100 * max(0.0, middle - reach), 1), round(100 * min(1.0, middle + reach), 1)
 
 
-def _pairs(model: Model, other: Model, batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The answers of both networks, `BATCH` inputs at a time."""
+def _pairs(model: Model, other: Model, batches: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """(answers of both networks, number of inputs), `BATCH` inputs at a time; where tokens are answered for, without
+    padding."""
     for batch in batches:
         for part in split(batch, BATCH):
             with torch.inference_mode():
-                pair = answer(model, part), answer(other, part)
-            yield pair
+                ours, theirs = answer(model, part), answer(other, part)
+            mask = counted(model.spec, part)
+            if mask is not None and ours.dim() == 3:
+                ours, theirs = ours[mask.bool()], theirs[mask.bool()]
+            yield ours, theirs, count(part)
 
 
 def _shared(task: tasks.Task, model: Model, other: Model, batches: Iterable[Any]) -> tuple[int, int, int]:
@@ -106,10 +110,10 @@ def _shared(task: tasks.Task, model: Model, other: Model, batches: Iterable[Any]
     return same, every, inputs
 
 
-def _equal(task: tasks.Task, pairs: Iterable[tuple[Tensor, Tensor]]) -> tuple[float, int]:
+def _equal(task: tasks.Task, pairs: Iterable[tuple[Tensor, Tensor, int]]) -> tuple[float, int]:
     """(percent of the answers with equal classes, number of inputs)."""
     found, inputs = [], 0
-    for ours, theirs in pairs:
+    for ours, theirs, together in pairs:
         found.append(choices(task.scores(ours)) == choices(task.scores(theirs)))
-        inputs += len(ours)
+        inputs += together
     return round(percent_equal(np.concatenate(found), True), 1), inputs

@@ -19,7 +19,7 @@ from zoo.model.verify import rebuildable
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
-from zoo.train.hints import Hints
+from zoo.train.guidance import Guidance
 from zoo.train.log import TrainingLog
 from zoo.train.loop import accuracy, fit, steps_an_epoch
 from zoo.train.pictures import Pictures, order_of
@@ -84,8 +84,8 @@ def finetune(
         raise ValueError("sparsity= brings zeros to every row, and freeze= keeps the first ones as they are; give one.")
     recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
     check_flag("quiet", quiet)
-    if recipe.feature_weight:
-        Hints(model, teachers, recipe)  # refuses maps that cannot be compared
+    if teachers:
+        Guidance(model, teachers, recipe)  # refuses rows that cannot be compared
     tasks.batches(model.spec)(model, recipe)  # refuses what it does not use, before anything is written
     steps_an_epoch(train, recipe)
     if len(train.classes) == 1 and not tasks.of(model.spec).objects:  # an object of one class is told from none

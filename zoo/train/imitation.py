@@ -11,9 +11,9 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo import kinds, tasks
-from zoo.model.answer import to_device
+from zoo.model.answer import counted, to_device
 from zoo.model.build import Model
-from zoo.train.hints import apart
+from zoo.train.hints import apart, called
 from zoo.train.losses import soft_labels
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -50,9 +50,9 @@ class Imitation:
         x = self._augmented(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             with torch.no_grad():
-                wanted, maps = _answers(self.teacher, x, self.taps)
-            given, own = _answers(model, x, self.taps)
-        mask = x.get("attention_mask") if isinstance(x, Mapping) else None
+                wanted, maps = called(self.teacher, x, self.taps)
+            given, own = called(model, x, self.taps)
+        given, wanted, mask = given.float(), wanted.float(), counted(model.spec, x)
         if self.classes:
             given, wanted = (_flat(self.task, one, mask) for one in (given, wanted))
             loss = soft_labels(given, wanted, temperature=self.recipe.temperature)
@@ -61,8 +61,8 @@ class Imitation:
         if not self.taps:
             return loss, x
         weight = self.recipe.soft_weight
-        far = torch.stack([_distance(own[name], maps[name], mask) for name in self.taps]).mean()
-        return weight * loss + (1 - weight) * far, x
+        far = [_distance(own[name], maps[name], counted(model.spec, x, name)) for name in self.taps]
+        return weight * loss + (1 - weight) * torch.stack(far).mean(), x
 
     def _augmented(self, batch: Tensor | Mapping[str, Tensor]) -> Any:
         x = to_device(batch, self.device)
@@ -82,12 +82,6 @@ def shared_rows(student: Model, teacher: Model) -> tuple[str, ...]:
     return tuple(name for name in trunk if name in shapes[1] and shapes[0][name] == shapes[1][name])
 
 
-def _answers(model: Model, x: Any, taps: tuple[str, ...]) -> tuple[Tensor, Mapping[str, Tensor]]:
-    y = model(**x, taps=taps) if isinstance(x, Mapping) else model(x, taps=taps)
-    y, kept = y if taps else (y, {})
-    return (y if isinstance(y, Tensor) else y.answer).float(), kept
-
-
 def _flat(task: tasks.Task, logits: Tensor, mask: Tensor | None) -> Tensor:
     """Logits of every example, of every pixel, or of every token that is no padding, as (positions, K)."""
     return logits[mask.bool()] if mask is not None and logits.dim() == 3 else task.scores(logits)
@@ -95,7 +89,4 @@ def _flat(task: tasks.Task, logits: Tensor, mask: Tensor | None) -> Tensor:
 
 def _distance(given: Tensor, wanted: Tensor, mask: Tensor | None) -> Tensor:
     """The mean squared error in shares of what is wanted; padding does not count."""
-    given, wanted = given.float(), wanted.float()
-    if mask is not None and given.dim() == 3:
-        given, wanted = given[mask.bool()], wanted[mask.bool()]
-    return apart(given, wanted)
+    return apart(given.float(), wanted.float(), mask if given.dim() == 3 else None)

@@ -12,7 +12,8 @@ from torch import Tensor
 from zoo import tasks
 from zoo.model.build import Model
 from zoo.train.batches import Batches
-from zoo.train.hints import Maps, called, hints
+from zoo.train.guidance import guidance
+from zoo.train.hints import Maps, called
 from zoo.train.losses import distillation
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -45,7 +46,7 @@ class Objective(Protocol):
 
 
 class Supervised:
-    """The task's loss on labelled examples; with a `teacher`, its soft labels too, and its maps as the recipe says.
+    """The task's loss on labelled examples; with a `teacher`, its soft labels too, and its inside as the recipe says.
 
     `shift` is the largest shift of a picture, in place of the recipe's.
     """
@@ -59,7 +60,7 @@ class Supervised:
         self.layout: Any = self.task.fetch("layout") if teacher is not None else None
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
-        self.learned = hints(model, teacher, recipe)
+        self.learned = guidance(model, teacher, recipe)
         self.batches: Batches = tasks.batches(model.spec)(model, recipe, shift)
 
     def prepare(self, model: Model) -> None:
@@ -69,7 +70,6 @@ class Supervised:
 
     def loss(self, model: Model, batch: tuple[Any, Any]) -> tuple[Tensor, Any]:
         """Of (examples, targets), as the training data gives them."""
-        recipe = self.recipe
         x, labels = self.batches.augmented(*batch, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits, own = called(model, x, self.learned.taps if self.learned is not None else ())
@@ -78,17 +78,17 @@ class Supervised:
         loss = self._answers_loss(logits.float(), soft, labels)
         if self.learned is None:
             return loss, x
-        return loss + recipe.feature_weight * self.learned(own, theirs), x
+        return loss + self.learned(model, x, own, theirs), x
 
     def _taught(self, x: Any) -> tuple[Tensor | None, list[Maps]]:
-        """The teacher's answers, and its maps where they are compared."""
+        """The teacher's answers, and the outputs of its rows where they are compared."""
         if self.teacher is None:
             return None, []
-        if self.learned is None:
-            return self.teacher(x).float(), []
+        count = len(self.teacher.members) if isinstance(self.teacher, Ensemble) else 1
+        taps = self.learned.teacher_taps if self.learned is not None else ((),) * count
         if isinstance(self.teacher, Ensemble):
-            return self.teacher.with_maps(x, self.learned.teacher_taps)
-        soft, maps = called(self.teacher, x, self.learned.teacher_taps[0])
+            return self.teacher.with_maps(x, taps)
+        soft, maps = called(self.teacher, x, taps[0])
         return soft.float(), [maps]
 
     def _answers_loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> Tensor:

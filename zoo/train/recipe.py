@@ -11,7 +11,8 @@ from zoo.passes.options import option
 
 OF_PAIRS = ("scale_jitter", "color_jitter")  # augmentation of pictures with masks or boxes
 OF_CLASSES = ("shift", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # and of pictures with a class
-OF_TEACHERS = ("temperature", "soft_weight", "feature_weight", "feature_rows")
+INSIDE = ("feature_weight", "feature_rows", "attention_weight", "attention_rows")  # of a teacher
+OF_TEACHERS = ("temperature", "soft_weight", *INSIDE)
 OF_PICTURES = ("mirror", *OF_CLASSES, *OF_PAIRS)
 OF_TEXTS = ("token_masking", "ngram_sampling")
 
@@ -68,13 +69,25 @@ class Recipe:
     soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
     feature_weight: float = option(
         0.0,
-        "Weight of the distance between hidden maps of student and teacher, added to the loss (FitNets: Romero et al., "
-        "2015); 0.5 to 2 is usual. For networks of pictures with a teacher.",
+        "Weight of the distance between the teacher's hidden maps (FitNets: Romero et al., 2015) or hidden states "
+        "(TinyBERT: Jiao et al., 2020) and the student's, added to the loss; 0.5 to 2 is usual. For networks of "
+        "pictures and Transformers with a teacher.",
     )
     feature_rows: str = option(
         "",
-        "Rows whose maps are compared, separated by commas, as row or row=row_of_the_teacher. Default: the last map of "
-        "every resolution that both networks have. Used only with feature_weight.",
+        "Rows that are compared, separated by commas, as row or row=row_of_the_teacher, such as h0=h2,h1=h5. Default: "
+        "the last map of every resolution that both networks have; of Transformers the embedding and every block, with "
+        "the teacher's block as deep. Used only with feature_weight.",
+    )
+    attention_weight: float = option(
+        0.0,
+        "Weight of the distance between the relations among queries, keys and values of student and teacher, added to "
+        "the loss (MiniLMv2: Wang et al., 2021); any widths and heads. 1 is usual. For Transformers with a teacher.",
+    )
+    attention_rows: str = option(
+        "",
+        "Blocks whose relations are compared, as feature_rows has them. Default: the last block of both networks. Used "
+        "only with attention_weight.",
     )
     freeze: int = option(
         0, "Number of rows, from the first, whose weights and statistics stay as they are: quicker steps, less memory."
@@ -117,10 +130,11 @@ class Recipe:
         _require("scale_jitter", self.scale_jitter, 1 <= self.scale_jitter <= 100, "from 1 to 100")
         for name in ("token_masking", "ngram_sampling", "erasing", "soft_weight", "momentum", "color_jitter"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
-        for name in ("weight_decay", "clip", "mixup", "cutmix", "feature_weight"):
+        for name in ("weight_decay", "clip", "mixup", "cutmix", "feature_weight", "attention_weight"):
             _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        right = isinstance(self.feature_rows, str)
-        _require("feature_rows", self.feature_rows, right, "names of rows, separated by commas")
+        for name in ("feature_rows", "attention_rows"):
+            right = isinstance(getattr(self, name), str)
+            _require(name, getattr(self, name), right, "names of rows, separated by commas")
         schedules = ("one_cycle", "cosine", "constant")
         _require("schedule", self.schedule, self.schedule in schedules, f"one of {schedules}")
 
@@ -131,8 +145,9 @@ class Recipe:
             raise ValueError(f"{' and '.join(idle)} {'needs' if len(idle) == 1 else 'need'} a teacher.")
         if not teacher and (idle := [f"{name}=" for name in OF_TEXTS if name in changed]):
             raise ValueError(f"{' and '.join(idle)}: a text that is changed needs a teacher to answer it.")
-        if "feature_rows" in changed and not self.feature_weight:
-            raise ValueError("feature_rows= names maps that are compared only with a feature_weight= above 0.")
+        for what in ("feature", "attention"):
+            if f"{what}_rows" in changed and f"{what}_weight" not in changed:
+                raise ValueError(f"{what}_rows= names rows that are compared only with a {what}_weight= above 0.")
         if "momentum" in changed and not _has_momentum(self.optimizer):
             raise ValueError(f"momentum= is for an optimizer that has one, such as sgd; {self.optimizer} has none.")
         if not shifts and self.shift and "shift" in changed:
@@ -140,9 +155,8 @@ class Recipe:
 
     def identity(self) -> dict[str, object]:
         """What distinguishes a run from others. Runs of earlier releases, which lack the later settings, go on."""
-        later = ("feature_weight", "feature_rows")
         changed = self.changed()
-        return {name: value for name, value in asdict(self).items() if name not in later or name in changed}
+        return {name: value for name, value in asdict(self).items() if name not in INSIDE or name in changed}
 
     def changed(self) -> dict[str, object]:
         """The settings that differ from their defaults, for a short description."""

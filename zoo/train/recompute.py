@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch.nn as nn
 from torch import Tensor
@@ -24,14 +25,14 @@ def recomputed(model: nn.Module) -> Iterator[None]:
             del row.forward
 
 
-def _checkpointed(row: nn.Module, forward: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def _checkpointed(row: nn.Module, forward: Callable[..., Tensor], *inputs: Tensor, **context: Any) -> Tensor:
     if not row.training:
-        return forward(*inputs)
+        return forward(*inputs, **context)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _statistics_held(row)
 
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
+    return checkpoint(partial(forward, **context), *inputs, use_reentrant=False, context_fn=contexts)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from zoo.files import make_folder, path_to_write, write_whole
 from zoo.model.build import Model
 from zoo.model.defaults import check_device
 from zoo.model.verify import rebuildable
-from zoo.passes.data import as_calibration
+from zoo.passes.data import Calibration, as_calibration
 from zoo.report.agreement import likeness
 from zoo.train.divergence import Diverged
 from zoo.train.finetune import copied, digest, finished, history, trainable
@@ -108,7 +108,7 @@ def recover(
     start, taught = digest(model), digest(teacher)
     _check_fit(model, teacher, same=start == taught)
     minutes = MINUTES if minutes is None else minutes
-    batches = as_calibration(data, ADVICE, model)
+    batches = Calibration(map(teacher.completed, as_calibration(data, ADVICE, model)))
     inputs = Unlabelled(batches)
     recipe = replace(RECIPE, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     recipe = replace(recipe, batch_size=min(batch_size, len(inputs)))

@@ -67,7 +67,8 @@ def _together(batches: Sequence[Batch]) -> dict[str, Tensor]:
 
 
 def _trailing(batch: Mapping[str, Tensor]) -> Any:
-    return tuple(tuple(tensor.shape[1:]) for _, tensor in sorted(batch.items()))
+    """Of a translation, which has a mask of its own, nothing."""
+    return tuple(tuple(tensor.shape[1:]) for name, tensor in sorted(batch.items()) if not name.startswith("decoder"))
 
 
 def _padded(tensors: list[Tensor]) -> Tensor:
