@@ -39,7 +39,7 @@ MODELS: dict[str, str] = {
     },
     "vit_cifar": "zoo.models.vit:cifar",
     "vit_cifar_small": "zoo.models.vit:cifar",
-    **{f"bert_{size}": "zoo.models.bert:transformers" for size in ("tiny", "mini", "small", "medium")},
+    **{f"bert_{size}": "zoo.models.bert:transformers" for size in ("micro", "tiny", "mini", "small", "medium")},
     **{
         f"bert_{size}_{case}": "zoo.models.bert:transformers"
         for size in ("base", "large")
@@ -63,7 +63,7 @@ MODELS: dict[str, str] = {
     **{f"smollm2_{size}": "zoo.models.gpt:transformers" for size in ("135m", "360m", "1_7b")},
     "qwen2_0_5b": "zoo.models.gpt:transformers",
     "llama3_2_1b": "zoo.models.gpt:transformers",
-    **{f"marian_{size}": "zoo.models.marian:transformers" for size in ("tiny", "small", "base", "big")},
+    **{f"marian_{size}": "zoo.models.marian:transformers" for size in ("micro", "tiny", "small", "base", "big")},
     **{
         f"{family}_{size}": "zoo.models.t5:transformers"
         for family in ("t5", "t5_v1_1", "flan_t5")

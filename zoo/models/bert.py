@@ -12,8 +12,9 @@ from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
 UNCASED, CASED, BYTES = 30522, 28996, 50265  # words of BERT's two vocabularies and of RoBERTa's
 
-# name -> (vocabulary, width, blocks); heads are 64 wide, the MLP has 4 times the width
+# name -> (vocabulary, width, blocks); heads are 64 wide, the smallest 48, the MLP has 4 times the width
 BERT = {
+    "bert_micro": (UNCASED, 96, 2),
     "bert_tiny": (UNCASED, 128, 2),
     "bert_mini": (UNCASED, 256, 4),
     "bert_small": (UNCASED, 512, 4),
@@ -86,7 +87,7 @@ def transformers(name: str, num_classes: int = 0) -> ModelSpec:
         body |= {"token_types": 1, "max_positions": 514, "padding_id": 1, "eps": 1e-5}
     else:
         vocabulary, dim, layers = BERT[name]
-        body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": dim // 64}
+        body = {"vocabulary": vocabulary, "dim": dim, "layers": layers, "heads": -(-dim // 64)}
     return encoder(name, **body, tail="classifier" if num_classes else usual, outputs=num_classes, pooled=pooled)
 
 

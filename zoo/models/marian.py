@@ -9,6 +9,7 @@ from zoo.spec import Block, ModelSpec, SpecError, TextInput
 
 # name -> (vocabulary, width, blocks of encoder and decoder, heads, width of the MLP, positions, activation)
 MARIAN = {
+    "marian_micro": (8000, 96, 2, 1, 4, 256, 512, "relu"),
     "marian_tiny": (8000, 128, 2, 2, 4, 512, 512, "relu"),
     "marian_small": (8000, 256, 3, 3, 4, 1024, 512, "relu"),
     "marian_base": (58101, 512, 6, 6, 8, 2048, 512, "swish"),  # OPUS-MT
