@@ -172,6 +172,7 @@ register(
 register(
     Task("translation", "probability", "softmax", loss="zoo.tasks.objectives:of_tokens", batch=512,
          layout="zoo.tasks.objectives:as_tokens", texts="zoo.train.translations:translations",
+         taught="zoo.train.sequence_level:taught",
          metrics=(Metric("BLEU", "", hub="bleu"), Metric("chrF", "", hub="chrf")),
          judge="zoo.tasks.translation:TranslationMetrics", targets="zoo.tasks.translation:References",
          predicted="zoo.tasks.translation:translated", models={"text": "zoo.text.translator:Translator"},

@@ -46,6 +46,8 @@ class Task:
             the positions that count. Default: empty; the network then has no soft labels to learn from.
         texts (str): what makes training examples of texts, (opened, classes) -> `zoo.train.texts.TextSet`. Default:
             empty; texts are not trained on.
+        taught (str): what gives training data a teacher's answers for targets, (data, teachers, recipe, log) -> data.
+            Default: empty.
         files (tuple[str, ...]): what the names of files end in that hold examples, beside those of the input. Default:
             none.
         shown (str): what shows an answer, (model, output of one example) -> `zoo.tasks.answers.Shown`. Default: empty.
@@ -90,6 +92,7 @@ class Task:
     loss: str = ""
     layout: str = ""
     texts: str = ""
+    taught: str = ""
     files: tuple[str, ...] = ()
     shown: str = ""
     answered: str = ""

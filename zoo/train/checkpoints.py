@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from zoo.files import FileError, make_folder, write_whole
+from zoo.model.build import Model
 
 KEPT = 2
 DIGEST = hashlib.sha256().digest_size
@@ -48,9 +49,9 @@ class Checkpoints:
             if saved is None:
                 continue
             if saved["whose"] != self.run_id:
-                differing = _differing(saved["whose"], self.run_id)
+                others = differing(saved["whose"], self.run_id)
                 raise ValueError(
-                    f"{self.folder} belongs to another run, which differs in {differing}; "
+                    f"{self.folder} belongs to another run, which differs in {others}; "
                     "choose another folder, or delete this one."
                 )
             return saved["step"], saved["state"]
@@ -70,7 +71,16 @@ class Checkpoints:
         return saved
 
 
-def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+def digest(model: Model) -> str:
+    """The SHA-256 of the spec and all tensors."""
+    found = hashlib.sha256(model.spec.dumps().encode())
+    for key, tensor in model.state_dict().items():
+        found.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The names in which two runs differ; empty for one run."""
     different = []
     for key in sorted({*theirs, *ours}):
         old, new = theirs.get(key), ours.get(key)

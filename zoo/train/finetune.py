@@ -19,9 +19,10 @@ from zoo.model.verify import rebuildable
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
+from zoo.train.checkpoints import digest
 from zoo.train.guidance import Guidance
 from zoo.train.log import TrainingLog
-from zoo.train.loop import accuracy, fit, steps_an_epoch
+from zoo.train.loop import accuracy, check_targets, fit, steps_an_epoch
 from zoo.train.pictures import Pictures, order_of
 from zoo.train.recipe import Recipe
 from zoo.train.teachers import Ensemble
@@ -84,6 +85,7 @@ def finetune(
         raise ValueError("sparsity= brings zeros to every row, and freeze= keeps the first ones as they are; give one.")
     recipe.check_used(teacher=bool(teachers), shifts=not train.cut_at_random)
     check_flag("quiet", quiet)
+    check_targets(model.spec, recipe, teachers)
     if teachers:
         Guidance(model, teachers, recipe)  # refuses rows that cannot be compared
     tasks.batches(model.spec)(model, recipe)  # refuses what it does not use, before anything is written
@@ -200,14 +202,6 @@ def labelled_inputs(train: Pictures, model: Model, count: int = CALIBRATION) -> 
     order = order_of(train, torch.Generator().manual_seed(0))  # folders are sorted by class
     images, labels = next(iter(train.stream([order[:count]], 0)))
     return tasks.batches(model.spec)(model).inputs(images), labels
-
-
-def digest(model: Model) -> str:
-    """The SHA-256 of the spec and all tensors."""
-    digest = sha256(model.spec.dumps().encode())
-    for key, tensor in model.state_dict().items():
-        digest.update(key.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def copied(model: Model) -> Model:

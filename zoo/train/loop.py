@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from zoo import tasks
 from zoo.model.answer import answer, to_device
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
+from zoo.spec import ModelSpec
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
@@ -91,8 +92,13 @@ def fit(
     """
     if objective is None:
         objective = _usual_objective(model, recipe, teacher, train)
+    log = log or TrainingLog(folder)
     train = with_recipe(train, recipe)
-    run = _Run(model, train, recipe, folder, objective, after_step, identity, log or TrainingLog(folder))
+    if recipe.targets != "data":
+        teachers = list(getattr(teacher, "members", [teacher] if teacher is not None else []))
+        check_targets(model.spec, recipe, teachers)
+        train = tasks.of(model.spec).fetch("taught")(train, teachers, recipe, log)
+    run = _Run(model, train, recipe, folder, objective, after_step, identity, log)
     run.resume()
     run.log.begin(run.rows, run.done, run.total)
     try:
@@ -102,6 +108,15 @@ def fit(
     finally:
         run.log.end()
     return run.finish()
+
+
+def check_targets(spec: ModelSpec, recipe: Recipe, teachers: Sequence[Any]) -> None:
+    """Raise ValueError for targets that no teacher can give."""
+    task = tasks.of(spec)
+    if recipe.targets != "data" and not task.taught:
+        raise ValueError(f"targets={recipe.targets} is for translations, and {spec.name} is for {task.name}.")
+    if recipe.targets != "data" and len(teachers) != 1:
+        raise ValueError(f"targets={recipe.targets} takes one teacher, not {len(teachers)}: translations have no mean.")
 
 
 def _usual_objective(model: Model, recipe: Recipe, teacher: nn.Module | None, train: Examples) -> Objective:

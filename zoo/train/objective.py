@@ -57,10 +57,12 @@ class Supervised:
         self.recipe, self.teacher = recipe, teacher
         self.task = tasks.of(model.spec)
         self.task_loss = self.task.fetch("loss")
-        self.layout: Any = self.task.fetch("layout") if teacher is not None else None
+        self.layout: Any = self.task.fetch("layout") if teacher is not None and recipe.soft_weight else None
         self.device = next(model.parameters()).device
         self.bfloat16 = uses_bfloat16(model, recipe)
         self.learned = guidance(model, teacher, recipe)
+        if self.layout is None and self.learned is None:
+            self.teacher = None  # no step asks it
         self.batches: Batches = tasks.batches(model.spec)(model, recipe, shift)
 
     def prepare(self, model: Model) -> None:
@@ -94,7 +96,7 @@ class Supervised:
     def _answers_loss(self, logits: Tensor, soft: Tensor | None, labels: Tensor) -> Tensor:
         recipe = self.recipe
         smoothing = recipe.label_smoothing
-        if soft is None:
+        if soft is None or self.layout is None:
             return self.task_loss(logits, labels, label_smoothing=smoothing)  # type: ignore[no-any-return]
         scores, classes = self.layout(logits, labels)
         soft, _ = self.layout(soft, labels)

@@ -40,6 +40,11 @@ class Ragged:
         lengths = torch.cat([self.starts.new_zeros(1), self.lengths[index]])
         return Ragged(torch.cat([self.values[:0], *self.rows(index)]), lengths.cumsum(0))
 
+    def behind(self, other: Ragged) -> Ragged:
+        """The rows of `other`, and then these."""
+        starts = torch.cat([other.starts, other.starts[-1] + self.starts[1:]])
+        return Ragged(torch.cat([other.values, self.values]), starts)
+
     def padded(self, index: Tensor, filler: int) -> Tensor:
         """The rows of `index`, with `filler` behind the shorter ones, int64 (B, T)."""
         rows = [row.long() for row in self.rows(index)]

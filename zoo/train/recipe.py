@@ -12,7 +12,8 @@ from zoo.passes.options import option
 OF_PAIRS = ("scale_jitter", "color_jitter")  # augmentation of pictures with masks or boxes
 OF_CLASSES = ("shift", "hole", "rand_augment", "erasing", "mixup", "cutmix")  # and of pictures with a class
 INSIDE = ("feature_weight", "feature_rows", "attention_weight", "attention_rows")  # of a teacher
-OF_TEACHERS = ("temperature", "soft_weight", *INSIDE)
+OF_TEACHERS = ("temperature", "soft_weight", "targets", *INSIDE)
+LATER = ("targets", *INSIDE)  # runs of earlier releases, which lack these, go on
 OF_PICTURES = ("mirror", *OF_CLASSES, *OF_PAIRS)
 OF_TEXTS = ("token_masking", "ngram_sampling")
 
@@ -67,6 +68,11 @@ class Recipe:
     )
     temperature: float = option(4.0, "Temperature of the teacher's soft labels. Used only with a teacher.")
     soft_weight: float = option(0.9, "Share of the loss that comes from the teacher. Used only with a teacher.")
+    targets: Literal["data", "teacher", "both"] = option(
+        "data",
+        "Translations that are learned: the data's, the teacher's, which are made once, with beams (sequence-level "
+        "distillation: Kim and Rush, 2016), or both. Other than data, for translation with one teacher.",
+    )
     feature_weight: float = option(
         0.0,
         "Weight of the distance between the teacher's hidden maps (FitNets: Romero et al., 2015) or hidden states "
@@ -135,6 +141,8 @@ class Recipe:
         for name in ("feature_rows", "attention_rows"):
             right = isinstance(getattr(self, name), str)
             _require(name, getattr(self, name), right, "names of rows, separated by commas")
+        whose = ("data", "teacher", "both")
+        _require("targets", self.targets, self.targets in whose, f"one of {whose}")
         schedules = ("one_cycle", "cosine", "constant")
         _require("schedule", self.schedule, self.schedule in schedules, f"one of {schedules}")
 
@@ -156,7 +164,7 @@ class Recipe:
     def identity(self) -> dict[str, object]:
         """What distinguishes a run from others. Runs of earlier releases, which lack the later settings, go on."""
         changed = self.changed()
-        return {name: value for name, value in asdict(self).items() if name not in INSIDE or name in changed}
+        return {name: value for name, value in asdict(self).items() if name not in LATER or name in changed}
 
     def changed(self) -> dict[str, object]:
         """The settings that differ from their defaults, for a short description."""

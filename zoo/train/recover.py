@@ -23,8 +23,9 @@ from zoo.model.defaults import check_device
 from zoo.model.verify import rebuildable
 from zoo.passes.data import Calibration, as_calibration
 from zoo.report.agreement import likeness
+from zoo.train.checkpoints import digest
 from zoo.train.divergence import Diverged
-from zoo.train.finetune import copied, digest, finished, history, trainable
+from zoo.train.finetune import copied, finished, history, trainable
 from zoo.train.imitation import Imitation
 from zoo.train.log import TrainingLog
 from zoo.train.loop import fit

@@ -17,7 +17,7 @@ from zoo.data.text_tables import text_table
 from zoo.data.texts import translation_columns
 from zoo.data.void import NO_TOKEN
 from zoo.train.ragged import Ragged
-from zoo.train.texts import OpenTexts, TextSet
+from zoo.train.texts import RAW, OpenTexts, TextSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,22 @@ class TranslationSet(TextSet):
     Args:
         targets (Ragged): the tokens of the translations, each with its end.
         start (int): the token that a target starts with.
+        length (int): the most tokens of a text or a translation.
     """
 
     targets: Ragged
     start: int
+    length: int
 
     def take(self, index: Tensor) -> Self:
         return replace(super().take(index), targets=self.targets.take(index))
+
+    def behind(self, other: Self) -> Self:
+        """The examples of `other`, and then these."""
+        parts = {name: part.behind(other.parts[name]) for name, part in self.parts.items()}
+        raw: dict[str, Any] = {name: (*getattr(other, name), *getattr(self, name)) for name in RAW}
+        labels = torch.arange(len(other) + len(self))
+        return replace(self, parts=parts, labels=labels, targets=self.targets.behind(other.targets), **raw)
 
     def stream(self, batches: Sequence[Tensor], seed: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
         """(what the call takes, by name; the token behind each of the target, -100 at padding, (B, T))."""
@@ -83,6 +92,7 @@ def translations(opened: OpenTexts, classes: tuple[str, ...]) -> TranslationSet:
         skipped=tuple(f"row {place}" for place in range(len(cells)) if place not in kept),
         targets=Ragged.of([targets[at] for at in short]),
         start=spec.texts.start,
+        length=opened.length,
         examples=tuple(texts[at] for at in short),
         references=tuple(references[at] for at in short),
     )
