@@ -1,7 +1,8 @@
-"""Runs functions of `workers.py` on several processes, which are forked from one that has imported everything."""
+"""Runs functions of a module here on several processes, which are forked from one that has imported everything."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import subprocess
@@ -12,20 +13,20 @@ from pathlib import Path
 SECONDS = 200  # a busy machine takes its time
 
 
-def launched(count: int, names: Sequence[str], folder: Path) -> None:
+def launched(count: int, names: Sequence[str], folder: Path, module: str = "workers") -> None:
     """Call each of the functions (mesh, folder) on `count` processes; raises AssertionError where one fails."""
     done = subprocess.run(
-        [sys.executable, __file__, str(count), str(folder), *names],
+        [sys.executable, __file__, module, str(count), str(folder), *names],
         capture_output=True,
         text=True,
         timeout=SECONDS + 100,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0, done.stderr
 
 
-def _main(count: int, folder: Path, names: Sequence[str]) -> int:
-    import workers
+def _main(module: str, count: int, folder: Path, names: Sequence[str]) -> int:
+    workers = importlib.import_module(module)
 
     from zoo.parallel.processes import processes
 
@@ -56,4 +57,4 @@ def _main(count: int, folder: Path, names: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    sys.exit(_main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))
+    sys.exit(_main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]))

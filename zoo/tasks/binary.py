@@ -113,6 +113,13 @@ class BinaryMetrics:
         self._logits.append(outputs.detach().reshape(len(outputs)).cpu().double())
         self._targets.append(found.to(torch.int64).cpu())
 
+    def seen(self) -> Any:
+        return self._logits, self._targets
+
+    def join(self, seen: Any) -> None:
+        self._logits += seen[0]
+        self._targets += seen[1]
+
     def answered(self) -> tuple[Tensor, Tensor]:
         """(logits (B,), targets (B,)) of all examples, which can be drawn again for intervals."""
         return torch.cat(self._logits), torch.cat(self._targets)

@@ -30,6 +30,13 @@ class Perplexity:
         self._nats += float(of_next_token(outputs.float(), ids)) * count
         self._tokens += count
 
+    def seen(self) -> Any:
+        return self._nats, self._tokens
+
+    def join(self, seen: Any) -> None:
+        self._nats += seen[0]
+        self._tokens += seen[1]
+
     def figures(self) -> dict[str, float]:
         mean = self._nats / max(1, self._tokens)
         figures = {self._metric: math.exp(min(mean, 700.0))}

@@ -62,6 +62,19 @@ class AveragePrecision:
                 self._found.append(self._row(box, label, score=float(score)))
         self._figures = {}
 
+    def seen(self) -> Any:
+        return self._truth, self._found, self._pictures, self._classes
+
+    def join(self, seen: Any) -> None:
+        truth, found, pictures, classes = seen
+        before = self._pictures
+        for one in truth:
+            self._truth.append({**one, "image_id": one["image_id"] + before, "id": len(self._truth) + 1})
+        self._found += [{**one, "image_id": one["image_id"] + before} for one in found]
+        self._pictures += pictures
+        self._classes |= classes
+        self._figures = {}
+
     def figures(self) -> dict[str, float]:
         """Raises ValueError where no picture has an object."""
         self._measure()

@@ -15,6 +15,12 @@ class Judge(Protocol):
     def add(self, outputs: Tensor, targets: Sequence[Any]) -> None:
         """One batch: the network's main output, and the target of each example."""
 
+    def seen(self) -> Any:
+        """What it has seen, in a form that another process can `join` to its own."""
+
+    def join(self, seen: Any) -> None:
+        """Add what a judge of the same kind has seen on another process."""
+
     def figures(self) -> Mapping[str, float]:
         """Every figure by the name of its metric; the task's main one first."""
 
@@ -46,6 +52,13 @@ class Accuracy:
             raise ValueError(f"{self._source} has label {outside[0]}, but the network knows only 0 to {classes - 1}.")
         self._labels.append(np.array(targets, dtype=np.int64))
         self._answers.append(choices(outputs))
+
+    def seen(self) -> Any:
+        return self._labels, self._answers
+
+    def join(self, seen: Any) -> None:
+        self._labels += seen[0]
+        self._answers += seen[1]
 
     @property
     def labels(self) -> np.ndarray:

@@ -89,6 +89,13 @@ class AnswerMetrics:
         self._found += outputs
         self._wanted += targets
 
+    def seen(self) -> Any:
+        return self._found, self._wanted
+
+    def join(self, seen: Any) -> None:
+        self._found += seen[0]
+        self._wanted += seen[1]
+
     def figures(self) -> dict[str, float]:
         wanted = [[one for one in answers if plain(one)] or [""] for answers in self._wanted]
         some_empty = any(answers == [""] for answers in wanted)

@@ -66,6 +66,16 @@ class PixelMetrics:
                 )
             self._jaccard.update(at_size(scores[None], mask.shape), mask[None])
 
+    def seen(self) -> Any:
+        return None if self._jaccard is None else self._jaccard.confmat
+
+    def join(self, seen: Any) -> None:
+        if seen is None:
+            return
+        if self._jaccard is None:
+            self._jaccard = _jaccard(len(seen))
+        self._jaccard.confmat += seen
+
     def figures(self) -> dict[str, float]:
         """Raises ValueError where no pixel counts."""
         counts = self._counts

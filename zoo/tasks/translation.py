@@ -50,6 +50,13 @@ class TranslationMetrics:
         self._found += outputs
         self._wanted += targets
 
+    def seen(self) -> Any:
+        return self._found, self._wanted
+
+    def join(self, seen: Any) -> None:
+        self._found += seen[0]
+        self._wanted += seen[1]
+
     def figures(self) -> dict[str, float]:
         return {
             "BLEU": float(self._library.corpus_bleu(self._found, [self._wanted]).score),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from zoo.checks import check_flag, noted
 from zoo.files import kept_if_filled, path_to_write
 from zoo.model.build import Model
 from zoo.model.verify import rebuildable
+from zoo.parallel.strategy import Strategy
 from zoo.passes.compress import compress
 from zoo.passes.qat import prepare_qat, unranged
 from zoo.passes.sparsify import Sparsifier
 from zoo.train.checkpoints import digest
 from zoo.train.guidance import Guidance
-from zoo.train.log import TrainingLog
+from zoo.train.log import NoLog, TrainingLog
 from zoo.train.loop import accuracy, check_targets, fit, steps_an_epoch
 from zoo.train.pictures import Pictures, order_of
 from zoo.train.recipe import Recipe
@@ -47,6 +49,7 @@ def finetune(
     save_seconds: float = 300,
     device: str | torch.device = "cpu",
     quiet: bool = False,
+    strategy: Strategy | None = None,
 ) -> Model:
     """Train a copy of a network, save it, and keep its variant.
 
@@ -68,6 +71,8 @@ def finetune(
         save_seconds (float): seconds between checkpoints. Default: 300.
         device (str | torch.device): where to train. Default: "cpu".
         quiet (bool): print no progress. Default: False.
+        strategy (Strategy | None): how several processes share the work, of `zoo.parallel.launch`; the first of them
+            writes. Default: None, one process.
 
     Returns:
         Model: the trained network, on the CPU and in eval mode.
@@ -99,21 +104,26 @@ def finetune(
         )
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
+    strategy = strategy or Strategy()
+    strategy.check(
+        model, recipe, teacher=bool(teachers), sparsity=bool(sparsity), sparse=is_sparse(model), int8=_is_int8(model)
+    )
     teacher = Ensemble(teachers, model) if teachers else None
     start = copied(model)
     start.labels = model.labels or train.classes
     start.made = {**history(model.made), "trained": _told(model, train, recipe, teachers, sparsity)}
     inputs = labelled_inputs(train, model)[0] if _is_int8(model) and unranged(model) else None
     trained, zeros = trainable(model, inputs)  # refuses what cannot be trained in int8
-    with kept_if_filled(out):  # data may be refused in the first epoch
-        try_save(start, out)
+    with kept_if_filled(out) if strategy.first else nullcontext():  # data may be refused in the first epoch
+        if strategy.first:
+            try_save(start, out)
         run_id = {"start": digest(model), "teachers": [digest(one) for one in teachers], "sparsity": sparsity}
         run_id["labels"] = _labels_digest(train.labels)  # a file may have several columns of labels
         trained.to(device)
         if sparsity:
             zeros = Sparsifier(trained, sparsity=sparsity)
-        log = TrainingLog(out / "training", quiet=quiet)
-        fit(
+        log = (TrainingLog if strategy.first else NoLog)(out / "training", quiet=quiet)
+        trained = fit(
             trained,
             train,
             recipe,
@@ -124,6 +134,7 @@ def finetune(
             identity={**(identity or {}), **run_id},
             save_seconds=save_seconds,
             log=log,
+            strategy=strategy,
         )
     tuned = finished(trained.cpu())
     tuned.labels = start.labels
@@ -131,9 +142,10 @@ def finetune(
     if validation is not None:
         task = tasks.of(model.spec)
         name = "accuracy" if task.has_classes else task.metrics[0].name
-        told[f"validation_{name}"] = round(accuracy(tuned, validation), 2 if task.has_classes else 6)
+        told[f"validation_{name}"] = round(accuracy(tuned, validation, strategy), 2 if task.has_classes else 6)
     tuned.made = {**history(tuned.made), "trained": told}
-    save(tuned, out)
+    if strategy.first:
+        save(tuned, out)
     return tuned
 
 

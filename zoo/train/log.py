@@ -99,6 +99,22 @@ class TrainingLog:
         return formatting.text([name.replace("_", " ") for name in names], cells)
 
 
+class NoLog(TrainingLog):
+    """Of a process that writes nothing, beside the one that does."""
+
+    def begin(self, rows: Sequence[Row], done: int, total: int) -> None:
+        pass
+
+    def epoch(self, row: Row) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write all rows, whole or not at all."""
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -17,13 +17,13 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn as nn
-from torch import Tensor
 
 from zoo import tasks
-from zoo.model.answer import answer, to_device
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
+from zoo.parallel.strategy import Strategy
 from zoo.spec import ModelSpec
+from zoo.train.accuracy import accuracy as accuracy
 from zoo.train.checkpoints import Checkpoints
 from zoo.train.depthwise_bf16 import subsampled_depthwise
 from zoo.train.divergence import Diverged
@@ -65,6 +65,7 @@ def fit(
     identity: Mapping[str, Any] | None = None,
     save_seconds: float = 300,
     log: TrainingLog | None = None,
+    strategy: Strategy | None = None,
 ) -> Model:
     """Train `model` in place, with checkpoints; the same call continues an interrupted run.
 
@@ -82,9 +83,10 @@ def fit(
             the initial network and the teacher. Default: None.
         save_seconds (float): seconds between checkpoints. Default: 300.
         log (TrainingLog | None): where progress and figures go. Default: None, a log in `folder`.
+        strategy (Strategy | None): how several processes share the work. Default: None, one process does it.
 
     Returns:
-        Model: the same network, in eval mode.
+        Model: the same network, in eval mode; another one where no process had all of its weights.
 
     Raises:
         ValueError: `folder` has a run of another recipe, training data or identity, or the data makes no step.
@@ -98,7 +100,9 @@ def fit(
         teachers = list(getattr(teacher, "members", [teacher] if teacher is not None else []))
         check_targets(model.spec, recipe, teachers)
         train = tasks.of(model.spec).fetch("taught")(train, teachers, recipe, log)
-    run = _Run(model, train, recipe, folder, objective, after_step, identity, log)
+    strategy = strategy or Strategy()
+    run = _Run(model, train, recipe, folder, objective, after_step, identity, log, strategy)
+    strategy.compare({**run.checkpoints.run_id, "validation": getattr(validation, "sha256", None)})
     run.resume()
     run.log.begin(run.rows, run.done, run.total)
     try:
@@ -147,14 +151,17 @@ class _Run:
         after_step: AfterStep | None,
         identity: Mapping[str, Any] | None,
         log: TrainingLog,
+        strategy: Strategy,
     ) -> None:
         self.steps = steps_an_epoch(train, recipe)
-        self.model, self.train, self.recipe, self.log = model, train, recipe, log
+        self.train, self.recipe, self.log, self.strategy = train, recipe, log, strategy
         self.objective, self.after_step = objective, after_step
         self.done, self.total = 0, recipe.epochs * self.steps
         self.loss_sum, self.rows = 0.0, list[dict[str, float]]()
         objective.prepare(model)
         self.frozen = _frozen(model, recipe.freeze)
+        model, self.network = strategy.wrapped(model, recipe)
+        self.model = model
         self.learned: nn.Module | None = getattr(objective, "learned", None)  # trains beside the network
         self.optimizer = make_optimizer(model, recipe, self.learned)
         self.schedule = Schedule(self.optimizer, recipe, self.total)
@@ -178,13 +185,11 @@ class _Run:
 
     def resume(self) -> None:
         """Continue from the last undamaged checkpoint, if there is one."""
-        found = self.checkpoints.latest()
+        found = self.strategy.restore(self.checkpoints, self._parts())
         if found is None:
             return
-        self.done, state = found
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.loss_sum, self.rows = state["loss_sum"], state["rows"]
+        self.done, beside = found
+        self.loss_sum, self.rows = beside["loss_sum"], beside["rows"]
         self.log.say(f"Going on from step {self.done:,} of {self.total:,}.")
 
     def epoch(self, validation: Pictures | None, save_seconds: float, signalled: list[int]) -> None:
@@ -197,10 +202,11 @@ class _Run:
         for _ in range(skipped, self.steps):
             self._step(batches)
             self.log.step(self.done, self.loss_sum / (self.done - number * self.steps))
-            if signalled and self.done % self.steps:  # after the last step, the end of the epoch saves
-                self._save()
+            stop, due = self.strategy.any(bool(signalled), time.monotonic() - saved >= save_seconds)
+            if stop and self.done % self.steps:  # after the last step, the end of the epoch saves
+                self._save(last=True)
                 self._stop(signalled)
-            if time.monotonic() - saved >= save_seconds and self.done % self.steps:
+            if due and self.done % self.steps:
                 self._save()
                 saved = time.monotonic()
         seconds = time.monotonic() - began
@@ -213,16 +219,19 @@ class _Run:
             "seconds": seconds,
         }
         if validation is not None:
-            row["validation"] = accuracy(self.average.module if self.average is not None else self.model, validation)
+            judged = self.average.module if self.average is not None else self.strategy.whole(self.model)
+            row["validation"] = accuracy(judged, validation, self.strategy)
         self.rows, self.loss_sum = [*self.rows, row], 0.0
-        self._save()
+        (stop,) = self.strategy.any(bool(signalled))
+        stop = stop and self.done < self.total
+        self._save(last=stop or self.done == self.total)
         self.log.epoch(row)
-        if signalled and self.done < self.total:
+        if stop:
             self._stop(signalled)
 
     def _stop(self, signalled: list[int]) -> None:
         self.log.say(f"Saved at step {self.done:,}; the same command goes on from here.")
-        raise Interrupted(f"signal {signalled[0]}")
+        raise Interrupted(f"signal {signalled[0]}" if signalled else "a signal to another process")
 
     def finish(self) -> Model:
         """The trained model in eval mode; the moving average if the recipe has one."""
@@ -234,31 +243,31 @@ class _Run:
             parameter.grad = None
         for row in self.frozen:
             row.requires_grad_(True)
-        return self.model.eval()
+        return self.strategy.whole(self.model).eval()
 
     def _batches(self, epoch: int, skipped: int) -> Iterator[Any]:
         order = order_of(self.train, torch.Generator().manual_seed(_mixed(self.recipe.seed, epoch)))
         size, per_step = self.recipe.batch_size, self.recipe.accumulate
-        parts = order[: self.steps * per_step * size].split(size)
-        return self.train.stream(parts[skipped * per_step :], _mixed(self.recipe.seed, epoch))
+        parts = order[: self.steps * per_step * size].split(size)[skipped * per_step :]
+        return self.train.stream([self.strategy.share(one) for one in parts], _mixed(self.recipe.seed, epoch))
 
     def _step(self, batches: Iterator[Any]) -> None:
         losses = []
+        self.strategy.begin(self.done + 1)
         self.schedule.at(self.done)
         self.optimizer.zero_grad()
         for part in range(self.recipe.accumulate):
             batch = next(batches)
             with torch.random.fork_rng(devices=[]):
-                _seed(_mixed(self.recipe.seed, self.done, part + 1), self.device)
-                loss, x = self.objective.loss(self.model, batch)
-                (loss / self.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
+                _seed(_mixed(self.recipe.seed, self.done, part + 1, *self.strategy.seed), self.device)
+                parts, last = self.recipe.accumulate, part + 1 == self.recipe.accumulate
+                loss, x = self.strategy.gradients(self.objective, self.network, batch, parts=parts, last=last)
+            losses.append(self.strategy.mean(loss))
             if not math.isfinite(losses[-1]):
-                row = _first_bad_row(self.model, x)
-                raise Diverged(losses[-1], self.done + 1, row, self.checkpoints.folder)
+                raise Diverged(losses[-1], self.done + 1, self._bad_row(loss, x), self.checkpoints.folder)
         if self.recipe.clip:
             beside = self.learned.parameters() if self.learned is not None else ()
-            nn.utils.clip_grad_norm_([*self.model.parameters(), *beside], self.recipe.clip)
+            self.strategy.clip([*self.model.parameters(), *beside], self.recipe.clip)
         self.optimizer.step()
         self.done += 1
         if self.after_step is not None:
@@ -277,40 +286,16 @@ class _Run:
             parts["average"] = self.average.module
         return parts
 
-    def _save(self) -> None:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        self.checkpoints.write(self.done, {**state, "loss_sum": self.loss_sum, "rows": self.rows})
+    def _save(self, *, last: bool = False) -> None:
+        beside = {"loss_sum": self.loss_sum, "rows": self.rows}
+        self.strategy.save(self.checkpoints, self.done, self._parts(), beside, last=last)
 
-
-def accuracy(model: Model, data: Pictures) -> float:
-    """The main figure of the network's task on `data`; for a classifier the accuracy in percent."""
-    was_training = model.training
-    model.eval()
-    device = next(iter(model.state_dict().values())).device
-    batches = tasks.batches(model.spec)(model)
-    task = tasks.of(model.spec)
-    if task.predicted:  # answers of raw examples are judged
-        examples, wanted = data.examples, data.references  # type: ignore[attr-defined]
-        found = task.fetch("predicted")(model, list(examples))
-        model.train(was_training)
-        return tasks.main_figure(model.spec, [(found, wanted)], data.source)
-
-    def answered() -> Iterator[tuple[Tensor, Any]]:
-        for images, labels in data.stream(torch.arange(len(data)).split(tasks.batch_of(model.spec)), 0):
-            yield (
-                answer(model, to_device(batches.inputs(images), device)),
-                labels.tolist() if is_numbers(labels) else labels,
-            )
-
-    with torch.inference_mode():
-        found = tasks.main_figure(model.spec, answered(), data.source)
-    model.train(was_training)
-    return found
-
-
-def is_numbers(labels: Any) -> bool:
-    """Whether labels are one number an example, (B,)."""
-    return isinstance(labels, Tensor) and labels.dim() == 1
+    def _bad_row(self, loss: float, x: Any) -> str | None:
+        """The first row whose output is not finite, on the first process whose loss is not."""
+        whole = self.strategy.whole(self.model)
+        return self.strategy.told(  # type: ignore[no-any-return]
+            lambda: None if math.isfinite(loss) else _first_bad_row(whole, x)
+        )
 
 
 def _first_bad_row(model: Model, x: Any) -> str | None:

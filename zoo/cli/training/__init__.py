@@ -6,8 +6,11 @@ Each is a file with `Settings`, a dataclass whose fields are the command's optio
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -49,6 +52,7 @@ def main(name: str, arguments: Sequence[str] | None = None, *, program: str | No
             "Run: pip install 'zoo-efficient[train]'."
         )
         raise SystemExit(BAD)
+    from zoo.parallel.watch import Lost
     from zoo.train.divergence import Diverged
     from zoo.train.loop import Interrupted
 
@@ -56,8 +60,11 @@ def main(name: str, arguments: Sequence[str] | None = None, *, program: str | No
         from zoo.cli.training.common import options_of, read
 
         command = importlib.import_module(f"zoo.cli.training.{name}")
-        command.run(read(command, sys.argv[1:] if arguments is None else arguments, program))
-    except (ValueError, OSError, Diverged) as error:
+        settings = read(command, sys.argv[1:] if arguments is None else arguments, program)
+        _check_alone(name, settings)
+        command.run(settings)
+    except (ValueError, OSError, Diverged, Lost) as error:
+        _after_the_first()
         complain(in_the_shell(str(error), options_of(command)))
         raise SystemExit(BAD) from None
     except (MemoryError, RuntimeError) as error:
@@ -67,3 +74,15 @@ def main(name: str, arguments: Sequence[str] | None = None, *, program: str | No
         raise SystemExit(BAD) from None
     except Interrupted:
         raise SystemExit(130) from None
+
+
+def _check_alone(name: str, settings: Any) -> None:
+    """Raise ValueError where torchrun started several processes of a command that shares nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not hasattr(settings, "sharing"):
+        raise ValueError(f"zoo {name} runs as one process; of the commands, zoo finetune alone shares its work.")
+
+
+def _after_the_first() -> None:
+    """Let the first process tell first: where it fails too, torchrun ends the others, and one line is enough."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(2)

@@ -250,7 +250,7 @@ def check_classes(name: str, model: Model, classes: tuple[str, ...]) -> None:
 
 def recipe_of(settings: Any) -> dict[str, Any]:
     """The settings, beside recipe and data, that decide the weights; they identify the run."""
-    apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data"}
+    apart = {"out", "device", "threads", "workers", "save_seconds", "recipe", "data", "sharing"}
     later = {
         "dim": None,
         "vocabulary": None,

@@ -28,7 +28,9 @@ from zoo.cli.training.common import (
     recipe_of,
     show,
 )
+from zoo.cli.training.sharing import Sharing
 from zoo.model.build import Model
+from zoo.parallel.strategy import Strategy
 from zoo.passes.options import option
 from zoo.text.heads import with_task
 from zoo.train.finetune import finetune
@@ -58,9 +60,15 @@ class Settings(Common):
         0.0, "Share of the weights to set to zero, during the first half of the steps.", least=0, below=1
     )
     recipe: Recipe = field(default_factory=Recipe)
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 def run(settings: Settings) -> None:
+    with settings.sharing.strategy(settings.device) as strategy:
+        _run(settings, strategy)
+
+
+def _run(settings: Settings, strategy: Strategy) -> None:
     settings.recipe.check_used(teacher=bool(settings.teacher))
     torch.manual_seed(settings.recipe.seed)
     start = of_size(open_model(settings.model, fresh=settings.fresh, settings=settings), settings.input_size)
@@ -81,9 +89,11 @@ def run(settings: Settings) -> None:
         sparsity=settings.sparsity,
         identity=recipe_of(settings),
         save_seconds=settings.save_seconds,
-        device=settings.device,
+        device=strategy.device or settings.device,
+        strategy=strategy,
     )
-    show(tuned, data, settings.out)
+    if strategy.first:
+        show(tuned, data, settings.out)
 
 
 def _for_task(model: Model, task: str | None) -> Model:

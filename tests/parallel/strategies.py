@@ -1,0 +1,98 @@
+"""What each process does to train together, by name: functions (mesh, folder) that leave what they found there."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo  # which torch would import in every process
+from one_process import PLAIN, UNEVEN, data, network, plain, trained
+
+from short_runs import Cut
+from zoo import tasks
+from zoo.parallel.replicated import Replicated
+from zoo.train.accuracy import accuracy
+from zoo.train.loop import Interrupted
+
+
+def leave(found: Any, mesh: Any, folder: Path, name: str) -> None:
+    torch.save(found, folder / f"{name}-{mesh.get_local_rank()}.pt")
+
+
+def refusal(call: Any) -> str:
+    """What a call is refused with."""
+    try:
+        call()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def replicated(mesh: Any, folder: Path) -> None:
+    """Twenty steps of uneven parts, and with three parts to a step."""
+    leave(trained(Replicated(mesh), folder / "data"), mesh, folder, "data")
+    parts = replace(UNEVEN, accumulate=2, epochs=10, average=0.9, optimizer="sgd")
+    leave(trained(Replicated(mesh), folder / "parts", parts), mesh, folder, "parts")
+
+
+def resumed(mesh: Any, folder: Path) -> None:
+    """A run that stops everywhere, since one process has heard a signal; the same run then goes on."""
+    stopped(mesh, folder, "stopped", "interrupted")
+    leave(trained(Replicated(mesh), folder / "stopped", after_step=Cut(0)), mesh, folder, "again")
+    stopped(mesh, folder, "plain stopped", "plain interrupted", recipe=PLAIN, start=plain())
+
+
+def stopped(mesh: Any, folder: Path, name: str, told: str, **more: Any) -> None:
+    mine = mesh.get_local_rank() == mesh.size() - 1
+    try:
+        trained(Replicated(mesh), folder / name, after_step=Cut(7 if mine else 0, how=signal.SIGTERM), **more)
+    except Interrupted as error:
+        leave(str(error), mesh, folder, told)
+
+
+def judged(mesh: Any, folder: Path) -> None:
+    tasks.batch_of = lambda spec: 16  # type: ignore[assignment]
+    leave(accuracy(network(), data().take(torch.arange(37)), Replicated(mesh)), mesh, folder, "accuracy")
+
+
+def refused(mesh: Any, folder: Path) -> None:
+    rank = mesh.get_local_rank()
+    other = replace(UNEVEN, learning_rate=0.5) if rank == mesh.size() - 1 else UNEVEN
+    leave(
+        {
+            "recipe": refusal(lambda: trained(Replicated(mesh), folder / "other", other)),
+            "few": refusal(lambda: Replicated(mesh).check(network(), replace(UNEVEN, batch_size=1))),
+            "sync": refusal(lambda: Replicated(mesh, synchronised=True)),
+            "diverged": refusal(lambda: diverging(mesh, folder)),
+        },
+        mesh,
+        folder,
+        "refused",
+    )
+
+
+def diverging(mesh: Any, folder: Path) -> None:
+    """The loss of the last process alone is not finite."""
+    from zoo.train.objective import Supervised
+
+    class Bad(Supervised):
+        def loss(self, model: Any, batch: Any) -> Any:
+            loss, x = super().loss(model, batch)
+            return (loss * float("nan"), x * float("nan")) if mesh.get_local_rank() == mesh.size() - 1 else (loss, x)
+
+    model = network()
+    from zoo.train.log import NoLog
+    from zoo.train.loop import fit
+
+    fit(
+        model,
+        data(),
+        UNEVEN,
+        folder=folder / "diverged",
+        strategy=Replicated(mesh),
+        objective=Bad(model, UNEVEN),
+        log=NoLog(folder),
+    )

@@ -1,0 +1,78 @@
+"""Training on several processes gives the weights of one process over the same shards, stops together and goes on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from launched import launched
+from one_process import PLAIN, UNEVEN, alone, data, network, plain, trained
+
+from short_runs import Cut
+from zoo.parallel.launch import strategy_of
+from zoo.train.accuracy import accuracy
+
+pytestmark = pytest.mark.multiprocess
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: Any) -> Path:
+    """What two processes found."""
+    folder: Path = tmp_path_factory.mktemp("two")
+    launched(2, ["replicated", "resumed", "judged", "refused"], folder, "strategies")
+    return folder
+
+
+def read(folder: Path, name: str, count: int = 2) -> list[Any]:
+    return [torch.load(folder / f"{name}-{rank}.pt") for rank in range(count)]
+
+
+def furthest(one: dict[str, Any], other: dict[str, Any]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[key] - other[key]).abs().max()) for key in one if one[key].is_floating_point())
+
+
+def test_twenty_steps_are_those_of_one_process_over_the_same_shards(two: Path, tmp_path: Path) -> None:
+    """Parts of a batch differ in size, pictures change at random, and gradients are clipped."""
+    expected = alone(2, tmp_path / "one")
+    assert furthest(expected, network().state_dict()) > 0.01
+    assert all(furthest(found, expected) < 1e-5 for found in read(two, "data"))
+    expected = alone(2, tmp_path / "parts", replace(UNEVEN, accumulate=2, epochs=10, average=0.9, optimizer="sgd"))
+    assert all(furthest(found, expected) < 1e-5 for found in read(two, "parts"))
+
+
+def test_a_stopped_run_goes_on_to_the_bit(two: Path) -> None:
+    assert read(two, "interrupted") == ["a signal to another process", "signal 15"]
+    assert all(furthest(*pair) == 0 for pair in zip(read(two, "again"), read(two, "data"), strict=True))
+
+
+def test_another_number_of_processes_goes_on_at_the_right_sample(two: Path, tmp_path: Path) -> None:
+    """Of a run whose steps do not depend on the shards, one process does the rest: nothing is random, no batch norm."""
+    shutil.copytree(two / "plain stopped", tmp_path / "rest")
+    found = trained(None, tmp_path / "rest", PLAIN, plain(), after_step=Cut(0))
+    expected = trained(None, tmp_path / "all", PLAIN, plain(), after_step=Cut(0))
+    assert read(two, "plain interrupted") == ["a signal to another process", "signal 15"]
+    assert furthest(found, expected) < 1e-5 < furthest(found, plain().state_dict())
+
+
+def test_evaluation_counts_every_example_once(two: Path) -> None:
+    """One process answers two batches, the other the last one, of five."""
+    assert read(two, "accuracy") == [accuracy(network(), data().take(torch.arange(37)))] * 2
+
+
+def test_what_one_process_refuses_all_refuse(two: Path) -> None:
+    for found in read(two, "refused"):
+        assert found["recipe"].startswith("ValueError: Process 1 of 2 has another run than process 0: it differs in re")
+        assert "1 examples are too few for 2" in found["few"]
+        assert "sync_batch_norm= is for GPUs" in found["sync"]
+        assert found["diverged"].startswith("Diverged: The loss is nan at step 1: the pictures themselves are not fin")
+
+
+def test_one_process_is_as_ever(tmp_path: Path) -> None:
+    with strategy_of("data") as strategy:
+        found = trained(strategy, tmp_path / "data")
+    assert furthest(found, trained(None, tmp_path / "none")) == 0
