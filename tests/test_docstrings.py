@@ -24,6 +24,8 @@ from zoo.model.build import Model
 from zoo.model.features import FeatureInfo, Features
 from zoo.parallel.processes import processes
 from zoo.parallel.saving import save
+from zoo.planning.plan import Plan
+from zoo.planning.result import Planned
 from zoo.report import memory, timing
 from zoo.report.bench import Bench, Timing
 from zoo.report.compare import Comparison, Row
@@ -36,12 +38,13 @@ from zoo.train import finetune, loop
 
 OWN_FORM = {"compress"}  # one paragraph an argument, with its example; tests/test_passes.py runs them
 ON_THE_HUB = {"push_to_hub"}  # their examples need the Hub, so they are shown without >>>
-RESULTS = (Bench, Comparison, Evaluation, FeatureInfo, Features, Model, Preprocess, Row, Samples, Timing)
+RESULTS = (Bench, Comparison, Evaluation, FeatureInfo, Features, Model, Planned, Preprocess, Row, Samples, Timing)
 # what docs/ and CONTRIBUTING.md name beside the public names
 NAMED = (
     Feature,
     ImageInput,
     Info,
+    Plan,
     TableInput,
     Task,
     TextDecoder,

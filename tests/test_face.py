@@ -17,7 +17,7 @@ PUBLIC = {
     "SpecError",
     "UnknownName", "FileError", "adopt", "AdoptionError", "push_to_hub", "HubError",
     "infer_schema",
-    "fuse", "to_runtime", "export", "bench", "recover", "shard_tables",
+    "fuse", "to_runtime", "export", "bench", "plan", "recover", "shard_tables",
 }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ COMMANDS = {
     "compare": ["compare", "{model}", "{model}", "--data", "{data}"],
     "compare of nothing": ["compare", "{model}", "./{evil}"],
     "bench": ["bench", "{model}", "--runtime", "eager", "--batch", "1", "--seconds", "0", "--no-memory"],
+    "plan": ["plan", "{model}", "--devices", "2", "--device-flops", "1T", "--device-memory-bandwidth", "1TB/s"],
+    "plan of nothing": ["plan", "{evil}", "--devices", "2", "--link", "{evil}"],
     "bench of nothing": ["bench", "{evil}", "--runtime", "{evil}"],
     "compress": ["compress", "{model}", "int8", "--out", "{new}", "--calibration", "{data}"],
     "compress by no pass": ["compress", "{model}", "{evil}", "--out", "{new}"],

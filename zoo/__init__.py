@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.passes.fuse import fuse as fuse
     from zoo.passes.qat import prepare_qat as prepare_qat
     from zoo.passes.sparsify import Sparsifier as Sparsifier
+    from zoo.planning.planner import plan as plan
     from zoo.report.bench import bench as bench
     from zoo.report.compare import compare as compare
     from zoo.report.evaluate import evaluate as evaluate
@@ -60,6 +61,7 @@ _PUBLIC = {
     "evaluate": "zoo.report.evaluate:evaluate",
     "compare": "zoo.report.compare:compare",
     "bench": "zoo.report.bench:bench",
+    "plan": "zoo.planning.planner:plan",
     "preprocess": "zoo.data.preprocess:preprocess",
     "samples": "zoo.data.samples:samples",
     "fuse": "zoo.passes.fuse:fuse",

@@ -55,13 +55,15 @@ class Simulation:
 
     Attributes:
         seconds (float): until the last device has its new weights.
-        bubble (float): the share of the devices' time, up to the last action, in which they wait.
+        passes (float): seconds until the last forward or backward pass has ended.
+        bubble (float): the share of the devices' time until then in which they wait.
         memory (tuple[float, ...]): bytes of each device at the fullest.
         busy (tuple[float, ...]): seconds that each device computes.
         spans (tuple[Span, ...]): what ran when; empty unless it was asked for.
     """
 
     seconds: float
+    passes: float
     bubble: float
     memory: tuple[float, ...]
     busy: tuple[float, ...]
@@ -134,6 +136,7 @@ def simulate(
     last = max(clock)
     return Simulation(
         seconds=max(one + more for one, more in zip(clock, finish, strict=True)),
+        passes=last,
         bubble=1 - sum(busy) / (devices * last) if last else 0.0,
         memory=tuple(one + more for one, more in zip(held, peak, strict=True)),
         busy=tuple(busy),

@@ -1,0 +1,112 @@
+"""The costs of a network's rows: measured on this processor, or estimated for a device that is not at hand."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from zoo import formatting
+from zoo.kinds import cost
+from zoo.model.build import Model, build
+from zoo.planning.costs import Costs, Profile
+from zoo.planning.devices import Device
+from zoo.planning.ledger import Ledger
+from zoo.planning.observed import backward_seconds, costs_of, observe, timed
+from zoo.report.memory import physical
+from zoo.report.timing import cpu_name
+from zoo.spec import ModelSpec, SpecError
+
+SECONDS = 6.0  # of measuring
+_STEPS = (3, 25)  # the fewest and the most that are timed at a batch
+_TRAINED = ("float32", "qat")
+_ESTIMATED = (1, 8)  # batches; bytes and products grow evenly between and beyond them
+
+
+def estimated(spec: ModelSpec, device: Device, *, size: int | None = None, states: int = 2) -> Profile:
+    """What the rows would cost on a device, by their products and bytes: operator by operator, without computing."""
+    check_trains(spec)
+    model = build(spec, device="meta").train()
+    points, shares = list[Costs](), None
+    for batch in reversed(_ESTIMATED):
+        x = spec.input.example(batch, size).to("meta")
+        points.insert(0, costs_of(model, x, Ledger(device), shares))
+        shares = _shares(points[0])
+    update = (3 + 2 * states) / device.memory_bandwidth  # reads all of them, and writes all but the gradient
+    words = f"a device of {device.flops / 1e12:g} TFLOPS and {device.memory_bandwidth / 1e9:g} GB/s"
+    return Profile(spec.name, tuple(points), update, states, False, words)
+
+
+def measured(
+    spec: ModelSpec,
+    most: int,
+    least: int = 1,
+    *,
+    size: int | None = None,
+    states: int = 2,
+    seconds: float = SECONDS,
+) -> Profile:
+    """What the rows cost on this processor, with the threads that torch uses, at batches from `least` to `most`.
+
+    Larger batches than fit into the time are not measured: costs beyond them grow as between the largest two.
+    """
+    check_trains(spec)
+    needed = 4 * (2 + states) * cost(spec).parameters
+    if (there := physical()) is not None and needed > there:
+        raise ValueError(
+            f"{spec.name} takes {formatting.size(needed)} to train, and this machine has {formatting.size(there)}: "
+            "give device_flops= and device_memory_bandwidth= of the devices, so that costs are estimated."
+        )
+    model = build(spec).train()
+    points, updates, shares = list[Costs](), list[float](), None
+    batch, began = least, time.perf_counter()
+    while True:
+        x = spec.input.example(batch, size)
+        costs = costs_of(model, x, Ledger(), shares or [0.5] * len(spec.rows))
+        start = time.perf_counter()
+        observe(model, x)
+        each = time.perf_counter() - start
+        left = seconds - (time.perf_counter() - began)
+        passes = min(max(_STEPS[0], int(left / 4 / max(each, 1e-6))), _STEPS[1])
+        forward, backward, update = timed(model, x, passes, states)
+        if shares is None:
+            shares = _measured_shares(model, x, backward)
+        points.append(_timed(costs, forward, backward, shares))
+        updates.append(update)
+        spent = time.perf_counter() - began
+        if batch == most or spent + 2 * each * (_STEPS[0] + 3) > seconds:
+            break
+        batch = min(2 * batch, most)
+    parameters = points[0].total("parameters")
+    threads = torch.get_num_threads()
+    words = f"{cpu_name()}, {threads} thread{'s' * (threads != 1)}"
+    return Profile(spec.name, tuple(points), min(updates) / max(parameters, 1.0), states, True, words)
+
+
+def check_trains(spec: ModelSpec) -> None:
+    """Raise SpecError for rows that do not learn."""
+    other = next((row for row in spec if row.precision not in _TRAINED), None)
+    if other is not None:
+        raise SpecError(f"Row {other.name!r} is in {other.precision}, which does not train: plan the float32 network.")
+
+
+def _shares(costs: Costs) -> list[float]:
+    return [row.backward_input / row.backward if row.backward else 0.0 for row in costs.rows]
+
+
+def _measured_shares(model: Model, x: Tensor, backward: list[float]) -> list[float]:
+    """How much of each row's backward pass is for the gradient of its input."""
+    found = [backward_seconds(observe(model, x, input_only=True)[1], len(backward)) for _ in range(_STEPS[0])]
+    alone = [statistics.median(one.get(place, 0.0) for one in found) for place in range(len(backward))]
+    return [min(1.0, one / both) if both else 0.0 for one, both in zip(alone, backward, strict=True)]
+
+
+def _timed(costs: Costs, forward: list[float], backward: list[float], shares: list[float]) -> Costs:
+    rows = tuple(
+        replace(row, forward=ahead, backward_input=share * back, backward_weight=(1 - share) * back)
+        for row, ahead, back, share in zip(costs.rows, forward, backward, shares, strict=True)
+    )
+    return replace(costs, rows=rows)
