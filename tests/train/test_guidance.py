@@ -164,11 +164,12 @@ def test_relations_are_those_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> No
     expected = torch.stack(wanted).sum() / (4 * 10)
     found = relation_distance(own, theirs, mask)
     torch.testing.assert_close(found, expected)
-    (gradient,) = torch.autograd.grad(found, own)
-    monkeypatch.setattr(relations, "MOST", 1)  # one text at a time, computed again in the backward pass
+    (gradient,) = torch.autograd.grad(3 * found, own)
+    torch.testing.assert_close(gradient, torch.autograd.grad(3 * expected, own)[0])
+    monkeypatch.setattr(relations, "MOST", 1)  # one head at a time
     small = relation_distance(own, theirs, mask)
     torch.testing.assert_close(small, found)
-    torch.testing.assert_close(torch.autograd.grad(small, own)[0], gradient)
+    torch.testing.assert_close(torch.autograd.grad(3 * small, own)[0], gradient)
     later = theirs.clone()
     later[:, 4] += 1
     causal = [relation_distance(own[:, :4], one[:, :4], causal=True) for one in (theirs, later)]

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from zoo import kinds
 from zoo.model.answer import counted
@@ -23,7 +21,7 @@ from zoo.train.hints import Maps
 from zoo.train.recipe import Recipe
 
 WIDTH = 16  # of a relation head of the teacher: 48 heads of BERT-base, as the paper has them
-MOST = 2**23  # scores that are in memory at once
+MOST = 2**20  # scores that are computed together: they stay in the processor's cache
 FAR = -1e9  # a score that is no relation
 
 OPTION = "attention_rows="
@@ -89,19 +87,12 @@ class Relations:
 def relation_distance(own: Tensor, theirs: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
     """The mean KL divergence from the relations of `theirs` (B, N, D') to those of `own` (B, N, D), a scalar.
 
-    A few examples are computed at a time, and again in the backward pass, where all together would take much memory.
+    The gradient goes to `own` alone.
     """
-    batch, tokens, width = own.shape
-    heads = relation_heads(width, theirs.shape[2])
-    keep = own.new_ones(batch, tokens) if mask is None else mask.to(own.dtype)
-    each = max(1, MOST // (heads * tokens * tokens))
-    whole = zip(own.split(each), theirs.split(each), keep.split(each), strict=True)
-    if each >= batch or not torch.is_grad_enabled():
-        sums = [_divergence(*part, heads, causal) for part in whole]
-    else:
-        options: Any = {"use_reentrant": False, "preserve_rng_state": False}
-        sums = [checkpoint(_divergence, *part, heads, causal, **options) for part in whole]
-    return torch.stack(sums).sum() / (heads * keep.sum().clamp_min(1))
+    heads = relation_heads(own.shape[2], theirs.shape[2])
+    keep = own.new_ones(own.shape[:2]) if mask is None else mask.to(own.dtype)
+    total: Tensor = _Divergence.apply(own, theirs, keep, heads, causal)  # type: ignore[no-untyped-call]
+    return total / (heads * keep.sum().clamp_min(1))
 
 
 def relation_heads(own: int, theirs: int) -> int:
@@ -110,20 +101,45 @@ def relation_heads(own: int, theirs: int) -> int:
     return max(count for count in range(1, max(1, theirs // WIDTH) + 1) if shared % count == 0)
 
 
-def _divergence(own: Tensor, theirs: Tensor, keep: Tensor, heads: int, causal: bool) -> Tensor:
-    """The sum over all heads and all queries that count."""
-    allowed = keep[:, None, None, :].bool()
-    if causal:
-        allowed = allowed & torch.ones(own.shape[1], own.shape[1], dtype=torch.bool, device=own.device).tril()
-    ours, wanted = (_related(one, heads, allowed) for one in (own, theirs))
-    return (F.kl_div(ours, wanted, reduction="none", log_target=True).sum((1, 3)) * keep).sum()
+class _Divergence(torch.autograd.Function):
+    """The sum over all heads and all queries that count.
+
+    The forward pass computes the gradient too, for a few heads at a time: no scores (B, R, N, N) are kept for later.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, theirs: Tensor, keep: Tensor, heads: int, causal: bool) -> Tensor:
+        tokens = own.shape[1]
+        ours, wanted = (one.unflatten(2, (heads, -1)).transpose(1, 2).flatten(0, 1) for one in (own, theirs))
+        far = ((1 - keep) * FAR)[:, None, :]  # (B, 1 or N, N), added to scores
+        if causal:
+            far = far + torch.full((tokens, tokens), FAR, dtype=own.dtype, device=own.device).triu(1)
+        gradient = torch.empty_like(ours) if ctx.needs_input_grad[0] else None
+        total = own.new_zeros((), dtype=torch.float64)
+        each = max(1, MOST // tokens**2)
+        for start in range(0, len(ours), each):
+            part = slice(start, start + each)
+            text = torch.arange(start, min(start + each, len(ours)), device=own.device) // heads
+            counts, x = keep[text][:, :, None], ours[part]
+            found, right = _related(x, far[text]), _related(wanted[part], far[text])
+            shares = right.exp()
+            total += (shares * (right - found) * counts).sum()
+            if gradient is not None:
+                apart = found.exp_().sub_(shares).mul_(counts)
+                gradient[part] = (apart @ x + apart.transpose(1, 2) @ x) / x.shape[2] ** 0.5
+        if gradient is not None:
+            ctx.save_for_backward(gradient.unflatten(0, (-1, heads)).transpose(1, 2).flatten(2))
+        return total.to(own.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (saved,) = ctx.saved_tensors
+        return gradients[0] * saved, None, None, None, None
 
 
-def _related(x: Tensor, heads: int, allowed: Tensor) -> Tensor:
-    """The logarithms of what each token has to do with each other one, (B, R, N, N)."""
-    split = x.unflatten(2, (heads, -1)).transpose(1, 2)
-    scores = split @ split.transpose(2, 3) / split.shape[3] ** 0.5
-    return scores.masked_fill(~allowed, FAR).log_softmax(3)
+def _related(x: Tensor, far: Tensor) -> Tensor:
+    """The logarithms of what each token has to do with each other one, (heads, N, N)."""
+    return torch.baddbmm(far, x, x.transpose(1, 2), alpha=x.shape[2] ** -0.5).log_softmax(2)
 
 
 def _projected(model: Any, place: _Place, maps: Maps) -> Sequence[Tensor]:
