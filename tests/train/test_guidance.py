@@ -10,12 +10,14 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 import zoo
 from short_runs import Cut, Killed, assert_equal
 from text_data import decoder, lines, pairs, translator, trunk
 from zoo.factory import with_classes
 from zoo.models.vit import sized
+from zoo.parallel.processes import processes
 from zoo.spec import ImageInput
 from zoo.train import relations
 from zoo.train.finetune import finetune
@@ -200,6 +202,18 @@ def test_a_cut_run_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
     assert all(value.allclose(ends["whole"][key], atol=1e-5) for key, value in ends["less"].items())
     run("plain", 0, replace(BOTH, feature_weight=0.0, attention_weight=0.0))
     assert any(not value.equal(ends["whole"][key]) for key, value in ends["plain"].items())
+
+
+def test_a_network_in_a_wrapper_for_several_processes_learns_the_same(tmp_path: Path) -> None:
+    found = []
+    for wrap in (lambda model: model, DistributedDataParallel):
+        student, teacher = encoders()
+        objective = Supervised(student, BOTH, Ensemble([teacher], student))
+        batch = batch_of(student, tmp_path)
+        with processes():
+            objective.loss(wrap(student), batch)[0].backward()
+        found.append({name: one.grad for name, one in student.named_parameters()})
+    assert_equal(*found)
 
 
 def test_what_is_saved_is_the_student_alone(tmp_path: Path) -> None:

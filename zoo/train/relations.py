@@ -61,7 +61,7 @@ class Relations:
     def __init__(self, student: Model, teachers: Sequence[Any], recipe: Recipe) -> None:
         if not teachers:
             raise ValueError("attention_weight= needs a teacher.")
-        self.teachers = tuple(teachers)
+        self.spec, self.teachers = student.spec, tuple(teachers)
         self.pairs = [_pairs(student, teacher, recipe.attention_rows) for teacher in teachers]
         self.taps = tuple(dict.fromkeys(own.into for pairs in self.pairs for own, _ in pairs))
         self.teacher_taps = tuple(tuple(other.into for _, other in pairs) for pairs in self.pairs)
@@ -75,7 +75,7 @@ class Relations:
         found = []
         for teacher, pairs, maps in zip(self.teachers, self.pairs, theirs, strict=True):
             for one, other in pairs:
-                mask = counted(student.spec, x, one.row)
+                mask = counted(self.spec, x, one.row)
                 given = _projected(student, one, own)
                 with torch.no_grad():
                     wanted = _projected(teacher, other, maps)
@@ -144,7 +144,7 @@ def _related(x: Tensor, far: Tensor) -> Tensor:
 
 def _projected(model: Any, place: _Place, maps: Maps) -> Sequence[Tensor]:
     """Queries, keys and values of one block, before positions turn them: (B, N, D) each."""
-    block = model.get_submodule(place.row)
+    block = getattr(model, "module", model).get_submodule(place.row)  # inside of a wrapper for several processes
     attention, x = block.attn, maps[place.into].float()
     x = attention.qkv(block.norm1(x) if block.norm_first else x)
     keys = attention.kv_heads * attention.head_dim
