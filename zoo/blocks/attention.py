@@ -124,7 +124,7 @@ class Attention(nn.Module):
     ) -> Tensor:
         """Between the projections: (B, N, (heads + 2 * kv_heads) * head_dim) to (B, N, heads * head_dim)."""
         batch, tokens, _ = qkv.shape
-        split = qkv.view(batch, tokens, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
+        split = _by_head(qkv, self.heads + 2 * self.kv_heads, self.head_dim)
         if self.positions == "rotary":
             both, v = split.split([self.heads + self.kv_heads, self.kv_heads], 1)
             q, k = turned(both, *self._turns(qkv, positions, cache)).split([self.heads, self.kv_heads], 1)
@@ -141,7 +141,7 @@ class Attention(nn.Module):
         else:
             bias = self.biases(tokens, k.shape[2])
             y = attend.full(q, k, v, causal=self.causal, keep=mask, bias=bias, dropout=dropout, scale=self.scale)
-        return y.transpose(1, 2).reshape(batch, tokens, self.heads * self.head_dim)
+        return (y if tokens == 1 else y.transpose(1, 2)).reshape(batch, tokens, self.heads * self.head_dim)
 
     def biases(self, queries: int, keys: int) -> Tensor | None:
         """What relative positions add to the products, (heads, queries, keys)."""
@@ -154,6 +154,14 @@ class Attention(nn.Module):
             start = cache.length if cache is not None else 0
             positions = torch.arange(start, start + qkv.shape[1], device=qkv.device)
         return turns(positions, *settings) if cache is None else cache.shared(settings, positions, turns)
+
+
+def _by_head(x: Tensor, heads: int, width: int) -> Tensor:
+    """(B, N, heads * width) to (B, heads, N, width)."""
+    batch, tokens, _ = x.shape
+    if tokens == 1:
+        return x.view(batch, heads, 1, width)
+    return x.view(batch, tokens, heads, width).transpose(1, 2)
 
 
 def _check(dim: int, heads: int, head_dim: int, kv_heads: int, attention: str, window: int, positions: str) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from zoo.blocks.attention import Attention
 from zoo.blocks.cross_attention import CrossAttention
 from zoo.blocks.kv_cache import LayerCache
-from zoo.blocks.transformer import Mlp, make_norm
+from zoo.blocks.transformer import Dropout, Mlp, make_norm
 
 
 class DecoderBlock(nn.Module):
@@ -95,7 +95,7 @@ class DecoderBlock(nn.Module):
         )
         self.mlp = self.make_mlp(dim=dim, mlp_dim=mlp_dim, activation=activation, gated=gated, bias=bias)
         self.norm1, self.norm2, self.norm3 = (make_norm(norm, dim, eps) for _ in range(3))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.finish()
 
     def finish(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.blocks.linear import product
 from zoo.blocks.positions import interpolated, sinusoids
-from zoo.blocks.transformer import make_norm
+from zoo.blocks.transformer import Dropout, make_norm
 
 
 class PatchEmbedding(nn.Module):
@@ -117,7 +117,7 @@ class TokenEmbedding(nn.Module):
         self.positions = nn.Embedding(max_positions, dim) if max_positions and not sinusoidal else None
         self.types = nn.Embedding(token_types, dim) if token_types else None
         self.norm = make_norm(norm, dim, eps) if norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def make_table(self, vocabulary: int, dim: int) -> nn.Module:
         """The module that maps ids (B, N) to vectors (B, N, dim)."""
@@ -155,7 +155,7 @@ class TokenEmbedding(nn.Module):
         if self.positions is not None:
             x = x + self.positions(self._numbers(ids, positions))
         elif self.sinusoidal:
-            x = x + sinusoids(self._numbers(ids, positions), self.dim).to(x.dtype)
+            x = x + sinusoids(self._numbers(ids, positions), self.dim, self.max_positions).to(x.dtype)
         return self.dropout(self.norm(x))
 
     def _numbers(self, input_ids: Tensor, positions: Tensor | None) -> Tensor:

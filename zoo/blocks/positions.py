@@ -96,14 +96,27 @@ def _known_buckets(queries: int, keys: int, count: int, farthest: int, causal: b
         return _buckets(queries, keys, count, farthest, causal, device)
 
 
-def sinusoids(positions: Tensor, dim: int) -> Tensor:
+def sinusoids(positions: Tensor, dim: int, most: int = 0) -> Tensor:
     """Sines, then cosines, of whole numbers (...) at dim / 2 frequencies: (..., dim) (Vaswani et al., 2017).
 
-    In float64, since sines of large angles are far off in float32.
+    Those of numbers below `most` are computed once.
     """
+    if most and not traced():
+        return _known_sinusoids(most, dim, positions.device)[positions]
+    return _sinusoids(positions, dim)
+
+
+def _sinusoids(positions: Tensor, dim: int) -> Tensor:
+    """In float64, since sines of large angles are far off in float32."""
     places = torch.arange(0, dim, 2, dtype=torch.float64, device=positions.device)
     angles = positions.double()[..., None] / 10000 ** (places / dim)
     return torch.cat([angles.sin(), angles.cos()[..., : dim // 2]], -1).float()
+
+
+@lru_cache(maxsize=8)
+def _known_sinusoids(count: int, dim: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # training may follow
+        return _sinusoids(torch.arange(count, device=device), dim)
 
 
 def interpolated(positions: Tensor, prefix: int, old: tuple[int, int], new: tuple[int, int]) -> Tensor:

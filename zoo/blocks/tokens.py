@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.blocks.embedding import TokenEmbedding
 from zoo.blocks.linear import Linear
-from zoo.blocks.transformer import make_norm
+from zoo.blocks.transformer import Dropout, make_norm
 
 POOLS = ("first", "pair", "mean", "max", "mean_sqrt", "weighted_mean", "last")
 
@@ -241,7 +241,7 @@ class TokenHead(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.dropout, self.tied, self.scale = nn.Dropout(dropout), tied, scale
+        self.dropout, self.tied, self.scale = Dropout(dropout), tied, scale
         self.fc = None if tied else self.make_linear(dim, outputs, bias)
         self.bias = nn.Parameter(torch.zeros(outputs)) if tied and bias else None
         self.finish()

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 import torch
 
+from zoo.blocks import settled
 from zoo.blocks.traced import traced
 from zoo.engine.cpu import onednn
 from zoo.engine.cpu.integers import PROCESSOR
@@ -20,11 +21,12 @@ _forced: ContextVar[Numerics | None] = ContextVar("forced", default=None)
 @contextmanager
 def executing(numerics: Numerics) -> Iterator[None]:
     """While open, int8 modules of this thread compute by `numerics`, whatever the device."""
-    token = _forced.set(numerics)
+    token, barred = _forced.set(numerics), settled.state.set(settled.BARRED)
     try:
         yield
     finally:
         _forced.reset(token)
+        settled.state.reset(barred)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from zoo.blocks import settled
 from zoo.blocks.traced import traced
 
 VERSION = operator.attrgetter("_version")  # how often a tensor was written to in place
@@ -51,7 +52,7 @@ class EngineModule(nn.Module):
 
     def refresh(self) -> None:
         """Forget what was derived of tensors that were swapped unseen, as `functional_call` does, or written to."""
-        if traced():  # which swap in tensors without values
+        if settled.state.get() is settled.OPEN or traced():  # the latter swap in tensors without values
             return
         tensors, known = tuple(self._buffers.values()), self._derived_of
         if known:

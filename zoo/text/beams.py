@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,12 +43,25 @@ class Search:
     def allowed(self, scores: Tensor, place: int) -> Tensor:
         """The scores (rows, V) of the token at `place`, with those that cannot stand there at -inf."""
         if self.takes.banned:
-            scores[:, list(self.takes.banned)] = -torch.inf
+            scores.index_fill_(1, _numbers(self.takes.banned, scores.device), -torch.inf)
         if self.takes.first >= 0 and place == 0:
             scores = _only(scores, self.takes.first)
         if self.takes.last >= 0 and place == self.most - 1:
             scores = _only(scores, self.takes.last)
         return scores.log_softmax(-1) if self.takes.renormalized else scores
+
+
+def likeliest(scores: Tensor) -> Tensor:
+    """The first of the largest scores in each row (rows, V), (rows,): numpy looks at several at once, torch at each."""
+    if scores.device.type != "cpu" or scores.dtype != torch.float32:
+        return scores.argmax(-1)
+    return torch.from_numpy(scores.numpy().argmax(-1))
+
+
+@lru_cache(maxsize=8)
+def _numbers(tokens: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(tokens, device=device)
 
 
 def _only(scores: Tensor, token: int) -> Tensor:
@@ -68,7 +82,8 @@ class _Greedy:
         last = torch.full((len(running),), takes.start, device=self._device)
         rows: Tensor | None = None
         for place in range(self._search.most):
-            last = self._search.allowed(self._step(last, rows, rows).float(), place).argmax(-1)
+            scores = self._search.allowed(self._step(last, rows, rows).float(), place)
+            last = likeliest(scores)
             chosen = last.tolist()
             for text, token in zip(running, chosen, strict=True):
                 self._found[text].append(token)

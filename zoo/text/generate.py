@@ -14,7 +14,9 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.blocks.kv_cache import KVCache
+from zoo.blocks.settled import Settled
 from zoo.checks import MAX_SEED, check_whole
+from zoo.text.beams import likeliest
 
 if TYPE_CHECKING:
     from zoo.text.decoder import TextDecoder
@@ -141,10 +143,10 @@ def _steps(
 ) -> Iterator[Tensor]:
     """Between two tokens the caller's own mode of gradients holds."""
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    cache, fresh = KVCache(ids.shape[1] + most), ids
+    cache, fresh, settled = KVCache(ids.shape[1] + most), ids, Settled(model)
     places = None if mask is None else (mask.cumsum(1) - 1).clamp_min(0)
     for _ in range(most):
-        with torch.inference_mode():
+        with torch.inference_mode(), settled:
             token = choose(model(fresh, mask, positions=places, cache=cache, last=True).logits[:, -1])
             token = token.masked_fill(ended, model.spec.texts.padding)
         yield token
@@ -173,7 +175,7 @@ def filtered(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
 
 def _chosen(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator | None) -> Tensor:
     if temperature < LOWEST:
-        return logits.argmax(-1)
+        return likeliest(logits)
     logits = logits.float()
     logits = logits - logits.amax(-1, keepdim=True)  # the likeliest at 0: no quotient is too large
     probabilities = filtered(logits, temperature, top_k, top_p).softmax(-1)

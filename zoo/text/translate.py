@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo import kinds
 from zoo.blocks.kv_cache import KVCache
+from zoo.blocks.settled import Settled
 from zoo.text.beams import Search
 from zoo.text.native import TextError
 
@@ -151,7 +152,7 @@ def translate_ids(
 def _targets(
     model: Translator, search: Search, input_ids: Tensor, attention_mask: Tensor | None = None
 ) -> list[list[int]]:
-    with torch.inference_mode():
+    with torch.inference_mode(), Settled(model):
         memory = model.encode(input_ids, attention_mask)
         mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask
         cache = KVCache()

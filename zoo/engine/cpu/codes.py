@@ -13,6 +13,7 @@ from torch import Tensor
 from zoo.engine import arithmetic
 from zoo.engine.arithmetic import QParams
 
+_FEW = 2**12  # codes that are copied in less time than a view of them is made
 _WHOLE = 2.0**23  # from here to twice this a float32 holds whole numbers only, in its lowest bits
 
 
@@ -29,6 +30,13 @@ def gated_codes(x: Tensor, gate: Tensor, target: QParams) -> Tensor:
 def scaled_codes(x: Tensor, scale: Tensor, zero: int) -> Tensor:
     """The codes of `x / scale` around `zero`; float32 `x` stays."""
     return _quantizer()(x / scale, 1.0, zero)
+
+
+def signed_codes(x: Tensor, qparams: QParams) -> Tensor:
+    """`quantize(x, qparams)` less 128, as int8; float32 `x` stays."""
+    if x.numel() > _FEW or _quantizer() is not _by_quantized_tensor:
+        return whole_codes(x, qparams).bitwise_xor_(128).view(torch.int8)
+    return torch.quantize_per_tensor(x, qparams.scale, qparams.zero_point - 128, torch.qint8).int_repr()
 
 
 @functools.cache

@@ -12,16 +12,15 @@ from torch import Tensor
 
 from zoo.engine import arithmetic
 from zoo.engine.arithmetic import QParams, Size
-from zoo.engine.cpu import float_fallback, onednn, packed
+from zoo.engine.cpu import few_tokens, float_fallback, onednn, packed
 from zoo.engine.cpu.codes import scaled_codes, whole_codes
+from zoo.engine.cpu.few_tokens import Few
 from zoo.engine.reference import REFERENCE, Reference, token_scale
 
 if TYPE_CHECKING:
     from zoo.engine.int8.layer import Int8Layer
     from zoo.engine.int8.tokens import TokenLinear
 
-_FEW = 2**18  # products: oneDNN sets up for longer than as many take in floats
-_SMALL = 2**15  # weights that are also kept as floats
 CENTRE = QParams(1.0, 128)  # of a token's codes, before its own scale
 
 
@@ -51,12 +50,7 @@ class Processor(Reference):
             return REFERENCE.tokens(leaf, x, source, target)
         x = x.detach().reshape(-1, x.shape[-1])  # codes have no gradients, and scales in place can have none
         call = leaf.remember(("tokens", source, target), lambda: _of_tokens(leaf, source, target))
-        if source is not None:
-            return call(x if x.dtype == torch.uint8 else whole_codes(x.float(), source))
-        x = x.float()
-        scale = token_scale(x)
-        y = call(scaled_codes(x, scale, CENTRE.zero_point))
-        return _activate_(torch.addcmul(leaf.bias, y, scale, out=y), leaf.activation)
+        return call(x if x.dtype in (torch.uint8, torch.float32) else x.float())
 
 
 PROCESSOR = Processor()
@@ -139,19 +133,50 @@ def _added_in_floats(
 
 
 def _of_tokens(leaf: TokenLinear, source: QParams | None, target: QParams | None) -> Callable[[Tensor], Tensor]:
-    """A function of (N, C) codes on `source`, or on a token's own scale where that is None."""
-    qparams, activation = (CENTRE, "none") if source is None else (source, leaf.activation)
-    bias = torch.zeros_like(leaf.bias) if source is None else leaf.bias
-    if int(leaf.weight.abs().max()) > onednn.widest_weight() or not onednn.has_post_op(activation):
-        return _in_floats(leaf, qparams, bias, activation, target)
+    """A function of (N, C) float32, or of codes on `source`; where that is None, each token gets its own scale."""
+    if source is not None:
+        return _on_edge(leaf, leaf.bias, source, target, leaf.activation)
+    # Scales and biases are not in the product: it would not know the tokens' own scales.
+    bias, activation = leaf.bias, leaf.activation
+    product = _on_edge(leaf, torch.zeros_like(bias), CENTRE, None, "none")
+    few = _few(leaf.weight, leaf.scale, bias, CENTRE, None) if _in_integers(leaf, "none") else None
+
+    def by_token(x: Tensor) -> Tensor:
+        scale = token_scale(x)
+        if few is not None and few.fits(x):
+            return _activate_(few.by_token(x, scale), activation)
+        y = product(scaled_codes(x, scale, CENTRE.zero_point))
+        return _activate_(torch.addcmul(bias, y, scale, out=y), activation)
+
+    return by_token
+
+
+def _on_edge(
+    leaf: TokenLinear, bias: Tensor, source: QParams, target: QParams | None, activation: str
+) -> Callable[[Tensor], Tensor]:
+    """A function of (N, C) floats or codes on `source`."""
     tensors = (leaf.weight, leaf.scale, bias)
-    if onednn.trusted():
-        return _product(*tensors, qparams, target, activation)
-    # Without VNNI oneDNN's convolutions are quicker than its products, even where the activation is not in them:
-    # by a seventh, for one token two or three times.
+    if _in_integers(leaf, activation):
+        return _product(*tensors, source, target, activation)
+    multiply = _by_convolution if _in_integers(leaf, activation, reduced=True) else _in_floats
+    product = multiply(*tensors, source, target, activation)
+    return lambda x: product(x if x.dtype == torch.uint8 else whole_codes(x, source))
+
+
+def _in_integers(leaf: TokenLinear, activation: str, reduced: bool = False) -> bool:
+    """Whether oneDNN's operators take these weights and activation; not `reduced`: weights of 8 bits, as products."""
+    narrow = int(leaf.weight.abs().max()) <= onednn.widest_weight()
+    return narrow and onednn.has_post_op(activation) and (reduced or onednn.trusted())
+
+
+def _by_convolution(
+    weight: Tensor, scale: Tensor, bias: Tensor, source: QParams, target: QParams | None, activation: str
+) -> Callable[[Tensor], Tensor]:
+    """Without VNNI oneDNN's convolutions are quicker than its products, even where the activation is not in them: by a
+    seventh, for one token two or three times."""
     if activation in onednn.POST_OPS:
-        return onednn.linear_by_convolution(*tensors, qparams, target, activation)
-    before = onednn.linear_by_convolution(*tensors, qparams, None, "none")
+        return onednn.linear_by_convolution(weight, scale, bias, source, target, activation)
+    before = onednn.linear_by_convolution(weight, scale, bias, source, None, "none")
 
     def product(codes: Tensor) -> Tensor:
         y = _activate_(before(codes), activation)
@@ -163,32 +188,35 @@ def _of_tokens(leaf: TokenLinear, source: QParams | None, target: QParams | None
 def _product(
     weight: Tensor, scale: Tensor, bias: Tensor, source: QParams, target: QParams | None, activation: str
 ) -> Callable[[Tensor], Tensor]:
-    """A function of (N, C) codes. A few of a small layer are multiplied in floats, whose sums are as whole."""
+    """A function of (N, C) floats or codes on `source`."""
     by_integers = onednn.linear(weight, scale, bias, source, target, activation)
-    if weight.numel() > _SMALL or weight.shape[1] * 255 * 128 >= 2**24:
-        return by_integers
-    most, real, by = _FEW // weight.shape[0], weight.float(), source.scale * scale
+    few = _few(weight, scale, bias, source, target)
 
-    def product(codes: Tensor) -> Tensor:
-        if codes.numel() > most:
-            return by_integers(codes)
-        with arithmetic.exact(codes.device):
-            y = F.linear(codes.float().sub_(source.zero_point), real)
-        y = _activate_(torch.addcmul(bias, y, by), activation)
+    def product(x: Tensor) -> Tensor:
+        if few is None or not few.fits(x):
+            return by_integers(x if x.dtype == torch.uint8 else whole_codes(x, source))
+        y = _activate_(few(x), activation)
         return y if target is None else whole_codes(y, target)
 
     return product
 
 
+def _few(weight: Tensor, scale: Tensor, bias: Tensor, source: QParams, target: QParams | None) -> Few | None:
+    """The same for few vectors, where that is quicker and near enough."""
+    found = Few(weight, scale, bias, source) if few_tokens.trusted() else None
+    near = found is not None and (target is None or found.rounding <= target.scale / 4)
+    return found if near else None
+
+
 def _in_floats(
-    leaf: TokenLinear, qparams: QParams, bias: Tensor, activation: str, target: QParams | None
+    weight: Tensor, scale: Tensor, bias: Tensor, source: QParams, target: QParams | None, activation: str
 ) -> Callable[[Tensor], Tensor]:
     """For weights that this host's operators cannot take: as quick as float32, and as large."""
     onednn.warn_of_reference()
-    real = leaf.weight.float() * (qparams.scale * leaf.scale)[:, None]
+    real = weight.float() * (source.scale * scale)[:, None]
 
     def product(codes: Tensor) -> Tensor:
-        y = arithmetic.activate(F.linear(codes.float().sub_(qparams.zero_point), real, bias), activation)
+        y = arithmetic.activate(F.linear(codes.float().sub_(source.zero_point), real, bias), activation)
         return y if target is None else whole_codes(y, target)
 
     return product

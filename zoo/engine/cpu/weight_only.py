@@ -4,8 +4,9 @@ A float vector is cut into two int8 vectors, `x = unit * (256 * high + low)`: 16
 token. Both are multiplied exactly with the int8 weights. So the time is near that of reading the weights once.
 
 `torch._int_mm` takes weights as they lie in memory, and has kernels for one row that are twice as quick as those for
-two: the second row finds weights of up to `LARGE` bytes in the cache. Larger ones are packed at first use for oneDNN's
-quantized linear layer, which reads them once for both rows.
+two. So the two pieces of one token are multiplied one after the other, with `LARGE` bytes of weights at a time: the
+second finds them in the cache. For several tokens weights of more than that are packed at first use for oneDNN's
+quantized linear layer.
 
 torch's own products for integer weights (`_weight_int8pack_mm`, `_weight_int4pack_mm_for_cpu`) reach a half to a third
 of the memory's speed with bfloat16 vectors, and a twentieth with float32.
@@ -25,12 +26,11 @@ from torch import Tensor
 from zoo.engine.arithmetic import undisturbed
 
 REACH = 32512  # 127 * 256: the largest value
-LARGE = 2**21  # bytes of weights that do not stay in a processor's second cache
+LARGE = 2**20  # bytes of weights, of which the second cache keeps as many while the first piece is multiplied
 TOGETHER = 128  # tokens that are multiplied at a time
-_MIDDLE = torch.tensor(128.0, dtype=torch.float32, device="cpu")
-_SIGN = torch.tensor(128, dtype=torch.int16, device="cpu")  # an operator takes a tensor in less time than a number
+_MIDDLE = torch.tensor(1.5 * 2**23 + 128, dtype=torch.float32, device="cpu")
+_SIGN = torch.tensor(128, dtype=torch.int32, device="cpu")  # an operator takes a tensor in less time than a number
 _SIGN8 = torch.tensor(128, dtype=torch.uint8, device="cpu")
-_HALVES = torch.tensor([[1.0 / REACH, 256.0 / REACH]], dtype=torch.float32, device="cpu")
 
 
 class Pieces(NamedTuple):
@@ -46,49 +46,57 @@ def split(x: Tensor) -> Pieces:
     shape = x.shape
     x = x.float().reshape(-1, shape[-1])
     largest = torch.linalg.vector_norm(x, math.inf, 1, True)
-    # The bytes of 16 bits: behind the addition of 128, flipping the low byte's highest bit makes it a signed number.
-    whole = torch.addcdiv(_MIDDLE, x, largest, value=REACH).round_().to(torch.int16).bitwise_xor_(_SIGN)
-    parts = whole.view(torch.int8).view(-1, 2).t().contiguous().view(2, *x.shape)
+    # The addition rounds: from 2**23 to 2**24 a float32 holds whole numbers alone, and their lowest 16 bits
+    # are its own. Behind the addition of 128, flipping the low byte's highest bit makes it a signed number.
+    whole = torch.addcdiv(_MIDDLE, x, largest, value=REACH).view(torch.int32).bitwise_xor_(_SIGN)
+    parts = whole.view(torch.int8).view(-1, 4)[:, :2].t().contiguous().view(2, *x.shape)
     return Pieces(parts, largest, shape)
 
 
 class Packed:
     """int8 weights (O, I), ready to be multiplied; scales (O,), and biases (O,) or None."""
 
-    def __init__(self, codes: Tensor, scale: Tensor, bias: Tensor | None, *, large: bool | None = None) -> None:
-        self.columns, self.bias, self.scale = codes.t(), bias, scale
+    def __init__(self, codes: Tensor, scale: Tensor, bias: Tensor | None, *, large: int = LARGE) -> None:
+        self.codes, self.bias, self.scale = codes, bias, scale
         self.of_low, self.of_high = scale / REACH, scale * (256 / REACH)
         self.sums_fit = int(codes.to(torch.int16).abs().sum(1).max()) < 2**31 // (256 * 127 + 128)
-        self.rows: Callable[[Tensor], Tensor] | None = None
-        if codes.numel() > LARGE if large is None else large:
-            self.rows, self.columns = _rows(codes, scale), codes[:0].t()
+        self.chunks = [chunk.t() for chunk in codes.tensor_split(-(-codes.numel() // large))]
+        self._rows: Callable[[Tensor], Tensor] | None = None
 
     def __call__(self, x: Pieces) -> Tensor:
         if len(x.largest) == 1:
-            y = self._one(x) if self.rows is None else self._one_large(x, self.rows)
+            y = self._one(x)
         else:
             groups = zip(x.parts.split(TOGETHER, 1), x.largest.split(TOGETHER), strict=True)
             y = torch.cat([self._many(parts.reshape(-1, parts.shape[2]), largest) for parts, largest in groups])
         return y.view(*x.shape[:-1], -1)
 
     def _one(self, x: Pieces) -> Tensor:
-        low, high = x.parts.unbind()
-        low, high = torch._int_mm(low, self.columns), torch._int_mm(high, self.columns)
+        low, high = self._sums(*x.parts.unbind())
         if self.sums_fit:  # in 32 bits, whatever the token
             y = torch.mul(torch.add(low, high, alpha=256), self.of_low)
         else:
             y = torch.mul(high, self.of_high).add_(torch.mul(low, self.of_low))
         return y.mul_(x.largest) if self.bias is None else torch.addcmul(self.bias, y, x.largest)
 
-    def _one_large(self, x: Pieces, rows: Callable[[Tensor], Tensor]) -> Tensor:
-        y, shares = rows(x.parts[:, 0]), _HALVES * x.largest
-        return shares @ y if self.bias is None else torch.addmm(self.bias, shares, y)
+    def _sums(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        if len(self.chunks) == 1:
+            return torch._int_mm(low, self.chunks[0]), torch._int_mm(high, self.chunks[0])
+        pairs = [(torch._int_mm(low, chunk), torch._int_mm(high, chunk)) for chunk in self.chunks]
+        lows, highs = zip(*pairs, strict=True)
+        return torch.cat(lows, 1), torch.cat(highs, 1)
 
     def _many(self, parts: Tensor, largest: Tensor) -> Tensor:
-        both = torch._int_mm(parts, self.columns) * self.scale if self.rows is None else self.rows(parts)
+        both = torch._int_mm(parts, self.chunks[0]) * self.scale if len(self.chunks) == 1 else self._packed()(parts)
         low, high = both.chunk(2)
         y = torch.add(low, high, alpha=256.0).mul_(largest * (1 / REACH))
         return y if self.bias is None else y.add_(self.bias)
+
+    def _packed(self) -> Callable[[Tensor], Tensor]:
+        if self._rows is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._rows = _rows(self.codes, self.scale)
+        return self._rows
 
 
 def _rows(codes: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
@@ -117,7 +125,7 @@ def trusted() -> bool:
         scale, bias = (torch.linspace(low, high, 24, dtype=torch.float32) for low, high in ((0.5, 2), (-5, 5)))
         x = torch.randn(3, 72, generator=generator, dtype=torch.float32)
         x[1], x[2, 0] = 1.0, 100.0
-        for tokens, large in itertools.product((1, 3), (False, True)):
+        for tokens, large in itertools.product((1, 3), (LARGE, 500)):
             packed = Packed(weight, scale, bias, large=large)
             exact = x[:tokens].double() @ (weight.double() * scale.double()[:, None]).t() + bias
             limit = 2 * 72 * 254 * x[:tokens].abs().amax(1, keepdim=True) / REACH

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.blocks import settled
 from zoo.blocks.traced import traced
 from zoo.engine.cpu import weight_only
 from zoo.engine.cpu.weight_only import Packed, Pieces
@@ -65,6 +66,8 @@ class W8Linear(Leaf):
         return Packed(self.codes(), self.scale, self.bias)
 
     def _is_fast(self, x: Tensor) -> bool:
+        if settled.state.get() is settled.OPEN:  # and nothing is traced or has gradients
+            return x.is_cpu and weight_only.trusted()
         if not x.is_cpu or forced() or not weight_only.trusted():
             return False
         return x.numel() > 0 and not (x.requires_grad and torch.is_grad_enabled())
