@@ -7,9 +7,9 @@ from zoo import registry
 from zoo.model.build import build
 from zoo.planning.devices import Device
 from zoo.planning.ledger import Ledger
-from zoo.planning.observed import costs_of, loss_of, observe
+from zoo.planning.observed import _medians, costs_of, loss_of, observe
 from zoo.planning.planner import plan, spec_of
-from zoo.planning.profile import estimated, measured
+from zoo.planning.profile import estimated, least_batch, measured
 from zoo.spec import Block, ModelSpec, SpecError
 
 TINY = ModelSpec(
@@ -114,9 +114,19 @@ def test_wishes_that_cannot_be_are_refused(options: dict[str, object], told: str
         plan(TINY, **options)  # type: ignore[arg-type]
 
 
+def test_a_network_that_normalises_single_values_needs_two_examples() -> None:
+    assert (least_batch(TINY, 32), least_batch(registry.spec("deeplabv3plus"), 64)) == (1, 2)
+
+
 def test_what_does_not_train_is_refused_and_names_are_found() -> None:
     with pytest.raises(SpecError, match=r"Row 'stem' is in int8, which does not train"):
         plan("mobilenet-int8", 2)
     assert spec_of("gpt2_tiny").task == "text-generation"
     with pytest.raises(ValueError, match="plan takes a zoo model"):
         plan(torch.nn.Linear(2, 2), 2)  # type: ignore[arg-type]
+
+
+def test_rows_add_up_to_the_median_pass_though_each_is_slow_in_another() -> None:
+    passes = [{0: 1.0, 1: 9.0}, {0: 9.0, 1: 1.0}, {0: 1.0, 1: 1.0}]
+    assert _medians(passes, 2) == pytest.approx([5.0, 5.0])
+    assert _medians([{}, {}], 2) == [0.0, 0.0]

@@ -107,6 +107,12 @@ def test_costs_between_batches_are_linear_and_never_below_nothing() -> None:
     assert two.at(64).rows[0].parameters == 1e6
 
 
+def test_no_microbatch_is_smaller_than_the_network_trains_with() -> None:
+    for least in (1, 4):
+        search = Search(Predictor(replace(profile([0.1] * 4), least=least), 16, FAST, float("inf")), 4)
+        assert min(search.predict.microbatch(plan) for plan in search.plans()) == least
+
+
 def test_a_tied_table_is_copied_to_the_stage_that_uses_it() -> None:
     rows = tuple(RowCost(f"r{at}", parameters=10.0 * (at + 1)) for at in range(3))
     costs = Costs(rows, 1, ((-1,), (0,), (1,)), (-1, -1, 0))

@@ -109,7 +109,8 @@ class Profile:
         update (float): seconds of the optimizer's step for each byte of parameters.
         states (int): how many values the optimizer keeps for each parameter.
         measured (bool): whether times were measured here; otherwise they follow from a device's numbers.
-        device (str): the device in words.
+        device (str): the device in words. Default: empty.
+        least (int): the fewest examples of a microbatch. Default: 1.
     """
 
     network: str
@@ -118,6 +119,7 @@ class Profile:
     states: int
     measured: bool
     device: str = ""
+    least: int = 1
 
     @property
     def copy(self) -> float:

@@ -25,6 +25,8 @@ from zoo.model.build import Model
 from zoo.planning.costs import Costs, RowCost, wiring
 from zoo.planning.ledger import Ledger
 
+CLOCK: Callable[[], float] = time.perf_counter  # a benchmark on a busy machine may take time.process_time
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -46,7 +48,7 @@ class Watch:
 
     def note(self, place: int) -> Mark:
         if self.ledger is None:
-            return Mark(place, time.perf_counter(), 0, 0)
+            return Mark(place, CLOCK(), 0, 0)
         mark = Mark(place, self.ledger.seconds, self.ledger.live, self.ledger.peak)
         self.ledger.peak = self.ledger.live
         return mark
@@ -194,13 +196,17 @@ def timed(model: Model, x: Tensor, passes: int, states: int) -> tuple[list[float
     for _ in range(passes + 1):
         optimizer.zero_grad(set_to_none=True)
         forward, backward, _watch = observe(model, x)
-        start = time.perf_counter()
+        start = CLOCK()
         optimizer.step()
-        updates.append(time.perf_counter() - start)
+        updates.append(CLOCK() - start)
         going.append(forward_seconds(forward))
         coming.append(backward_seconds(backward, count))
     going, coming, updates = going[1:], coming[1:], updates[1:]  # the first is slower
-    medians = [
-        [statistics.median(one.get(place, 0.0) for one in found) for place in range(count)] for found in (going, coming)
-    ]
-    return medians[0], medians[1], statistics.median(updates)
+    return _medians(going, count), _medians(coming, count), statistics.median(updates)
+
+
+def _medians(passes: Sequence[dict[int, float]], rows: int) -> list[float]:
+    """The median of each row, scaled so that they add up to the median pass: what is slow differs from pass to pass."""
+    found = [statistics.median(one.get(place, 0.0) for one in passes) for place in range(rows)]
+    whole = statistics.median(sum(one.values()) for one in passes)
+    return [one * whole / sum(found) for one in found] if sum(found) else found

@@ -23,7 +23,7 @@ from zoo.spec import ModelSpec, SpecError
 SECONDS = 6.0  # of measuring
 _STEPS = (3, 25)  # the fewest and the most that are timed at a batch
 _TRAINED = ("float32", "qat")
-_ESTIMATED = (1, 8)  # batches; bytes and products grow evenly between and beyond them
+_ESTIMATED = (2, 8)  # batches; bytes and products grow evenly between and beyond them
 
 
 def estimated(spec: ModelSpec, device: Device, *, size: int | None = None, states: int = 2) -> Profile:
@@ -37,7 +37,7 @@ def estimated(spec: ModelSpec, device: Device, *, size: int | None = None, state
         shares = _shares(points[0])
     update = (3 + 2 * states) / device.memory_bandwidth  # reads all of them, and writes all but the gradient
     words = f"a device of {device.flops / 1e12:g} TFLOPS and {device.memory_bandwidth / 1e9:g} GB/s"
-    return Profile(spec.name, tuple(points), update, states, False, words)
+    return Profile(spec.name, tuple(points), update, states, False, words, least_batch(spec, size))
 
 
 def measured(
@@ -62,7 +62,8 @@ def measured(
         )
     model = build(spec).train()
     points, updates, shares = list[Costs](), list[float](), None
-    batch, began = least, time.perf_counter()
+    fewest = least_batch(spec, size)
+    batch, began = max(least, min(fewest, most)), time.perf_counter()
     while True:
         x = spec.input.example(batch, size)
         costs = costs_of(model, x, Ledger(), shares or [0.5] * len(spec.rows))
@@ -83,7 +84,18 @@ def measured(
     parameters = points[0].total("parameters")
     threads = torch.get_num_threads()
     words = f"{cpu_name()}, {threads} thread{'s' * (threads != 1)}"
-    return Profile(spec.name, tuple(points), min(updates) / max(parameters, 1.0), states, True, words)
+    return Profile(spec.name, tuple(points), min(updates) / max(parameters, 1.0), states, True, words, fewest)
+
+
+def least_batch(spec: ModelSpec, size: int | None) -> int:
+    """1, or 2 for a network that normalises single values of a batch, which torch refuses for one example."""
+    model = build(spec, device="meta").train()
+    try:
+        with torch.no_grad():
+            model(spec.input.example(1, size).to("meta"))
+    except ValueError:
+        return 2
+    return 1
 
 
 def check_trains(spec: ModelSpec) -> None:

@@ -20,10 +20,14 @@ _EACH = {"interleaved": (2, 4), "zero_bubble": (1,)}
 
 @dataclass
 class Search:
-    """The plans for so many devices; `predict` knows the network, the batch and the link."""
+    """The plans for so many devices; `predict` knows the network, the batch and the link.
+
+    A plan may use fewer devices, unless `every` one is to be used.
+    """
 
     predict: Predictor
     devices: int
+    every: bool = False
     _cuts: dict[tuple[int, int, str, int, int], Cuts | None] = field(default_factory=dict)
 
     @property
@@ -49,6 +53,8 @@ class Search:
         """All plans on so many devices or fewer, with stages that are numbered, not yet cut."""
         for pipeline in _sizes(min(self.devices, self.rows)):
             for data in _sizes(self.devices // pipeline):
+                if self.every and data * pipeline != self.devices:
+                    continue
                 if data > self.predict.batch or (self.predict.batch % data and pipeline > 1):
                     continue
                 yield from self._of(pipeline, data)
@@ -62,6 +68,8 @@ class Search:
         for sharded, shared in modes:
             for schedule, each, parts in self._schedules(pipeline, examples):
                 if self.predict.batch % (data * parts) and parts > 1:
+                    continue
+                if examples // parts < self.predict.profile.least and data * parts > 1:
                     continue
                 stages = tuple((str(at),) for at in range(pipeline * each)) if pipeline > 1 else ()
                 yield Plan(data, stages, schedule, parts, sharded, shared, each)
