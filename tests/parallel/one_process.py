@@ -19,6 +19,7 @@ from zoo.train.loop import _mixed, fit
 from zoo.train.recipe import Recipe
 
 UNEVEN = replace(RECIPE, batch_size=9, epochs=5, optimizer="adamw", learning_rate=0.01, clip=0.5, accumulate=1)
+SHARDED = replace(UNEVEN, optimizer="sgd")
 PLAIN = replace(UNEVEN, shift=0, mirror=False, optimizer="sgd")
 
 

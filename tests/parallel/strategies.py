@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 import torch._dynamo  # which torch would import in every process
-from one_process import PLAIN, UNEVEN, data, network, plain, trained
+from one_process import PLAIN, SHARDED, UNEVEN, data, network, plain, trained
 
 from short_runs import Cut
 from zoo import tasks
 from zoo.parallel.replicated import Replicated
+from zoo.parallel.sharded import FullySharded
 from zoo.train.accuracy import accuracy
 from zoo.train.loop import Interrupted
 
@@ -45,12 +46,31 @@ def resumed(mesh: Any, folder: Path) -> None:
     stopped(mesh, folder, "plain stopped", "plain interrupted", recipe=PLAIN, start=plain())
 
 
-def stopped(mesh: Any, folder: Path, name: str, told: str, **more: Any) -> None:
+def stopped(mesh: Any, folder: Path, name: str, told: str, make: Any = Replicated, **more: Any) -> None:
     mine = mesh.get_local_rank() == mesh.size() - 1
     try:
-        trained(Replicated(mesh), folder / name, after_step=Cut(7 if mine else 0, how=signal.SIGTERM), **more)
+        trained(make(mesh), folder / name, after_step=Cut(7 if mine else 0, how=signal.SIGTERM), **more)
     except Interrupted as error:
         leave(str(error), mesh, folder, told)
+
+
+def sharded(mesh: Any, folder: Path) -> None:
+    """FSDP2: twenty steps, what a process holds, and a run that stops and goes on."""
+    share = FullySharded(mesh)
+    leave(trained(share, folder / "fsdp", SHARDED), mesh, folder, "fsdp")
+    share.close()
+    stopped(mesh, folder, "fsdp stopped", "fsdp interrupted", recipe=SHARDED, make=FullySharded)
+    leave(trained(FullySharded(mesh), folder / "fsdp stopped", SHARDED), mesh, folder, "fsdp again")
+    stopped(mesh, folder, "fsdp moved", "fsdp interrupted", recipe=PLAIN, start=plain(), make=FullySharded)
+    held, _ = FullySharded(mesh).wrapped(network(), SHARDED)
+    refusals = {
+        "held": sum(one.to_local().numel() for one in held.parameters()),  # type: ignore[attr-defined]
+        "average": refusal(lambda: share.check(network(), replace(SHARDED, average=0.9))),
+        "sparsity": refusal(lambda: share.check(network(), SHARDED, sparsity=True)),
+        "optimizer": refusal(lambda: share.check(network(), replace(SHARDED, optimizer="lamb"))),
+        "data": refusal(lambda: trained(Replicated(mesh), folder / "fsdp moved", PLAIN, plain())),
+    }
+    leave(refusals, mesh, folder, "fsdp refused")
 
 
 def judged(mesh: Any, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from launched import launched
-from one_process import PLAIN, UNEVEN, alone, data, network, plain, trained
+from one_process import PLAIN, SHARDED, UNEVEN, alone, data, network, plain, trained
 
 from short_runs import Cut
 from zoo.parallel.launch import strategy_of
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.multiprocess
 def two(tmp_path_factory: Any) -> Path:
     """What two processes found."""
     folder: Path = tmp_path_factory.mktemp("two")
-    launched(2, ["replicated", "resumed", "judged", "refused"], folder, "strategies")
+    launched(2, ["replicated", "resumed", "sharded", "judged", "refused"], folder, "strategies")
     return folder
 
 
@@ -57,6 +57,36 @@ def test_another_number_of_processes_goes_on_at_the_right_sample(two: Path, tmp_
     expected = trained(None, tmp_path / "all", PLAIN, plain(), after_step=Cut(0))
     assert read(two, "plain interrupted") == ["a signal to another process", "signal 15"]
     assert furthest(found, expected) < 1e-5 < furthest(found, plain().state_dict())
+
+
+def test_fully_sharded_training_is_that_of_one_process(two: Path, tmp_path: Path) -> None:
+    expected = alone(2, tmp_path / "one", SHARDED)
+    assert all(furthest(found, expected) < 1e-5 for found in read(two, "fsdp"))
+    assert all(furthest(*pair) == 0 for pair in zip(read(two, "fsdp again"), read(two, "fsdp"), strict=True))
+    values = sum(one.numel() for one in network().parameters())
+    held = [found["held"] for found in read(two, "fsdp refused")]
+    assert sum(held) == values and max(held) < 0.7 * values
+
+
+def test_sharded_checkpoints_are_read_by_another_number_of_processes(two: Path, tmp_path: Path) -> None:
+    """They are whole: nothing else is left in the folder."""
+    for name in ("fsdp", "fsdp stopped"):
+        found = sorted(one.name for one in (two / name / "checkpoints").iterdir())
+        assert len(found) == 2 and all(one.startswith("step-0000000") for one in found)
+    shutil.copytree(two / "fsdp moved", tmp_path / "moved")
+    with strategy_of("fsdp") as strategy:
+        found = trained(strategy, tmp_path / "moved", PLAIN, plain())
+    assert furthest(found, trained(None, tmp_path / "all", PLAIN, plain())) < 1e-5
+    with pytest.raises(ValueError, match="several processes wrote in parts: go on with the same parallel="):
+        trained(None, tmp_path / "moved", PLAIN, plain())
+
+
+def test_what_sharded_training_does_not_do_is_refused(two: Path) -> None:
+    for found in read(two, "fsdp refused"):
+        assert "average=: not with parallel=fsdp, but with data" in found["average"]
+        assert "sparsity=: not with parallel=fsdp, but with data" in found["sparsity"]
+        assert "parallel=fsdp takes the optimizers sgd, adam" in found["optimizer"]
+        assert "Process 0 of 2: " in found["data"] and "go on with the same parallel=" in found["data"]
 
 
 def test_evaluation_counts_every_example_once(two: Path) -> None:

@@ -62,9 +62,9 @@ class TextDecoder(TextModel):
         context = {"token_type_ids": token_type_ids, "positions": positions, "cache": cache, "last": last}
         return self.run_rows(input_ids, attention_mask, context, taps)
 
-    def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
+    def row_context(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
         """The keywords that the row declares; of the cache, the row's own entry."""
-        wanted = super()._wanted(row, module, context)
+        wanted = super().row_context(row, module, context)
         if "cache" in wanted:
             wanted["cache"] = wanted["cache"][row.name]
         return wanted

@@ -5,7 +5,7 @@ Shapes: B batch, N tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -162,12 +162,19 @@ class TextModel(Model):
         """`x` through some rows into `out`; `kept` has what rows tap, and gets the outputs of those `wanted`."""
         for row in rows:
             module: Any = self._modules[row.name]
-            x = module(x, *(kept[name] for name in row.taps), **self._wanted(row, module, context))
+            x = module(x, *(kept[name] for name in row.taps), **self.row_context(row, module, context))
             _file(out, row, x)
             if row.name in wanted:
                 kept[row.name] = x
 
-    def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
+    def row_keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The keywords of all rows, of the call's arguments by name."""
+        mask = given.get("attention_mask")
+        if mask is not None and not traced_values(mask) and bool(mask.all()):
+            mask = None  # attention without a mask is quicker
+        return {"mask": mask, "token_type_ids": given.get("token_type_ids"), "positions": given.get("positions")}
+
+    def row_context(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
         """The keywords of `context` that the row declares."""
         named = getattr(module, "context", ())
         wanted = {key: context[key] for key in named if context.get(key) is not None}

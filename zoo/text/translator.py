@@ -5,7 +5,7 @@ Shapes: B texts, M their tokens, N tokens of targets, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -147,12 +147,22 @@ class Translator(TextModel):
             self._prepared = self.tokenizer, TextPreprocess.of(self)
         return self._prepared[1]
 
-    def _wanted(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
+    def row_keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        masks = [given.get(name) for name in ("attention_mask", "decoder_attention_mask")]
+        mask, own = (None if one is None or _whole(one) else one for one in masks)
+        return {
+            "mask": mask,
+            "memory_mask": mask,
+            "decoder_input_ids": given["decoder_input_ids"],
+            "target_mask": own,
+        }
+
+    def row_context(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
         """The keywords that the row declares: of the encoder's, those of texts, of the decoder's, those of targets."""
         if row.name not in self._decodes:
-            return super()._wanted(row, module, {key: x for key, x in context.items() if key not in DECODER})
+            return super().row_context(row, module, {key: x for key, x in context.items() if key not in DECODER})
         own = {"mask": context.get("target_mask"), "positions": context.get("target_positions")}
-        wanted = super()._wanted(row, module, {**context, **own})
+        wanted = super().row_context(row, module, {**context, **own})
         if "cache" in wanted:
             wanted["cache"] = wanted["cache"][row.name]
         return wanted

@@ -44,6 +44,11 @@ class Checkpoints:
 
         A damaged checkpoint is skipped with a message. Raises ValueError for a checkpoint of another run.
         """
+        if any(one.is_dir() for one in self.folder.glob("step-*")):
+            raise ValueError(
+                f"{self.folder} holds checkpoints that several processes wrote in parts: go on with the same "
+                "parallel=, or choose another folder."
+            )
         for path in reversed(self._files()):
             saved = self._read(path)
             if saved is None:

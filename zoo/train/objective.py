@@ -70,9 +70,17 @@ class Supervised:
         if self.teacher is not None:
             self.batches.prepare(self.teacher.eval())
 
+    def inputs(self, batch: tuple[Any, Any]) -> tuple[Any, Any]:
+        """(the network's input, the targets) of a batch of the data."""
+        return self.batches.augmented(*batch, self.device)
+
+    def of_answers(self, answers: Tensor, labels: Any) -> Tensor:
+        """The loss of the network's answers, where no teacher teaches."""
+        return self._answers_loss(answers.float(), None, labels)
+
     def loss(self, model: Model, batch: tuple[Any, Any]) -> tuple[Tensor, Any]:
         """Of (examples, targets), as the training data gives them."""
-        x, labels = self.batches.augmented(*batch, self.device)
+        x, labels = self.inputs(batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             logits, own = called(model, x, self.learned.taps if self.learned is not None else ())
             with torch.no_grad():

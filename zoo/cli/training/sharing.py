@@ -14,11 +14,21 @@ from zoo.passes.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing(Options):
-    parallel: Literal["data"] | None = option(
+    parallel: Literal["data", "fsdp", "pipeline"] | None = option(
         None,
-        "How the processes that torchrun started share the work. data: each computes a part of every batch.",
+        "How the processes that torchrun started share the work. data: each computes a part of every batch. fsdp: each "
+        "also holds a part of every weight. pipeline: each holds some rows of the network.",
     )
-    sync_batch_norm: bool = option(False, "Normalise over the batch of all processes, on GPUs.")
+    stages: str | None = option(
+        None, "Stages of a pipeline: how many, or the rows at which the second and later ones begin, as s2_1,s3_1."
+    )
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zero_bubble"] | None = option(
+        None, "The order of the work of a pipeline. Default: 1f1b."
+    )
+    microbatches: int | None = option(
+        None, "Parts that each batch goes through a pipeline in. Default: up to four for each process.", least=1
+    )
+    sync_batch_norm: bool = option(False, "Normalise over the batch of all processes, with data on GPUs.")
     wait: float = option(
         SECONDS, above=0, help="Seconds that a process waits for the others, before it says which one is missing."
     )
