@@ -22,7 +22,7 @@ class Sharing(Options):
     stages: str | None = option(
         None, "Stages of a pipeline: how many, or the rows at which the second and later ones begin, as s2_1,s3_1."
     )
-    schedule: Literal["gpipe", "1f1b", "interleaved", "zero_bubble"] | None = option(
+    pipeline_schedule: Literal["gpipe", "1f1b", "interleaved", "zero_bubble"] | None = option(
         None, "The order of the work of a pipeline. Default: 1f1b."
     )
     microbatches: int | None = option(
@@ -35,4 +35,12 @@ class Sharing(Options):
 
     def strategy(self, device: str) -> AbstractContextManager[Strategy]:
         """The strategy of the run, open."""
-        return strategy_of(self.parallel, device=device, seconds=self.wait, sync_batch_norm=self.sync_batch_norm)
+        return strategy_of(
+            self.parallel,
+            device=device,
+            seconds=self.wait,
+            sync_batch_norm=self.sync_batch_norm,
+            stages=self.stages,
+            schedule=self.pipeline_schedule,
+            microbatches=self.microbatches,
+        )
