@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -54,6 +54,7 @@ def create(
     min_agreement: float = ...,
     cache_dir: str | Path | None = ...,
     runtime: str = ...,
+    devices: Sequence[str] | None = ...,
 ) -> Features: ...
 
 
@@ -79,6 +80,7 @@ def create(
     min_agreement: float = ...,
     cache_dir: str | Path | None = ...,
     runtime: str = ...,
+    devices: Sequence[str] | None = ...,
 ) -> Model: ...
 
 
@@ -103,6 +105,7 @@ def create(
     min_agreement: float = MIN_AGREEMENT,
     cache_dir: str | Path | None = None,
     runtime: str = "torch",
+    devices: Sequence[str] | None = None,
 ) -> Model:
     """Make the network of a name, in eval mode.
 
@@ -161,6 +164,9 @@ def create(
         runtime (str): What runs the network: "torch", or another runtime of `zoo.to_runtime`, the same call in another
             engine on the CPU. "auto" is the fastest of those installed, measured once on this host.
             Default: "torch". `zoo.create("mobilenet-int8", runtime="auto")`.
+        devices (list of str | None): Several devices that hold the network together, for one that is too large for
+            each: slices of rows of about equal work, in order. The answer is on the last one. None is `device`.
+            Default: None. `zoo.create("resnet20", devices=["cpu", "cpu"])`.
 
     Returns:
         Model: The network; a `Features` with `features_only`; with another runtime a module with the same call.
@@ -179,6 +185,9 @@ def create(
     """
     _check_options(num_classes, in_chans, features_only, out_indices, device)
     _check_runtime(runtime, name_or_spec, features_only, device)
+    if devices is not None:
+        others = {"device": device is not None, "features_only": features_only, "runtime": runtime != "torch"}
+        fetch("zoo.parallel.placed:check_devices")(devices, others)
     check_flag("allow_untuned", allow_untuned)
     _check_share("min_agreement", min_agreement)
     if schema is not None or dim is not None:
@@ -205,6 +214,8 @@ def create(
 
         model = on_backbone(model.spec, body)
     model = _with_ends(model, num_classes, in_chans, features_only, out_indices)
+    if devices is not None:
+        return fetch("zoo.parallel.placed:place")(model, devices)  # type: ignore[no-any-return]
     return _running(model, runtime, cache_dir, device)
 
 

@@ -151,24 +151,6 @@ class Model(nn.Module):
         """
         return batch
 
-    def row_keywords(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The keywords of all rows, of the call's arguments by name.
-
-        Args:
-            given (Mapping[str, Any]): the arguments.
-        """
-        return {}
-
-    def row_context(self, row: Block, module: Any, context: dict[str, Any]) -> dict[str, Any]:
-        """Of `row_keywords`, those that one row takes.
-
-        Args:
-            row (Block): the row.
-            module (Any): the row's module.
-            context (dict[str, Any]): the keywords.
-        """
-        return {}
-
     def num_parameters(self) -> int:
         """Count the learned values, in whatever type they are stored.
 

@@ -44,7 +44,7 @@ class ShardedCheckpoints:
         self.run_id = json.loads(json.dumps(run_id))
         self._first = mesh.get_local_rank() == 0
         # The thread that writes talks in a group of its own, so that no message meets one of the training.
-        self._group = dist.new_group(backend="gloo") if beside_training else None
+        self._group: Any = dist.new_group(backend="gloo") if beside_training else None
         self._written: tuple[Any, threading.Event, list[str]] | None = None
 
     def write(
@@ -73,13 +73,13 @@ class ShardedCheckpoints:
                 raise _unwritten(step, error) from None
             agree(self.mesh, self._appear(part, step, beside), OSError)
             return
-        future = checkpoint.async_save(_state(model, optimizer), checkpoint_id=part, process_group=self._group)  # type: ignore[attr-defined]
+        future: Any = checkpoint.async_save(_state(model, optimizer), checkpoint_id=part, process_group=self._group)  # type: ignore[attr-defined]
         done, problems = threading.Event(), list[str]()
 
         def ended(one: Any) -> None:
             try:
-                problem = str(_unwritten(step, error)) if (error := one.exception()) else ""
-                problems.append(problem or self._appear(part, step, beside))
+                failure = one.exception()
+                problems.append(str(_unwritten(step, failure)) if failure else self._appear(part, step, beside))
             finally:
                 done.set()
 

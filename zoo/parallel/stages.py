@@ -92,15 +92,17 @@ class Stage(nn.Module):
 
     def forward(self, *tensors: Tensor, given: Mapping[str, Any]) -> Tensor | tuple[Tensor, ...]:
         """`given` is the whole input by name, of which each stage has its own copy."""
-        model, part = self._model[0], self.part
+        model: Any = self._model[0]
+        part, named = self.part, hasattr(model, "row_keywords")  # a language model's rows take keywords too
         held = dict(zip(part.takes or ("input",), map(_entered if self.amid else _same, tensors), strict=True))
-        context = model.row_keywords(given)
+        context = model.row_keywords(given) if named else {}
         if any("input" in row.taps for row in part.rows):
             held["input"] = given["input"]
         x = held.get(_before(model.spec, part.rows[0]), next(iter(held.values())))
         for row in part.rows:
             module: Any = self._modules[row.name]
-            x = module(x, *(held[tap] for tap in row.taps), **model.row_context(row, module, context))
+            more = model.row_context(row, module, context) if named else {}
+            x = module(x, *(held[tap] for tap in row.taps), **more)
             held[row.name] = x
         left = tuple(held[name] for name in part.gives)
         if self.amid:
