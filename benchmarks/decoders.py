@@ -17,7 +17,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,20 +32,21 @@ from zoo.report.generation import NEW, PROMPT, bandwidth, bytes_read, step_times
 from zoo.report.timing import cpu_name
 
 DECODERS = ("gpt2", "smollm2_135m")
-FORMS = ("w8", "w4", "int8")
+FORMS = ("bfloat16", "w8", "w4", "int8")
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument()] = None,
     threads: int = 1,
     rounds: int = 3,
+    form: Annotated[list[str] | None, typer.Option(help="Only these of the zoo's forms, beside float32.")] = None,
     out: Annotated[Path | None, typer.Option(help="A file for the table.")] = None,
 ) -> None:
     torch.set_num_threads(threads)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names or DECODERS:
-            rows += measured(name, rounds, threads, Path(folder))
+            rows += measured(name, rounds, threads, Path(folder), form or FORMS)
     headers = ["decoder", "by", "tokens\na second", "MB read\na token", "share", "times\nfloat32"]
     text = formatting.text(headers, rows) + f"\n\n{cpu_name()}, {threads} thread(s), torch {torch.__version__}."
     print(text)
@@ -53,11 +54,10 @@ def main(
         out.write_text(text + "\n", encoding="utf-8")
 
 
-def measured(name: str, rounds: int, threads: int, folder: Path) -> list[list[str]]:
+def measured(name: str, rounds: int, threads: int, folder: Path, forms: Sequence[str]) -> list[list[str]]:
     torch.manual_seed(0)
     dense: Any = zoo.create(name, weights=None)
-    models = {"float32": dense, "bfloat16": copy.deepcopy(dense).to(torch.bfloat16)}
-    models |= {form: zoo.compress(dense, form) for form in FORMS}
+    models = {"float32": dense} | {form: made(dense, form) for form in forms}
     runs: dict[str, Callable[[], list[float]]] = {
         form: lambda model=model: step_times(model)
         for form, model in models.items()  # type: ignore[misc]
@@ -86,6 +86,10 @@ def measured(name: str, rounds: int, threads: int, folder: Path) -> list[list[st
             [name, form, f"{1 / step:.1f}", f"{read[form] / 1e6:.1f}", f"{share:.2f}", f"{base / step:.2f}"],
         )
     return rows
+
+
+def made(dense: Any, form: str) -> Any:
+    return copy.deepcopy(dense).to(torch.bfloat16) if form == "bfloat16" else zoo.compress(dense, form)
 
 
 def network_of_transformers(model: Any) -> Any:

@@ -15,7 +15,7 @@ from zoo.engine.arithmetic import QParams, Size
 from zoo.engine.cpu import few_tokens, float_fallback, onednn, packed
 from zoo.engine.cpu.codes import scaled_codes, whole_codes
 from zoo.engine.cpu.few_tokens import Few
-from zoo.engine.reference import REFERENCE, Reference, token_scale
+from zoo.engine.reference import REFERENCE, Reference
 
 if TYPE_CHECKING:
     from zoo.engine.int8.layer import Int8Layer
@@ -142,7 +142,7 @@ def _of_tokens(leaf: TokenLinear, source: QParams | None, target: QParams | None
     few = _few(leaf.weight, leaf.scale, bias, CENTRE, None) if _in_integers(leaf, "none") else None
 
     def by_token(x: Tensor) -> Tensor:
-        scale = token_scale(x)
+        scale = torch.linalg.vector_norm(x, torch.inf, 1, True).clamp_min_(1e-12).mul_(1.0 / 127)  # `token_scale`'s
         if few is not None and few.fits(x):
             return _activate_(few.by_token(x, scale), activation)
         y = product(scaled_codes(x, scale, CENTRE.zero_point))

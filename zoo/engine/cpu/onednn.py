@@ -128,17 +128,18 @@ def linear(
     run = torch.ops.onednn.qlinear_pointwise.default
     packed = torch.ops.onednn.qlinear_prepack(weight.flatten(1).contiguous(), None)
     zeros = torch.zeros(len(scale), dtype=torch.int64, device=scale.device)
+    added = bias if bool(bias.any()) else None  # zeros would take up to a half of the product's time
     x_scale, x_zero = source
     y_scale, y_zero, dtype = _written(target)
     form = GELUS.get(activation, "")
     post_op, scalars = ("gelu", []) if form else POST_OPS[activation]
 
     def product(x: Tensor) -> Tensor:
-        return run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, form)
+        return run(x, x_scale, x_zero, packed, scale, zeros, added, y_scale, y_zero, dtype, post_op, scalars, form)
 
     def convolution(x: Tensor) -> Tensor:
         x = x.permute(0, 2, 3, 1)
-        y = run(x, x_scale, x_zero, packed, scale, zeros, bias, y_scale, y_zero, dtype, post_op, scalars, form)
+        y = run(x, x_scale, x_zero, packed, scale, zeros, added, y_scale, y_zero, dtype, post_op, scalars, form)
         return y.permute(0, 3, 1, 2)
 
     return convolution if on_map else product
