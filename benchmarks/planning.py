@@ -7,15 +7,17 @@
 
 `one` is one process of one thread: rows are measured at some batches, and a plain loop, without hooks, is timed at
 these and others, also with microbatches. The two take turns; figures are medians. Both are times of the processor,
-which on a machine with nothing else to do is that of the clock. `memory` is the peak of a fresh process above what it
-took before the network. `two` are two processes of one thread each on this machine, with gloo: replicas
-(DistributedDataParallel) and pipelines of two stages (torch.distributed.pipelining). Rows are measured while both
-compute, since they share caches and memory; the link is measured by messages of two sizes. What `--figures` holds
-already is not measured again.
+which on a machine with nothing else to do is that of the clock. `memory` is the peak of a process above what it took
+after a step of two examples; malloc returns what is freed. `two` are two processes of one thread each on this machine,
+with gloo: replicas (DistributedDataParallel) and pipelines of two stages (torch.distributed.pipelining). Rows are
+measured while both compute, since they share caches and memory; the link is measured by messages of two sizes. What
+`--figures` holds already is not measured again.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import socket
@@ -23,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,7 +46,6 @@ from zoo.planning.observed import loss_of, optimizer_of
 from zoo.planning.plan import Plan
 from zoo.planning.profile import measured
 from zoo.planning.search import Search, cuts_of, named
-from zoo.report.memory import import_what
 from zoo.report.timing import cpu_name
 
 # name -> (size, [(batch, microbatches), ...]); the first batches are where rows are measured too
@@ -63,6 +64,7 @@ TWO = {"resnet20": 64, "mobilenetv2_cifar": 32, "vit_cifar": 32, "bert_tiny": 32
 TAKES = 1.5  # seconds in which rows are measured
 ROUNDS = 3
 STATES = 2
+RETURNING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc keeps nothing for later
 
 
 def step_of(model: Any, optimizer: Any, x: Tensor, parts: int) -> Callable[[], None]:
@@ -110,18 +112,20 @@ def one(name: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def peak_of(run: Callable[[], object]) -> int:
-    """Bytes by which `run` raises this process's memory at the most."""
-    import_what(run)
+def peak_of(run: Callable[[int], object], least: int, batch: int) -> int:
+    """Bytes by which a run of a batch raises this process's memory at the most, after one of the least batch."""
     status = Path("/proc/self/status")
 
     def field(name: str) -> int:
         (line,) = (line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
         return 1024 * int(line.split()[1])
 
+    run(least)  # loads libraries, and makes their code
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     before = field("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    run()
+    run(batch)
     return field("VmHWM") - before
 
 
@@ -129,13 +133,30 @@ def memory_of(name: str, batch: int, parts: int) -> int:
     """The peak of a step, in this process, above what it took before."""
     spec = registry.spec(name)
 
-    def run() -> None:
+    def run(batch: int) -> None:
         model = zoo.build(spec).train()
         step = step_of(model, optimizer_of(model, STATES), spec.input.example(batch, ONE[name][0]), parts)
         for _ in range(2):
             step()
 
-    return peak_of(run)
+    return peak_of(run, 2 * parts, batch)
+
+
+def peaks(rows: list[dict[str, Any]], figures: Path) -> None:
+    """Measure each in a copy of this process."""
+    for row in rows:
+        if row["processes"] == 1 and "measured_memory" not in row:
+            words = row["plan"].split()
+            read, write = os.pipe()
+            copy = os.fork()
+            if not copy:
+                os.write(write, str(memory_of(row["network"], int(words[1]), int((*words, 1, 1)[3]))).encode())
+                os._exit(0)
+            os.close(write)
+            with os.fdopen(read) as told:
+                row["measured_memory"] = int(told.read())
+            os.waitpid(copy, 0)
+            figures.write_text(json.dumps(rows, indent=1))
 
 
 # ------------------------------------------------------------------------------------------------ two processes
@@ -151,7 +172,7 @@ class Slice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for row in self.rows:
             x = row(x)
-        return x
+        return x.contiguous()
 
 
 def measured_link(rank: int) -> Link:
@@ -168,7 +189,12 @@ def measured_link(rank: int) -> Link:
                 dist.send(there, 1)
                 dist.recv(there, 1)
 
-        return timed(exchange, 0.2) / 2
+        taken = []
+        for _ in range(40):  # as many on both
+            start = time.perf_counter()
+            exchange()
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken) / 2
 
     small, large = message(4), message(4_000_000)
     found = torch.tensor([small, large])
@@ -177,10 +203,11 @@ def measured_link(rank: int) -> Link:
     return Link(4e6 / max(whole - latency, 1e-6), latency, 0.0)
 
 
-def worker(rank: int, figures: Path) -> None:
+def worker(rank: int, names: Sequence[str], figures: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     link, found = measured_link(rank), list[dict[str, Any]]()
-    for name, batch in TWO.items():
+    for name in names:
+        batch = TWO[name]
         spec = registry.spec(name)
         dist.barrier()
         profile = measured(spec, batch // 2, max(1, batch // 16), states=STATES, seconds=2.5)
@@ -309,28 +336,24 @@ def main(
             if not any(row["network"] == name and row["processes"] == 1 for row in rows):
                 add(figures, one(name))
     elif part == "memory":
-        for row in rows:
-            if row["processes"] == 1 and "measured_memory" not in row:
-                words = row["plan"].split()
-                shape = (words[1], words[3] if len(words) > 3 else "1")
-                command = [sys.executable, __file__, "child", row["network"], *shape]
-                row["measured_memory"] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        figures.write_text(json.dumps(rows, indent=1))
-    elif part == "child":
-        name, batch, parts = names or ()
-        print(memory_of(name, int(batch), int(parts)))
+        command = [sys.executable, __file__, "peaks", "--figures", str(figures)]
+        subprocess.run(command, check=True, env={**os.environ, **RETURNING})
+    elif part == "peaks":
+        peaks(rows, figures)
     elif part == "worker":
-        worker(int((names or ())[0]), figures)
+        rank, *names = names or ()
+        worker(int(rank), names, figures)
     elif part == "two":
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         there = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
         base = [sys.executable, __file__, "worker"]
-        both = [subprocess.Popen([*base, str(rank), "--figures", str(figures)], env=there) for rank in (0, 1)]
-        if sum(one.wait() for one in both):
+        wanted = [name for name in names or TWO if not any(r["network"] == name and r["processes"] == 2 for r in rows)]
+        both = [subprocess.Popen([*base, str(rank), *wanted, "--figures", str(figures)], env=there) for rank in (0, 1)]
+        if wanted and sum(one.wait() for one in both):
             raise SystemExit("a process failed")
-    show(known(figures)) if part not in ("child", "worker") else None
+    show(known(figures)) if part not in ("peaks", "worker") else None
 
 
 if __name__ == "__main__":

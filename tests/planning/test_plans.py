@@ -103,8 +103,9 @@ def test_costs_between_batches_are_linear_and_never_below_nothing() -> None:
     toy = profile([0.3])
     low = toy.points[0]
     two = replace(toy, points=(low, replace(low, rows=(replace(low.rows[0], forward=0.3),), batch=32)))
-    assert [two.at(batch).rows[0].forward for batch in (24, 64, 4)] == pytest.approx([0.2, 0.7, 0.025])
-    assert two.at(64).rows[0].parameters == 1e6
+    assert [two.at(batch).rows[0].forward for batch in (24, 64, 4)] == pytest.approx([0.2, 0.6, 0.025])
+    assert replace(two, measured=False).at(64).rows[0].forward == pytest.approx(0.7)
+    assert (two.at(64).rows[0].parameters, two.at(64).rows[0].kept) == (1e6, 1e6)
 
 
 def test_no_microbatch_is_smaller_than_the_network_trains_with() -> None:

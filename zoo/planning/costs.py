@@ -47,6 +47,7 @@ class RowCost:
         return self.backward_input + self.backward_weight
 
 
+TIMES = ("forward", "backward_input", "backward_weight")
 BY_BATCH = tuple(one.name for one in fields(RowCost) if one.name not in ("name", "parameters", "tables"))
 
 
@@ -127,11 +128,24 @@ class Profile:
         return 2 * self.update / (3 + 2 * self.states)
 
     def at(self, batch: int) -> Costs:
-        """At any batch: linear between the neighbours, and beyond the last two as they lead on."""
+        """At any batch: linear between the neighbours, and beyond the last two as they lead on.
+
+        Measured times beyond the last grow with the batch: the slope of two neighbours has the noise of both.
+        """
+        if self.measured and batch > (last := self.points[-1]).batch and len(self.points) > 1:
+            return self._with_times(_between(self.points[-2], last, batch), _between(last, last, batch))
         if len(self.points) == 1:
             return _between(self.points[0], self.points[0], batch)
         place = min(max(1, bisect_left([one.batch for one in self.points], batch)), len(self.points) - 1)
         return _between(self.points[place - 1], self.points[place], batch)
+
+    @staticmethod
+    def _with_times(costs: Costs, times: Costs) -> Costs:
+        rows = tuple(
+            _changed(row, {name: getattr(other, name) for name in TIMES})
+            for row, other in zip(costs.rows, times.rows, strict=True)
+        )
+        return replace(costs, rows=rows)
 
 
 def _between(low: Costs, high: Costs, batch: int) -> Costs:

@@ -33,7 +33,7 @@ class Planned:
         batch (int): examples of a step, on all devices together.
         chosen (Prediction): the plan, with its `seconds`, `bubble`, `memory` and `communication`.
         others (tuple[Prediction, ...]): the runners-up, the quickest first; those that do not fit come last.
-        why (str): in words.
+        why (str): in words, a line for each kind.
         assumed (str): what the times and the memory rest on.
         measured (bool): whether the times of rows were measured on this processor.
     """
@@ -145,7 +145,7 @@ def why(chosen: Prediction, others: tuple[Prediction, ...], devices: int, memory
         said = [f"{chosen.plan.kind}, on {chosen.plan.devices} of {devices} devices: {_gain(chosen, alone)}."]
         if chosen.plan.devices < devices:
             said.append("More of them would wait for messages longer than they save.")
-    return " ".join([*said, *(_lost(one, chosen, memory) for one in others if one is not alone)])
+    return "\n".join([*said, *(_lost(one, chosen, memory) for one in others if one is not alone)])
 
 
 def _gain(chosen: Prediction, alone: Prediction) -> str:
