@@ -7,7 +7,7 @@ from zoo import registry
 from zoo.model.build import build
 from zoo.planning.devices import Device
 from zoo.planning.ledger import Ledger
-from zoo.planning.observed import _medians, costs_of, loss_of, observe
+from zoo.planning.observed import _medians, backward_seconds, costs_of, forward_seconds, loss_of, observe
 from zoo.planning.planner import plan, spec_of
 from zoo.planning.profile import estimated, least_batch, measured
 from zoo.spec import Block, ModelSpec, SpecError
@@ -80,9 +80,11 @@ def test_rows_add_up_to_the_whole_step_in_every_wiring() -> None:
             loss_of(model, model(x)).backward()
         model.zero_grad(set_to_none=True)
         going, coming, _ = observe(model, x, ledger=(ledger := Ledger(DEVICE)))
-        assert [mark.place for mark in going] == [-1, *range(len(model.spec.rows))]
+        rows = len(model.spec.rows)
+        assert [mark.place for mark in going] == [-1, *range(rows), rows]  # the loss comes last
+        forward, backward = forward_seconds(going, rows), backward_seconds(coming, rows)
+        assert sum(forward.values()) + sum(backward.values()) == pytest.approx(ledger.seconds)
         assert ledger.seconds == pytest.approx(whole.seconds, rel=0.02)
-        assert coming[0].place == len(model.spec.rows) and coming[-1].seconds == ledger.seconds
 
 
 def test_measuring_leaves_the_model_and_the_time_alone() -> None:

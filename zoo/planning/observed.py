@@ -120,11 +120,16 @@ def observe(
             handle.remove()
         for one in parameters:
             one.requires_grad_(True)
-    return [start, *watch.forward], [last, *watch.backward, end], watch
+    return [start, *watch.forward, last], [last, *watch.backward, end], watch
 
 
-def forward_seconds(marks: Sequence[Mark]) -> dict[int, float]:
-    return {now.place: now.seconds - before.seconds for before, now in pairwise(marks)}
+def forward_seconds(marks: Sequence[Mark], rows: int) -> dict[int, float]:
+    """What runs until a row has ended is the row's; the loss is the last row's."""
+    found: dict[int, float] = {}
+    for before, now in pairwise(marks):
+        place = min(now.place, rows - 1)
+        found[place] = found.get(place, 0.0) + now.seconds - before.seconds
+    return found
 
 
 def backward_seconds(marks: Sequence[Mark], rows: int) -> dict[int, float]:
@@ -147,7 +152,7 @@ def costs_of(model: Model, x: Tensor, ledger: Ledger, shares: Sequence[float] | 
     ledger.known_already(model, x)
     going, coming, watch = observe(model, x, ledger=ledger)
     model.zero_grad(set_to_none=True)
-    forward, backward = forward_seconds(going), backward_seconds(coming, len(rows))
+    forward, backward = forward_seconds(going, len(rows)), backward_seconds(coming, len(rows))
     if shares is None:
         alone = backward_seconds(observe(model, x, ledger=ledger, input_only=True)[1], len(rows))
         shares = [min(1.0, alone.get(at, 0.0) / backward[at]) if backward.get(at) else 0.0 for at in range(len(rows))]
@@ -178,10 +183,9 @@ def _memory(going: Sequence[Mark], coming: Sequence[Mark], rows: int) -> tuple[l
     """(what each row's forward pass leaves, what its passes take beside); the loss is the last row's."""
     kept, work = [0.0] * rows, [0.0] * rows
     for before, now in pairwise(going):
-        kept[now.place] = now.live - before.live
-        work[now.place] = max(0, now.peak - max(now.live, before.live))
-    work[-1] = max(work[-1], coming[0].peak - coming[0].live)
-    kept[-1] += coming[0].live - going[-1].live
+        place = min(now.place, rows - 1)
+        kept[place] += now.live - before.live
+        work[place] = max(work[place], now.peak - max(now.live, before.live))
     for now, after in pairwise(coming):
         place = min(now.place, rows - 1)
         work[place] = max(work[place], after.peak - now.live)
@@ -199,7 +203,7 @@ def timed(model: Model, x: Tensor, passes: int, states: int) -> tuple[list[float
         start = CLOCK()
         optimizer.step()
         updates.append(CLOCK() - start)
-        going.append(forward_seconds(forward))
+        going.append(forward_seconds(forward, count))
         coming.append(backward_seconds(backward, count))
     going, coming, updates = going[1:], coming[1:], updates[1:]  # the first is slower
     return _medians(going, count), _medians(coming, count), statistics.median(updates)
