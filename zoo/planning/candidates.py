@@ -103,6 +103,8 @@ class Predictor:
             forward, weights = forward + there + asking, weights + back
             between += plan.microbatches * (there + back + asking)
         finish = profile.update * (shared + tables / replicas)
+        adding = 1.5 * profile.copy * (whole + tables / replicas)  # two are read, one is written
+        weights += adding * (plan.microbatches - 1) / plan.microbatches
         if replicas > 1 and plan.sharded:
             forward, weights, later, exposed = self._gathered(plan, rows, whole, forward, inputs, weights)
             between, finish = between + exposed, finish + later

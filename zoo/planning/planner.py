@@ -12,7 +12,7 @@ from zoo.planning.costs import Profile
 from zoo.planning.cuts import spans
 from zoo.planning.devices import Device, Link
 from zoo.planning.result import Planned, volume, why
-from zoo.planning.search import Search, cuts_of
+from zoo.planning.search import SAME, Search, cuts_of
 from zoo.planning.units import read
 from zoo.spec import ModelSpec
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = {"adamw": 2, "sgd": 1}  # -> states of each parameter; SGD has momentum
 MOST_DEVICES = 1024
-SAME = 0.03  # predictions are no closer
 
 
 def plan(

@@ -12,6 +12,7 @@ from zoo.planning.cuts import Cuts, best, even, spans
 from zoo.planning.plan import Plan
 from zoo.planning.schedules import LOOPED, SCHEDULES, misfit
 
+SAME = 0.03  # predictions are no closer
 MOST_ACTIONS = 200_000  # of one replay
 _ROUNDS = (1, 2, 4, 8, 16)  # microbatches for each device of a pipeline
 _PARTS = 64  # most microbatches of one device
@@ -40,7 +41,7 @@ class Search:
         likely = sorted(((self._least_seconds(plan), at, plan) for at, plan in enumerate(self.plans())))
         for least, _, plan in likely:
             known = found.get(plan.kind)
-            if known is not None and known.fits and least >= known.seconds:
+            if known is not None and known.fits and least >= (1 + SAME) * known.seconds:
                 continue
             for cuts in self.cuts(plan):
                 one = self.predict(self._named(plan, cuts), cuts)
@@ -172,7 +173,13 @@ def cuts_of(plan: Plan) -> Cuts:
 def _better(one: Prediction, other: Prediction) -> bool:
     if one.fits != other.fits:
         return one.fits
-    return one.seconds < other.seconds if one.fits else one.memory < other.memory
+    if not one.fits:
+        return one.memory < other.memory
+    more = one.plan.microbatches - other.plan.microbatches
+    if one.plan.pipeline > 1 or not more:
+        return one.seconds < other.seconds
+    margin = 1 + SAME  # one device adds gradients up only where that is worth it
+    return one.seconds * margin < other.seconds if more > 0 else one.seconds <= margin * other.seconds
 
 
 def _under_way(plan: Plan, stage: int) -> int:
