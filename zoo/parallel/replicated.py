@@ -74,10 +74,11 @@ class Shared(Strategy):
         return self.replicas * examples / batch_size
 
     def mean(self, loss: float) -> float:
+        self.reached("the loss")
         return float(self._sum([loss])[0])
 
     def any(self, *wishes: bool) -> Sequence[bool]:
-        """The first process alone says what the clock says; each may have heard a signal."""
+        self.reached("the end")
         return [bool(one) for one in self._sum(list(map(float, wishes)))]
 
     def told(self, find: Callable[[], Any]) -> Any:

@@ -44,7 +44,8 @@ class Watch:
                 if found := self.culprits():
                     raise Lost(found) from error
             elif not isinstance(error, Lost):
-                self._set("failed", str(error) or type(error).__name__)
+                self._tell()
+                self._set("failed", str(error).rstrip(".") or type(error).__name__)
             raise
         finally:
             self._ended.set()
