@@ -20,7 +20,7 @@ import typer
 from ship import read_manifest, ship, write_manifest
 
 import zoo
-from zoo import kinds
+from zoo import kinds, tasks
 from zoo.model.build import Model, build
 from zoo.text.fresh import for_data
 
@@ -162,7 +162,7 @@ def _students(runs: Path, kind: str, data: Path) -> list[float]:
 
 def _calibration(model: Model, path: Path) -> Any:
     """Training texts at even distances, as `zoo compress --calibration` reads them."""
-    found = model.spec.input.fetch("reader")(model.spec).at_paths([path])
+    found = tasks.reader(model.spec).at_paths([path])
     return zoo.preprocess(model)(found[:: max(1, len(found) // CALIBRATION)][:CALIBRATION])
 
 

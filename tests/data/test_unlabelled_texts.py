@@ -9,7 +9,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 import zoo
-from zoo.data.readers import TextReader
+from zoo import tasks
 
 TEXTS = [f"text {i}" for i in range(700)]
 
@@ -26,7 +26,7 @@ def write(path: Path) -> Path:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_a_table_gives_texts_at_even_distances(tmp_path: Path, suffix: str) -> None:
-    reader = TextReader(zoo.registry.spec("bert_tiny", num_classes=2))
+    reader = tasks.reader(zoo.registry.spec("bert_tiny", num_classes=2))
     with pytest.warns(UserWarning, match="512 of the 700 texts"):
         found = reader.at_paths([write(tmp_path / f"texts{suffix}")])
     assert len(found) == 512 and found == sorted(found, key=TEXTS.index) and found[-1] == TEXTS[698]
@@ -37,9 +37,13 @@ def test_lines_and_tables_together_and_questions_in_pairs(tmp_path: Path) -> Non
     lines.write_text("one\n\ntwo\n")
     table = tmp_path / "few.csv"
     table.write_text("sentence\nthree\n\n")
-    assert TextReader(zoo.registry.spec("bert_tiny", num_classes=2)).at_paths([lines, table]) == ["one", "two", "three"]
+    assert tasks.reader(zoo.registry.spec("bert_tiny", num_classes=2)).at_paths([lines, table]) == [
+        "one",
+        "two",
+        "three",
+    ]
     table.write_text("question,context\nwho,a man\n")
     spec = zoo.registry.spec("bert_tiny").replace(task="question-answering")
-    assert TextReader(spec).at_paths([table]) == [("who", "a man")]
+    assert tasks.reader(spec).at_paths([table]) == [("who", "a man")]
     with pytest.raises(ValueError, match=r"has no question/context; it has \['sentence'\]"):
-        TextReader(spec).at_paths([write(tmp_path / "texts.parquet")])
+        tasks.reader(spec).at_paths([write(tmp_path / "texts.parquet")])

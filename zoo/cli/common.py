@@ -110,12 +110,13 @@ def open_model(name: str) -> Model:
 
 def inputs_of(model: Model, name: str, paths: list[Path], split: str) -> Any:
     """The given inputs, or else the shipped pictures of the network's data set; None if there are neither."""
+    from zoo import tasks
     from zoo.catalog.listing import find, is_path
     from zoo.data.preprocess import preprocess
     from zoo.data.samples import available, samples
 
     if paths:
-        return preprocess(model)(model.spec.input.fetch("reader")(model.spec).at_paths(paths))
+        return preprocess(model)(tasks.reader(model.spec).at_paths(paths))
     dataset = "" if is_path(name) else find(name)[0].tag
     if (dataset, split) not in available():
         return None

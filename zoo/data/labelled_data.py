@@ -68,8 +68,7 @@ def open_labelled_data(
         raise ValueError(
             f"ignore_index= and skip_damaged= are for masks and boxes, and {spec.name} is for {task.name}."
         )
-    reader: Reader = spec.input.fetch("reader")(spec, input_columns)
-    reader.usual = task.columns
+    reader: Reader = tasks.reader(spec, input_columns)
     targets: Targets = task.fetch("targets")(model)
     if task.pairs and isinstance(data, (str, Path)):
         columns = {"image_column": next(iter(input_columns), None), "target_column": label_column}

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from zoo import tasks
 from zoo.data import hub
 from zoo.data.parquet import IMAGES, ParquetFiles, content_of
 from zoo.data.picture_paths import TablePictures
@@ -198,7 +197,6 @@ class TextReader(Reader):
 
     def at_paths(self, paths: Sequence[Path]) -> list[Any]:
         """The lines of text files that are not empty, and the texts of tables, at most `zoo.data.unlabelled.MOST`."""
-        self.usual = tasks.of(self.spec).columns
         found, total = texts_at(paths, self.of_table)
         if len(found) < total:
             warnings.warn(f"{len(found):,} of the {total:,} texts are used, at even distances.", stacklevel=2)

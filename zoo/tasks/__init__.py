@@ -75,6 +75,13 @@ def splits(spec: ModelSpec, data: Any) -> Sequence[str]:
     return fetch("zoo.data.splits:splits")(data, spec.input.tables + of(spec).files)  # type: ignore[no-any-return]
 
 
+def reader(spec: ModelSpec, columns: Sequence[str] = ()) -> Any:
+    """What finds raw examples for such a network, in `columns` or in those with the task's usual names."""
+    found = spec.input.fetch("reader")(spec, columns)
+    found.usual = of(spec).columns
+    return found
+
+
 def loader(spec: ModelSpec) -> Any:
     """What opens data for the training of such a network: that of the task's pairs, else that of the input."""
     if of(spec).pairs:
