@@ -21,7 +21,7 @@ from zoo.naming import parse
 from zoo.report import timing
 
 EVERY = manifest.entries()
-# of pictures; tests/test_shipped_recommenders.py and test_shipped_dense.py have the others
+# of pictures; test_shipped_recommenders.py, test_shipped_dense.py and test_shipped_language.py have the others
 ENTRIES = {name: entry for name, entry in EVERY.items() if entry.task == "image-classification"}
 DENSE = [name for name in ENTRIES if not parse(name).passes]
 COMPRESSED = [name for name in ENTRIES if parse(name).passes and parse(name).dense in ENTRIES]
