@@ -95,7 +95,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "resnet": {"cifar10": "resnet20.cifar10", "in1k": "resnet50.a1_in1k"},
     "efficientnet": {"cifar10": "efficientnet_cifar.cifar10", "in1k": "efficientnet_b0.ra_in1k"},
     "vit": {"in1k": "vit_base_patch16_224.augreg2_in21k_ft_in1k"},
-    "marian": {"multi30k": "marian_tiny.multi30k", "": "marian_base"},
+    "marian": {"multi30k": "marian_tiny.multi30k"},
     "t5": {"": "t5_small"},
     "bert": {"": "bert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
     "distilbert": {"": "distilbert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
