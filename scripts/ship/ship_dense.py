@@ -10,9 +10,7 @@ distilled, pruned, sparse. `--data` holds train.parquet and validation.parquet. 
 `--runs`, and nothing into the package.
 """
 
-import hashlib
 import io
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +19,7 @@ import pyarrow.parquet as parquet
 import torch
 import typer
 from PIL import Image
-from ship import read_manifest, ship, write_manifest
+from variants import ship_variants
 
 import zoo
 from zoo import registry
@@ -94,7 +92,6 @@ def ship_all(
     torch.set_num_threads(threads)
     facts = dict(SETS[base.partition(".")[2]])
     options = {"ignore_index": facts.pop("ignore_index")} if "ignore_index" in facts else {}
-    told = {key: facts.pop(key) for key in ("dataset", "split")}
     trained = {name: zoo.load(runs / name) for name in ("dense", "distilled", "pruned", "sparse")}
     inputs = _calibration(trained["dense"], data / "train.parquet")
     made = {
@@ -102,44 +99,17 @@ def ship_all(
         "int8": zoo.compress(trained["dense"], "int8", calibration=inputs),
         "pruned-int8": zoo.compress(trained["pruned"], "int8", calibration=inputs),
     }
-    digest = hashlib.sha256((data / "train.parquet").read_bytes()).hexdigest()
-    tables: dict[str, Any] = {}
-    for variant, model in made.items():
-        name = base if variant == "dense" else f"{base}-{variant}"
-        dtype = "float32" if "int8" in variant else "float16"
-        entry = ship(model, name, None if write else runs, dtype)
-        found = zoo.load((zoo_folder() if write else runs) / entry["file"])  # what the file gives, not what was trained
-        measured = zoo.evaluate(found, str(data / "validation.parquet"), **options)
-        figures = {key: round(value, 2) for key, value in measured.metrics.items()}
-        metric = {
-            "name": measured.metric,
-            "value": figures.pop(measured.metric),
-            "dense": tables[base]["metric"]["value"] if tables else round(measured.value, 2),
-            **told,
-            "examples": measured.examples,
-            "encoding": "Parquet, pictures decoded by Pillow",
-            "sha256": measured.sha256,
-            "train_sha256": digest,
-            "metrics": figures,
-        }
-        if variant == "distilled":
-            metric |= {"teacher": base, "with_teacher": [metric["value"]]}
-        tables[name] = {
-            **entry,
-            **facts,
-            "source": f"trained for this package; {ORIGIN}",
-            "recipe": _recipe(model, variant),
-            "metric": metric,
-        }
-        print(f"{name:34} {metric['value']:.2f} {figures} {entry['bytes']:,} bytes {entry['macs']:,} MACs", flush=True)
-    if write:
-        write_manifest(read_manifest() | tables)
-    else:
-        (runs / "figures.json").write_text(json.dumps(tables, indent=1))
-
-
-def zoo_folder() -> Path:
-    return Path(zoo.__file__).parent / "weights" / "shipped"
+    ship_variants(
+        base,
+        made,
+        None if write else runs,
+        (data / "train.parquet", data / "validation.parquet"),
+        {**facts, "source": f"trained for this package; {ORIGIN}"},
+        "Parquet, pictures decoded by Pillow",
+        recipe=_recipe,
+        students=lambda value: {"with_teacher": [value]},
+        **options,
+    )
 
 
 def _calibration(model: Model, path: Path) -> torch.Tensor:

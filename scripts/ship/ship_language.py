@@ -10,14 +10,12 @@ distilled_0 (and further seeds, and plain_0, ... without a teacher) and pruned. 
 as .parquet or .txt. Without `--write` the files go to `--runs`, and nothing into the package.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from ship import read_manifest, ship, write_manifest
+from variants import ship_variants
 
 import zoo
 from zoo import kinds, tasks
@@ -110,45 +108,23 @@ def ship_all(
     made = {name: zoo.load(runs / folder) for name, folder in folders.items()}
     for name, origin in (("int8", "dense"), ("pruned-int8", "pruned")):
         made[name] = zoo.compress(made[origin], "int8", calibration=_calibration(made[origin], train))
-    facts: dict[str, Any] = dict(SETS[base.partition(".")[2]])
+    facts = SETS[base.partition(".")[2]]
     for variant, model in made.items():
         model.labels = LABELS.get(base.partition(".")[2], model.labels)
         passes = list(model.made.get("passes", []))
         own = passes[len(passes) - len(zoo.naming.parse_passes(variant)) :] if variant in PASSED else []
         if before := passes[: len(passes) - len(own)]:  # the dense network is a narrow form of a larger one
             model.made = {**model.made, "passes": own, "narrowed": before}
-    told = {key: facts.pop(key) for key in ("dataset", "split")}
-    tables: dict[str, Any] = {}
-    for variant, model in made.items():
-        name = base if variant == "dense" else f"{base}-{variant}"
-        entry = ship(model, name, None if write else runs, "float32" if "int8" in variant else "float16")
-        # what the file gives, not what was trained
-        measured = zoo.evaluate(zoo.load((_shipped() if write else runs) / entry["file"]), str(held_out))
-        figures = {key: round(value, 2) for key, value in measured.metrics.items()}
-        metric = {
-            "name": measured.metric,
-            "value": figures.pop(measured.metric),
-            "dense": tables[base]["metric"]["value"] if tables else round(measured.value, 2),
-            **told,
-            "examples": measured.examples,
-            "encoding": held_out.suffix.removeprefix(".").capitalize(),
-            "sha256": measured.sha256,
-            "train_sha256": hashlib.sha256(train.read_bytes()).hexdigest(),
-            "metrics": figures,
+
+    def students(_: float) -> dict[str, Any]:
+        return {
+            key: _students(runs, kind, held_out)
+            for key, kind in (("with_teacher", "distilled"), ("without_teacher", "plain"))
         }
-        if variant == "distilled":
-            metric |= {"teacher": base, "with_teacher": _students(runs, "distilled", held_out)}
-            metric["without_teacher"] = _students(runs, "plain", held_out)
-        tables[name] = {**entry, **facts, "recipe": _recipe(model, variant), "metric": metric}
-        print(f"{name:34} {metric['value']:.2f} {figures} {entry['bytes']:,} bytes {entry['macs']:,} MACs", flush=True)
-    if write:
-        write_manifest(read_manifest() | tables)
-    else:
-        (runs / "figures.json").write_text(json.dumps(tables, indent=1))
 
-
-def _shipped() -> Path:
-    return Path(zoo.__file__).parent / "weights" / "shipped"
+    encoding = held_out.suffix.removeprefix(".").capitalize()
+    parts = (train, held_out)
+    ship_variants(base, made, None if write else runs, parts, facts, encoding, recipe=_recipe, students=students)
 
 
 def _file(data: Path, name: str) -> Path:
