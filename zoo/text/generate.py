@@ -6,8 +6,8 @@ Shapes: B prompts, N their tokens, V the vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from zoo import kinds
 from zoo.blocks.kv_cache import KVCache
 from zoo.blocks.settled import Settled
 from zoo.checks import MAX_SEED, check_whole
+from zoo.text import writing
 from zoo.text.beams import likeliest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ LOWEST = 1e-30  # of temperatures that differ from 0: float32 divides by no numb
 
 def generate(
     model: TextDecoder,
-    input_ids: Tensor,
+    input_ids: Tensor | str | Sequence[str],
     attention_mask: Tensor | None = None,
     *,
     max_new_tokens: int = 20,
@@ -35,14 +36,14 @@ def generate(
     top_p: float = 1.0,
     stop_tokens: Collection[int] | None = None,
     seed: int | None = None,
-) -> Tensor:
+) -> Any:
     """Continue prompts, and return them with the new tokens.
 
     Args:
         model (TextDecoder): the network; as a method, the network itself.
-        input_ids (Tensor): the prompts, int64 (B, N).
+        input_ids (Tensor | str | Sequence[str]): the prompts: token ids, int64 (B, N), or strings.
         attention_mask (Tensor | None): (B, N), 1 at tokens and 0 at padding, for prompts of unequal length. The padding
-            may be at either end. Default: None, no padding.
+            may be at either end. Strings need none. Default: None, no padding.
         max_new_tokens (int): the most tokens to add. Default: 20.
         temperature (float): see `stream`. Default: 0.0.
         top_k (int): see `stream`. Default: 0.
@@ -51,31 +52,32 @@ def generate(
         seed (int | None): see `stream`. Default: None.
 
     Returns:
-        Tensor: int64 (B, N + at most max_new_tokens), with padding in front of shorter prompts. After a stop token a
-        row has padding tokens.
+        Tensor | str | list[str]: of a string the prompt and the text behind it, of several strings a list. Of token ids
+        int64 (B, N + at most max_new_tokens), with padding in front of shorter prompts. After a stop token a row has
+        padding tokens.
 
     Raises:
-        ValueError: the decoder has no head, a prompt leaves no position free, or an argument is out of range.
+        ValueError: the decoder has no head, a prompt is empty or leaves no position free, or an argument is out of
+            range.
 
     Example:
         >>> model = zoo.create("gpt2", weights=None)
         >>> model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=2).shape
         torch.Size([1, 5])
     """
-    ids, mask = _aligned(model, input_ids, attention_mask)
-    new = list(
-        stream(
-            model,
-            ids,
-            mask,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            stop_tokens=stop_tokens,
-            seed=seed,
-        )
-    )
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    if writing.is_text(input_ids):
+        writing.refuse_mask(attention_mask)
+        stops = model.spec.texts.ends if stop_tokens is None else stop_tokens
+        return writing.continued(model, input_ids, stops, **options)  # type: ignore[arg-type]
+    ids, mask = _aligned(model, input_ids, attention_mask)  # type: ignore[arg-type]
+    new = list(stream(model, ids, mask, stop_tokens=stop_tokens, **options))
     return torch.cat([ids, torch.stack(new, 1)], 1) if new else ids
 
 
