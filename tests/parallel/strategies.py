@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,15 @@ from one_process import PLAIN, SHARDED, UNEVEN, data, network, plain, trained
 
 from short_runs import Cut
 from zoo import tasks
+from zoo.parallel.auto import Auto, Forecast
+from zoo.parallel.planned import strategy_for
 from zoo.parallel.replicated import Replicated
 from zoo.parallel.sharded import FullySharded
+from zoo.planning.candidates import Prediction
+from zoo.planning.plan import Plan
 from zoo.train.accuracy import accuracy
 from zoo.train.loop import Interrupted
+from zoo.train.sharing import settled
 
 
 def leave(found: Any, mesh: Any, folder: Path, name: str) -> None:
@@ -115,4 +122,48 @@ def diverging(mesh: Any, folder: Path) -> None:
         strategy=Replicated(mesh),
         objective=Bad(model, UNEVEN),
         log=NoLog(folder),
+    )
+
+
+PIPELINE = Plan(stages=(("embed", "h0"), ("norm", "head")), microbatches=4)
+FSDP, DATA, TABLES = Plan(data=2, sharded=True), Plan(data=2), Plan(data=2, tables=True)
+
+
+def automatic(mesh: Any, folder: Path) -> None:
+    """A run by the planner, the same run in the way that it chose, and what it does with plans that are given."""
+    recipe = replace(PLAIN, batch_size=8)
+    auto = Auto(mesh)
+    leave(trained(auto, folder / "auto", recipe, plain()), mesh, folder, "auto")
+    made = auto.settled(plain(), recipe, folder, tokens=lambda: None, bfloat16=lambda model: False)
+    found = Plan.from_json(json.loads(made.plan))
+    again = strategy_for(found, mesh)
+    leave(trained(again, folder / "explicit", recipe, plain()), mesh, folder, "explicit")
+    again.close()
+
+    def chosen(plans: Sequence[Plan], alone: float = 2.0, run: str = "new", **used: Any) -> tuple[str, str]:
+        """The strategy of plans that take 1, 1.1, ... s, and what is said."""
+        ranked = [Prediction(plan, 1 + 0.1 * at, 0, 0, 0) for at, plan in enumerate(plans)]
+        one = Auto(mesh)
+        one._forecast = lambda *given: Forecast(ranked, Prediction(Plan(), alone, 0, 0, 0))  # type: ignore[method-assign]
+        changed = replace(recipe, average=used.pop("average", 0.0), freeze=used.pop("freeze", 0))
+        made = settled(one, plain(), data(), changed, folder / run, **used)
+        return made.name, made.notice
+
+    ranked = (PIPELINE, FSDP, DATA)
+    leave(
+        {
+            "notice": made.notice,
+            "before": settled(Auto(mesh), plain(), data(), recipe, folder / "auto").notice,
+            "pipeline": chosen(ranked, alone=1.02),
+            "teacher": chosen(ranked, teacher=True),
+            "freeze": chosen(ranked, freeze=1),
+            "average": chosen(ranked, average=0.9),
+            "sparsity": chosen(ranked, sparsity=True),
+            "tables": chosen((TABLES, DATA)),
+            "of data": chosen(ranked, run="plain stopped"),
+            "of parts": chosen((DATA, FSDP), run="fsdp stopped"),
+        },
+        mesh,
+        folder,
+        "chosen",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from one_process import PLAIN, SHARDED, UNEVEN, alone, data, network, plain, tra
 from short_runs import Cut
 from zoo.parallel.launch import strategy_of
 from zoo.train.accuracy import accuracy
+from zoo.train.sharing import settled
 
 pytestmark = pytest.mark.multiprocess
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.multiprocess
 def two(tmp_path_factory: Any) -> Path:
     """What two processes found."""
     folder: Path = tmp_path_factory.mktemp("two")
-    launched(2, ["replicated", "resumed", "sharded", "judged", "refused"], folder, "strategies")
+    launched(2, ["replicated", "resumed", "sharded", "judged", "refused", "automatic"], folder, "strategies")
     return folder
 
 
@@ -106,3 +108,27 @@ def test_one_process_is_as_ever(tmp_path: Path) -> None:
     with strategy_of("data") as strategy:
         found = trained(strategy, tmp_path / "data")
     assert furthest(found, trained(None, tmp_path / "none")) == 0
+
+
+def test_the_planner_chooses_a_way_that_can_be(two: Path, tmp_path: Path) -> None:
+    for auto, explicit in zip(read(two, "auto"), read(two, "explicit"), strict=True):
+        assert furthest(auto, explicit) == 0 < furthest(auto, plain().state_dict())
+    first, second = read(two, "chosen")
+    assert first == second, "all processes have one plan"
+    assert re.fullmatch(r"Plan: .* a step predicted.*\.", first["notice"])
+    assert first["before"] == first["notice"].partition(",")[0].replace("Plan:", "Plan, as before:") + "."
+    told = "Plan: pipeline of 2 stages (1f1b, 4 microbatches), 1 s a step predicted; the runner-up, fsdp, 1.1 s a step."
+    assert first["pipeline"] == ("pipeline", f"{told} One process would be as fast: 1.02 s a step.")
+    assert first["teacher"][0] == first["freeze"][0] == "fsdp"
+    assert first["average"][0] == first["sparsity"][0] == "data"
+    assert first["average"][1].endswith("No other way trains this: average=: not with parallel=fsdp, but with data.")
+    assert first["tables"][0] == "data" and "Shared tables (zoo.shard_tables), which only" in first["tables"][1]
+    assert (first["of data"][0], first["of parts"][0]) == ("data", "fsdp"), "a run goes on from its checkpoints"
+    with strategy_of("auto") as strategy:
+        made = settled(strategy, plain(), data(), PLAIN, tmp_path)
+        assert made.name == "data" and made.notice == "Plan: one process, as torchrun has started no others."
+    idle: Any
+    for idle in ({"stages": 2}, {"schedule": "gpipe"}, {"microbatches": 2}):
+        told = f"{next(iter(idle))}=: for parallel=pipeline alone"
+        with pytest.raises(ValueError, match=told), strategy_of("auto", **idle):
+            pass

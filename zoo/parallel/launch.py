@@ -18,6 +18,7 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {  # of each way to share the work,
     "data": ("sync_batch_norm",),
     "fsdp": (),
     "pipeline": ("stages", "schedule", "microbatches"),
+    "auto": (),
 }
 
 
@@ -37,7 +38,8 @@ def strategy_of(
     Args:
         parallel (str | None): "data": each process computes a part of every batch (DistributedDataParallel). "fsdp":
             each also holds only a part of every weight (FSDP2). "pipeline": each holds some rows, and microbatches go
-            through them; with more processes than stages, data parallel too. None: one process does all.
+            through them; with more processes than stages, data parallel too. "auto": the quickest of them, by the
+            planner, when the training begins. None: one process does all.
         device (str): "cpu" or "cuda"; with several processes, each takes the GPU of its own number. Default: "cpu".
         seconds (float): how long a process waits for the others before it says which one is missing. Default: 600.0.
         sync_batch_norm (bool): normalise over the batch of all processes, on GPUs. Default: False.
@@ -85,6 +87,10 @@ def strategy_of(
 
 
 def _made(parallel: str, mesh: Any, watch: Watch, sync_batch_norm: bool, pipeline: dict[str, Any]) -> Shared:
+    if parallel == "auto":
+        from zoo.parallel.auto import Auto
+
+        return Auto(mesh, watch)
     if parallel == "data":
         return Replicated(mesh, watch, synchronised=sync_batch_norm)
     if parallel == "fsdp":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,8 +34,9 @@ class Pipelined(Divided):
     Args:
         mesh (DeviceMesh): all processes, on one axis.
         watch (Watch | None): what tells which process a failure came from. Default: None.
-        stages (str | int | None): the number of stages, or the rows at which the second and later ones begin,
-            separated by commas. Default: None, as many as all processes take, of about equal multiply-accumulates.
+        stages (str | int | Sequence[str] | None): the number of stages, or the rows at which the second and later
+            ones begin; in a text separated by commas. Default: None, as many as all processes take, of about equal
+            multiply-accumulates.
         schedule (str): one of `SCHEDULES`. Default: "1f1b".
         microbatches (int | None): the parts that a pipeline's share of a batch is cut into. Default: None, the most
             that divide it, up to four for each process of a pipeline.
@@ -51,7 +52,7 @@ class Pipelined(Divided):
         mesh: DeviceMesh,
         watch: Watch | None = None,
         *,
-        stages: str | int | None = None,
+        stages: str | int | Sequence[str] | None = None,
         schedule: str = "1f1b",
         microbatches: int | None = None,
     ) -> None:
@@ -60,7 +61,7 @@ class Pipelined(Divided):
             raise ValueError(f"schedule= is one of {', '.join(SCHEDULES)}, not {schedule!r}.")
         self.schedule, each = schedule, SCHEDULES[schedule][1]
         self.starts, self.count = _asked(stages, mesh.size() * each)
-        length = self.count // each
+        length = self.length = self.count // each
         if self.count < 2 or self.count % each or mesh.size() % length:
             needed = f"{each} stages on each process" if each > 1 else "one stage on each process"
             raise ValueError(
@@ -68,9 +69,7 @@ class Pipelined(Divided):
                 f"{needed} by schedule={schedule}. Start a multiple of {max(2, length)} processes, as torchrun "
                 f"--nproc-per-node {max(2, length)}, or give other stages=."
             )
-        self.grid = init_device_mesh(mesh.device_type, (mesh.size() // length, length), mesh_dim_names=("dp", "pp"))
-        self.data, self.line = self.grid["dp"], self.grid["pp"]
-        self.replicas, self.replica = self.data.size(), self.data.get_local_rank()
+        self.replicas, self.replica = mesh.size() // length, mesh.get_local_rank() // length
         self.microbatches = microbatches
         self._runs: dict[Any, Any] = {}
 
@@ -92,7 +91,7 @@ class Pipelined(Divided):
         own, rest = divmod(batch_size, self.replicas)
         least = 1 if self.schedule == "gpipe" else self.count
         wanted = self.microbatches or next(
-            (n for n in range(4 * self.line.size(), least - 1, -1) if not own % n and not n % self.line.size()), 0
+            (n for n in range(4 * self.length, least - 1, -1) if not own % n and not n % self.length), 0
         )
         if rest or not wanted or own % wanted or wanted < least:
             raise ValueError(
@@ -100,12 +99,16 @@ class Pipelined(Divided):
                 f"{self.microbatches or 'any number of'} microbatches, and at least {least} of them, choose another "
                 "batch_size= or microbatches=."
             )
-        if self.schedule == "interleaved" and wanted % max(1, wanted // self.line.size()):
-            raise ValueError(f"microbatches= is a multiple of {self.line.size()} for schedule=interleaved.")
+        if self.schedule == "interleaved" and wanted % max(1, wanted // self.length):
+            raise ValueError(f"microbatches= is a multiple of {self.length} for schedule=interleaved.")
         return wanted
 
     def wrapped(self, model: Model, recipe: Any) -> tuple[Model, Any]:
-        parts, me, length = self._cut(model), self.line.get_local_rank(), self.line.size()
+        parts, length = self._cut(model), self.length
+        shape = (self.replicas, length)
+        self.grid = init_device_mesh(self.mesh.device_type, shape, mesh_dim_names=("dp", "pp"))
+        self.data, self.line = self.grid["dp"], self.grid["pp"]
+        me = self.line.get_local_rank()
         self._shapes = _Shapes(model, parts)
         self._number = self._parts(recipe.batch_size)
         back = SCHEDULES[self.schedule][2]
@@ -259,10 +262,12 @@ def _leading(given: Mapping[str, Any]) -> Tensor:
     return given["input"] if "input" in given else given["input_ids"]  # type: ignore[no-any-return]
 
 
-def _asked(stages: str | int | None, usual: int) -> tuple[tuple[str, ...], int]:
+def _asked(stages: str | int | Sequence[str] | None, usual: int) -> tuple[tuple[str, ...], int]:
     """(the rows at which stages begin, where they are named; the number of stages)."""
     if stages is None:
         return (), usual
+    if not isinstance(stages, (str, int)):
+        return tuple(stages), len(stages) + 1
     text = str(stages).strip()
     if text.isascii() and text.isdecimal():
         return (), int(text)

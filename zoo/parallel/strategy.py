@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ import torch.nn as nn
 from torch import Tensor
 
 from zoo.model.build import Model
+
+PLAN = "plan.json"  # of the planner, beside the checkpoints, so that the run goes on in the same way
 
 
 class Strategy:
@@ -21,6 +24,8 @@ class Strategy:
         replicas (int): how many parts a batch has.
         replica (int): which of them is this process's.
         seed (tuple[int, ...]): what makes the random numbers of a step differ from those of other parts.
+        notice (str): what the first process says at the start of a run. Default: nothing.
+        plan (str): the planner's plan that it follows, as JSON. Default: none.
     """
 
     name = "none"
@@ -28,6 +33,25 @@ class Strategy:
     replicas = 1
     replica = 0
     seed: tuple[int, ...] = ()
+    notice = ""
+    plan = ""
+
+    def settled(
+        self,
+        model: Model,
+        recipe: Any,
+        folder: Path,
+        *,
+        tokens: Callable[[], int | None],
+        bfloat16: Callable[[Model], bool],
+        **used: bool,
+    ) -> Strategy:
+        """The strategy for this network and the run in `folder`; raises as `check` does. Every process calls it.
+
+        `tokens` gives the length of the texts, and `bfloat16` says whether a network computes in it.
+        """
+        self.check(model, recipe, **used)
+        return self
 
     def check(self, model: Model, recipe: Any, **used: bool) -> None:
         """Raise ValueError for what this strategy does not train; `used` names other options, and whether they are."""

@@ -28,6 +28,17 @@ from zoo.planning.ledger import Ledger
 CLOCK: Callable[[], float] = time.perf_counter  # a benchmark on a busy machine may take time.process_time
 
 
+def now(device: torch.device | None) -> float:
+    """Seconds by the clock, behind all that a GPU has been given to do."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return CLOCK()
+
+
+def device_of(model: nn.Module) -> torch.device | None:
+    return next((one.device for one in model.parameters()), None)
+
+
 @dataclass(frozen=True)
 class Mark:
     """A moment of a step: `place` is the row that begins (backward) or has ended (forward)."""
@@ -42,13 +53,13 @@ class Watch:
     """Notes when the rows of a network begin and end. `ledger` has the memory and, without a processor, the time."""
 
     def __init__(self, model: Model, ledger: Ledger | None) -> None:
-        self.modules, self.ledger = list(model.children()), ledger
+        self.modules, self.ledger, self.device = list(model.children()), ledger, device_of(model)
         self.forward, self.backward = list[Mark](), list[Mark]()
         self.sizes = [0] * len(self.modules)
 
     def note(self, place: int) -> Mark:
         if self.ledger is None:
-            return Mark(place, CLOCK(), 0, 0)
+            return Mark(place, now(self.device), 0, 0)
         mark = Mark(place, self.ledger.seconds, self.ledger.live, self.ledger.peak)
         self.ledger.peak = self.ledger.live
         return mark
@@ -194,15 +205,15 @@ def _memory(going: Sequence[Mark], coming: Sequence[Mark], rows: int) -> tuple[l
 
 def timed(model: Model, x: Tensor, passes: int, states: int) -> tuple[list[float], list[float], float]:
     """(seconds of each row's forward pass, of its backward pass, of the optimizer's step): medians of `passes`."""
-    count = len(list(model.children()))
+    count, device = len(list(model.children())), device_of(model)
     optimizer = optimizer_of(model, states)
     going, coming, updates = list[dict[int, float]](), list[dict[int, float]](), list[float]()
     for _ in range(passes + 1):
         optimizer.zero_grad(set_to_none=True)
         forward, backward, _watch = observe(model, x)
-        start = CLOCK()
+        start = now(device)
         optimizer.step()
-        updates.append(CLOCK() - start)
+        updates.append(now(device) - start)
         going.append(forward_seconds(forward, count))
         coming.append(backward_seconds(backward, count))
     going, coming, updates = going[1:], coming[1:], updates[1:]  # the first is slower

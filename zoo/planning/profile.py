@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -48,42 +49,50 @@ def measured(
     size: int | None = None,
     states: int = 2,
     seconds: float = SECONDS,
+    device: torch.device | None = None,
+    bfloat16: Callable[[Model], bool] = lambda model: False,
 ) -> Profile:
     """What the rows cost on this processor, with the threads that torch uses, at batches from `least` to `most`.
 
-    Larger batches than fit into the time are not measured: costs beyond them grow as between the largest two.
+    Larger batches than fit into the time are not measured: costs beyond them grow as between the largest two. `device`
+    is a GPU to measure on in the processor's place; `bfloat16` says whether the network computes in it there.
     """
     check_trains(spec)
+    device = device or torch.device("cpu")
     needed = 4 * (2 + states) * cost(spec).parameters
-    if (there := physical()) is not None and needed > there:
+    if device.type == "cpu" and (there := physical()) is not None and needed > there:
         raise ValueError(
             f"{spec.name} takes {formatting.size(needed)} to train, and this machine has {formatting.size(there)}: "
             "give device_flops= and device_memory_bandwidth= of the devices, so that costs are estimated."
         )
-    model = build(spec).train()
+    model = build(spec).train().to(device)
     points, updates, shares = list[Costs](), list[float](), None
     fewest = least_batch(spec, size)
     batch, began = max(least, min(fewest, most)), time.perf_counter()
-    while True:
-        x = spec.input.example(batch, size)
-        costs = costs_of(model, x, Ledger(), shares or [0.5] * len(spec.rows))
-        start = time.perf_counter()
-        observe(model, x)
-        each = time.perf_counter() - start
-        left = seconds - (time.perf_counter() - began)
-        passes = min(max(_STEPS[0], int(left / 4 / max(each, 1e-6))), _STEPS[1])
-        forward, backward, update = timed(model, x, passes, states)
-        if shares is None:
-            shares = _measured_shares(model, x, backward)
-        points.append(_timed(costs, forward, backward, shares))
-        updates.append(update)
-        spent = time.perf_counter() - began
-        if batch == most or spent + 2 * each * (_STEPS[0] + 3) > seconds:
-            break
-        batch = min(2 * batch, most)
+    # Uncached, as every pass of a training casts the weights anew.
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16(model), cache_enabled=False):
+        while True:
+            x = spec.input.example(batch, size).to(device)
+            costs = costs_of(model, x, Ledger(), shares or [0.5] * len(spec.rows))
+            start = time.perf_counter()
+            observe(model, x)
+            each = time.perf_counter() - start
+            left = seconds - (time.perf_counter() - began)
+            passes = min(max(_STEPS[0], int(left / 4 / max(each, 1e-6))), _STEPS[1])
+            forward, backward, update = timed(model, x, passes, states)
+            if shares is None:
+                shares = _measured_shares(model, x, backward)
+            points.append(_timed(costs, forward, backward, shares))
+            updates.append(update)
+            spent = time.perf_counter() - began
+            if batch == most or spent + 2 * each * (_STEPS[0] + 3) > seconds:
+                break
+            batch = min(2 * batch, most)
     parameters = points[0].total("parameters")
     threads = torch.get_num_threads()
     words = f"{cpu_name()}, {threads} thread{'s' * (threads != 1)}"
+    if device.type != "cpu":
+        words = torch.cuda.get_device_name(device)
     return Profile(spec.name, tuple(points), updates[-1] / max(parameters, 1.0), states, True, words, fewest)
 
 

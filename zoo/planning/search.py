@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from zoo.planning.candidates import Prediction, Predictor
@@ -23,12 +23,14 @@ _EACH = {"interleaved": (2, 4), "zero_bubble": (1,)}
 class Search:
     """The plans for so many devices; `predict` knows the network, the batch and the link.
 
-    A plan may use fewer devices, unless `every` one is to be used.
+    A plan may use fewer devices, unless `every` one is to be used. `allowed` says which are looked
+    at; their stages are numbered.
     """
 
     predict: Predictor
     devices: int
     every: bool = False
+    allowed: Callable[[Plan], bool] = lambda plan: True
     _cuts: dict[tuple[int, int, str, int, int], Cuts | None] = field(default_factory=dict)
 
     @property
@@ -58,7 +60,7 @@ class Search:
                     continue
                 if data > self.predict.batch or (self.predict.batch % data and pipeline > 1):
                     continue
-                yield from self._of(pipeline, data)
+                yield from filter(self.allowed, self._of(pipeline, data))
 
     def _of(self, pipeline: int, data: int) -> Iterator[Plan]:
         examples = -(-self.predict.batch // data)

@@ -27,6 +27,7 @@ from zoo.train.log import NoLog, TrainingLog
 from zoo.train.loop import accuracy, check_targets, fit, steps_an_epoch
 from zoo.train.pictures import Pictures, order_of
 from zoo.train.recipe import Recipe
+from zoo.train.sharing import settled
 from zoo.train.teachers import Ensemble
 from zoo.weights.file import save
 from zoo.weights.header import source_of
@@ -104,10 +105,8 @@ def finetune(
         )
     if sparsity and is_sparse(model):
         raise ValueError(f"{model.spec.name} is sparse already and keeps its zeros; leave sparsity= out.")
-    strategy = strategy or Strategy()
-    strategy.check(
-        model, recipe, teacher=bool(teachers), sparsity=bool(sparsity), sparse=is_sparse(model), int8=_is_int8(model)
-    )
+    used = {"teacher": bool(teachers), "sparsity": bool(sparsity), "sparse": is_sparse(model), "int8": _is_int8(model)}
+    strategy = settled(strategy, model, train, recipe, out / "training", **used)
     teacher = Ensemble(teachers, model) if teachers else None
     start = copied(model)
     start.labels = model.labels or train.classes

@@ -19,9 +19,10 @@ import torch
 import torch.nn as nn
 
 from zoo import tasks
+from zoo.files import make_folder, write_whole
 from zoo.model.build import Model
 from zoo.model.finite import first_bad_row
-from zoo.parallel.strategy import Strategy
+from zoo.parallel.strategy import PLAN, Strategy
 from zoo.spec import ModelSpec
 from zoo.train.accuracy import accuracy as accuracy
 from zoo.train.checkpoints import Checkpoints
@@ -35,6 +36,7 @@ from zoo.train.pictures import Pictures, order_of, with_recipe
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
 from zoo.train.recompute import recomputed
+from zoo.train.sharing import settled
 from zoo.train.signals import heard_signals
 
 
@@ -100,7 +102,9 @@ def fit(
         teachers = list(getattr(teacher, "members", [teacher] if teacher is not None else []))
         check_targets(model.spec, recipe, teachers)
         train = tasks.of(model.spec).fetch("taught")(train, teachers, recipe, log)
-    strategy = strategy or Strategy()
+    strategy = settled(strategy, model, train, recipe, folder, teacher=teacher is not None)
+    if strategy.notice:
+        log.say(strategy.notice)
     run = _Run(model, train, recipe, folder, objective, after_step, identity, log, strategy)
     strategy.compare({**run.checkpoints.run_id, "validation": getattr(validation, "sha256", None)})
     run.resume()
@@ -288,6 +292,10 @@ class _Run:
 
     def _save(self, *, last: bool = False) -> None:
         beside = {"loss_sum": self.loss_sum, "rows": self.rows}
+        if self.strategy.first and self.strategy.plan:
+            folder = self.checkpoints.folder.parent
+            make_folder(folder)
+            write_whole(folder / PLAN, [self.strategy.plan.encode()])
         self.strategy.save(self.checkpoints, self.done, self._parts(), beside, last=last)
 
     def _bad_row(self, loss: float, x: Any) -> str | None:

@@ -14,10 +14,11 @@ from zoo.passes.options import Options, option
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing(Options):
-    parallel: Literal["data", "fsdp", "pipeline"] | None = option(
+    parallel: Literal["data", "fsdp", "pipeline", "auto"] | None = option(
         None,
         "How the processes that torchrun started share the work. data: each computes a part of every batch. fsdp: each "
-        "also holds a part of every weight. pipeline: each holds some rows of the network.",
+        "also holds a part of every weight. pipeline: each holds some rows of the network. auto: the quickest of "
+        "these, by what `zoo plan` measures.",
     )
     stages: str | None = option(
         None, "Stages of a pipeline: how many, or the rows at which the second and later ones begin, as s2_1,s3_1."
