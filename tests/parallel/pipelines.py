@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch._dynamo  # which torch would import in every process
 from one_process import PLAIN, plain, trained
+from sharded_training import SCHEMA
 from strategies import leave, refusal
 from torch import Tensor
 
@@ -24,11 +25,13 @@ RECIPE = Recipe(batch_size=16, bfloat16=False)
 MICROBATCHES = 4
 SIZE = 64  # smaller maps would be a single pixel, which batch norm makes of rounding errors
 SMALL = ("resnet20", "vit_cifar")  # whose maps are large enough
-NETWORKS = ("mobilenetv2_050", "resnet20", "lraspp", "vit_cifar", "bert_tiny", "gpt2_tiny", "marian_tiny")
+NETWORKS = ("mobilenetv2_050", "resnet20", "lraspp", "vit_cifar", "bert_tiny", "gpt2_tiny", "marian_tiny", "deepfm")
 
 
 def network(name: str) -> Model:
     torch.manual_seed(0)
+    if name == "deepfm":
+        return build(registry.spec(name, schema=SCHEMA)).train()
     model = build(reduced(registry.spec(name), size=32 if name in SMALL else SIZE))
     model = with_outputs(model, 3) if name.startswith("bert") else model
     for parameter in model.parameters():
@@ -65,6 +68,8 @@ def batch(model: Model) -> tuple[Any, Tensor]:
         if tasks.of(model.spec).continues:
             return {"input_ids": ids}, ids
         return given, torch.randint(0, 3, (count,), generator=draw)
+    if tasks.of(model.spec).binary:
+        return model.spec.input.example(count), torch.randint(0, 2, (count, 1), generator=draw).float()
     side = model.spec.pictures.size[0]
     x = torch.randn(count, 3, side, side, generator=draw).contiguous(memory_format=torch.channels_last)
     size = (count, side, side) if kinds.per_pixel(model.spec) else (count,)
@@ -112,6 +117,8 @@ def cuts(mesh: Any, folder: Path) -> None:
     rows = [row.name for row in network("lraspp").spec.rows]
     for start in (rows[2], rows[-3], rows[-1]):
         leave(gradients(mesh, "lraspp", "gpipe", stages=start), mesh, folder, f"lraspp-{start}")
+    for row in network("deepfm").spec.rows[1:]:
+        leave(gradients(mesh, "deepfm", "gpipe", stages=row.name), mesh, folder, f"deepfm-{row.name}")
 
 
 def runs(mesh: Any, folder: Path) -> None:
@@ -133,9 +140,3 @@ def runs(mesh: Any, folder: Path) -> None:
         folder,
         "pipeline refused",
     )
-
-
-def grid(mesh: Any, folder: Path) -> None:
-    """Two pipelines of two stages."""
-    for name in ("gpt2_tiny", "vit_cifar"):
-        leave(gradients(mesh, name, "1f1b", stages=2, microbatches=2), mesh, folder, f"grid-{name}")

@@ -21,6 +21,8 @@ from zoo.parallel.replicated import Replicated
 from zoo.parallel.sharded import FullySharded
 from zoo.planning.candidates import Prediction
 from zoo.planning.plan import Plan
+from zoo.tasks.binary import BinaryMetrics
+from zoo.tasks.segmentation import PixelMetrics
 from zoo.train.accuracy import accuracy
 from zoo.train.loop import Interrupted
 from zoo.train.sharing import settled
@@ -83,6 +85,11 @@ def sharded(mesh: Any, folder: Path) -> None:
 def judged(mesh: Any, folder: Path) -> None:
     tasks.batch_of = lambda spec: 16  # type: ignore[assignment]
     leave(accuracy(network(), data().take(torch.arange(37)), Replicated(mesh)), mesh, folder, "accuracy")
+    if mesh.get_local_rank() == 0:  # figures of what one process has seen need no other one
+        told, marked = BinaryMetrics("AUC", "here"), PixelMetrics("mIoU", "here")
+        told.add(torch.tensor([[1.0], [-1.0], [-2.0]]), torch.tensor([1, 0, 1]))
+        marked.add(torch.eye(2)[None, :, None], [[[0, 1]]])
+        leave((told.figures()["AUC"], marked.figures()["mIoU"]), mesh, folder, "alone")
 
 
 def refused(mesh: Any, folder: Path) -> None:

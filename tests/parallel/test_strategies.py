@@ -94,6 +94,7 @@ def test_what_sharded_training_does_not_do_is_refused(two: Path) -> None:
 def test_evaluation_counts_every_example_once(two: Path) -> None:
     """One process answers two batches, the other the last one, of five."""
     assert read(two, "accuracy") == [accuracy(network(), data().take(torch.arange(37)))] * 2
+    assert read(two, "alone", 1) == [(50.0, 100.0)]
 
 
 def test_what_one_process_refuses_all_refuse(two: Path) -> None:

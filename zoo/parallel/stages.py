@@ -71,7 +71,12 @@ def _crossing(rows: Sequence[Block], place: int) -> tuple[str, ...]:
     kind = kinds.KINDS[rows[place].kind]
     read = set() if kind.branches or kind.takes_targets else {rows[place - 1].name}
     read |= {tap for row in rows[place:] for tap in row.taps}
-    return tuple(row.name for row in rows[:place] if row.name in read)
+    return tuple(row.name for row in rows[:place] if row.name in read and not _gives_input(row))
+
+
+def _gives_input(row: Block) -> bool:
+    """Whether it hands the network's input on: numbers of table rows, say, which messages of float32 would round."""
+    return kinds.KINDS[row.kind].branches and row.taps == ("input",)
 
 
 class Stage(nn.Module):
@@ -96,8 +101,8 @@ class Stage(nn.Module):
         part, named = self.part, hasattr(model, "row_keywords")  # a language model's rows take keywords too
         held = dict(zip(part.takes or ("input",), map(_entered if self.amid else _same, tensors), strict=True))
         context = model.row_keywords(given) if named else {}
-        if any("input" in row.taps for row in part.rows):
-            held["input"] = given["input"]
+        if any("input" in row.taps for row in model.spec):
+            held |= dict.fromkeys(("input", *(row.name for row in model.spec if _gives_input(row))), given["input"])
         x = held.get(_before(model.spec, part.rows[0]), next(iter(held.values())))
         for row in part.rows:
             module: Any = self._modules[row.name]

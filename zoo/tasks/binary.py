@@ -150,7 +150,8 @@ def _torchmetrics() -> Any:
         from torchmetrics.functional.classification import binary_auroc
     except ImportError:
         raise ValueError("AUC and log loss need torchmetrics: pip install 'zoo-efficient[tables]'.") from None
-    return binary_auroc, lambda: MeanMetric().set_dtype(torch.float64)
+    # It would ask the other processes of a training, which have told theirs already, or are done.
+    return binary_auroc, lambda: MeanMetric(sync_on_compute=False).set_dtype(torch.float64)
 
 
 class Score:

@@ -111,7 +111,8 @@ def _jaccard(classes: int) -> Any:
         from torchmetrics.classification import MulticlassJaccardIndex
     except ImportError:
         raise ValueError("mIoU needs torchmetrics: pip install 'zoo-efficient[dense]'.") from None
-    return MulticlassJaccardIndex(classes, average="macro", ignore_index=IGNORED, validate_args=False)
+    alone: dict[str, Any] = {"validate_args": False, "sync_on_compute": False}  # the other processes have told theirs
+    return MulticlassJaccardIndex(classes, average="macro", ignore_index=IGNORED, **alone)
 
 
 class Regions:
