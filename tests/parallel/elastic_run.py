@@ -19,19 +19,20 @@ from one_process import PLAIN, plain, trained
 from zoo.parallel.launch import strategy_of
 from zoo.parallel.watch import Lost
 
-WAIT = 8.0
+WAIT = {"hang": 8.0}  # seconds; of other mishaps the others hear at once, and a busy machine starts slowly
 
 
 class Mishap:
     """Does to the last process what the command says, behind a step of the first attempt."""
 
-    def __init__(self, what: str, at: int, rank: int) -> None:
+    def __init__(self, what: str, at: int, rank: int, folder: Path) -> None:
         mine = rank == int(os.environ["WORLD_SIZE"]) - 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-        self.what, self.at = what if mine else "none", at
+        self.what, self.at, self.folder = what if mine else "none", at, folder
 
     def step(self, done: int, total: int) -> None:
         if done != self.at or self.what == "none":
             return
+        (self.folder / self.what).touch()
         if self.what == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.what == "hang":
@@ -49,8 +50,8 @@ def main(folder: Path, parallel: str, what: str, step: int) -> None:
     rank = int(os.environ["RANK"])
     recipe = replace(PLAIN, batch_size=8)  # 25 steps
     try:
-        with strategy_of(parallel, seconds=WAIT) as strategy:
-            mishap = Mishap(what, step, rank)
+        with strategy_of(parallel, seconds=WAIT.get(what, 90.0)) as strategy:
+            mishap = Mishap(what, step, rank, folder)
             found = trained(strategy, folder / "run", recipe, plain(), after_step=mishap, save_seconds=0)
         torch.save(found, folder / f"end-{rank}.pt")
     except Lost as error:
