@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, str | None, dict[str, object]]] = {
     "resnet56, pipeline, 2 stages, 8 microbatches": (
         "resnet56",
         "pipeline",
-        {"stages": 2, "schedule": "1f1b", "microbatches": 8},
+        {"stages": 2, "pipeline_schedule": "1f1b", "microbatches": 8},
     ),
 }
 

@@ -129,7 +129,7 @@ def test_the_planner_chooses_a_way_that_can_be(two: Path, tmp_path: Path) -> Non
         made = settled(strategy, plain(), data(), PLAIN, tmp_path)
         assert made.name == "data" and made.notice == "Plan: one process, as torchrun has started no others."
     idle: Any
-    for idle in ({"stages": 2}, {"schedule": "gpipe"}, {"microbatches": 2}):
+    for idle in ({"stages": 2}, {"pipeline_schedule": "gpipe"}, {"microbatches": 2}):
         told = f"{next(iter(idle))}=: for parallel=pipeline alone"
         with pytest.raises(ValueError, match=told), strategy_of("auto", **idle):
             pass

@@ -17,7 +17,7 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {  # of each way to share the work,
     None: (),
     "data": ("sync_batch_norm",),
     "fsdp": (),
-    "pipeline": ("stages", "schedule", "microbatches"),
+    "pipeline": ("stages", "pipeline_schedule", "microbatches"),
     "auto": (),
 }
 
@@ -30,7 +30,7 @@ def strategy_of(
     seconds: float = SECONDS,
     sync_batch_norm: bool = False,
     stages: str | int | None = None,
-    schedule: str | None = None,
+    pipeline_schedule: str | None = None,
     microbatches: int | None = None,
 ) -> Iterator[Strategy]:
     """The strategy for `fit` and `finetune`, inside the group of all processes that torchrun started.
@@ -45,7 +45,8 @@ def strategy_of(
         sync_batch_norm (bool): normalise over the batch of all processes, on GPUs. Default: False.
         stages (str | int | None): of a pipeline: how many, or the rows at which all but the first begin, separated by
             commas. Default: None, as many as the processes hold.
-        schedule (str | None): of a pipeline: "gpipe", "1f1b", "interleaved" or "zero_bubble". Default: None, "1f1b".
+        pipeline_schedule (str | None): of a pipeline: "gpipe", "1f1b", "interleaved" or "zero_bubble". Default: None,
+            "1f1b".
         microbatches (int | None): of a pipeline: the parts that each batch goes through it in. Default: None, up to
             four for each process.
 
@@ -62,7 +63,7 @@ def strategy_of(
         ...     strategy.replicas
         1
     """
-    pipeline: dict[str, Any] = {"stages": stages, "schedule": schedule, "microbatches": microbatches}
+    pipeline: dict[str, Any] = {"stages": stages, "pipeline_schedule": pipeline_schedule, "microbatches": microbatches}
     if parallel not in OPTIONS:
         raise ValueError(f"parallel= is one of {', '.join(filter(None, OPTIONS))}, not {parallel!r}.")
     given = {"sync_batch_norm": sync_batch_norm, **pipeline}
@@ -99,4 +100,4 @@ def _made(parallel: str, mesh: Any, watch: Watch, sync_batch_norm: bool, pipelin
         return FullySharded(mesh, watch)
     from zoo.parallel.pipeline import Pipelined  # torch's pipelines take a second to import
 
-    return Pipelined(mesh, watch, **pipeline)
+    return Pipelined(mesh, watch, **{name.removeprefix("pipeline_"): value for name, value in pipeline.items()})

@@ -58,7 +58,7 @@ class Pipelined(Divided):
     ) -> None:
         super().__init__(mesh, watch)
         if schedule not in SCHEDULES:
-            raise ValueError(f"schedule= is one of {', '.join(SCHEDULES)}, not {schedule!r}.")
+            raise ValueError(f"pipeline_schedule= is one of {', '.join(SCHEDULES)}, not {schedule!r}.")
         self.schedule, each = schedule, SCHEDULES[schedule][1]
         self.starts, self.count = _asked(stages, mesh.size() * each)
         length = self.length = self.count // each
@@ -66,8 +66,8 @@ class Pipelined(Divided):
             needed = f"{each} stages on each process" if each > 1 else "one stage on each process"
             raise ValueError(
                 f"stages=: {mesh.size()} process{'es' * (mesh.size() > 1)} cannot hold {self.count} stages, with "
-                f"{needed} by schedule={schedule}. Start a multiple of {max(2, length)} processes, as torchrun "
-                f"--nproc-per-node {max(2, length)}, or give other stages=."
+                f"{needed} by pipeline_schedule={schedule}. Start a multiple of {max(2, length)} processes, as "
+                f"torchrun --nproc-per-node {max(2, length)}, or give other stages=."
             )
         self.replicas, self.replica = mesh.size() // length, mesh.get_local_rank() // length
         self.microbatches = microbatches
@@ -100,7 +100,7 @@ class Pipelined(Divided):
                 "batch_size= or microbatches=."
             )
         if self.schedule == "interleaved" and wanted % max(1, wanted // self.length):
-            raise ValueError(f"microbatches= is a multiple of {self.length} for schedule=interleaved.")
+            raise ValueError(f"microbatches= is a multiple of {self.length} for pipeline_schedule=interleaved.")
         return wanted
 
     def wrapped(self, model: Model, recipe: Any) -> tuple[Model, Any]:

@@ -42,6 +42,6 @@ class Sharing(Options):
             seconds=self.wait,
             sync_batch_norm=self.sync_batch_norm,
             stages=self.stages,
-            schedule=self.pipeline_schedule,
+            pipeline_schedule=self.pipeline_schedule,
             microbatches=self.microbatches,
         )
