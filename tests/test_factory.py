@@ -41,6 +41,9 @@ def test_what_ships_can_be_created(name: str) -> None:
         assert len(model(X)) == 4 and model.boxes.classes == len(model.labels)
     elif model.spec.task == "translation":
         assert "Hund" in model.translate("A dog is running.")
+    elif model.spec.input.ids:
+        scores = model(model.spec.input.example(4)).answer
+        assert len(scores) == 4 and scores.isfinite().all()
     else:
         given = model.spec.input.example(4) if model.spec.input.embedded else X
         assert model(given).shape[:2] == (4, kinds.classes(model.spec))

@@ -151,11 +151,11 @@ def test_info_of_a_family_names_its_weights_for_other_data() -> None:
 
 
 def test_a_family_of_pretrained_trunks_names_those_that_classify() -> None:
-    assert zoo.info("bert").name == "bert_base_uncased" and "bert.sst2 (distilbert" in repr(zoo.info("bert"))
-    known = zoo.info("bert.sst2")
+    assert zoo.info("bert").name == "bert_base_uncased" and "bert.sst2 (all_minilm" in repr(zoo.info("bert"))
+    known = zoo.info("distilbert.sst2")
     assert (known.name, known.task) == ("distilbert_base_uncased.sst2", "text-classification")
-    assert "bert (bert_base_uncased)" in known.siblings
-    assert known.name in zoo.list_models("bert*", task="text-classification")
+    assert "distilbert (distilbert_base_uncased)" in known.siblings
+    assert known.name in zoo.list_models("distilbert*", task="text-classification")
     assert str(registry.resolve("distilbert-base-uncased-finetuned-sst-2-english")) == known.name
 
 

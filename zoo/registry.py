@@ -96,8 +96,9 @@ FAMILIES: dict[str, dict[str, str]] = {
     "efficientnet": {"cifar10": "efficientnet_cifar.cifar10", "in1k": "efficientnet_b0.ra_in1k"},
     "vit": {"in1k": "vit_base_patch16_224.augreg2_in21k_ft_in1k"},
     "marian": {"multi30k": "marian_tiny.multi30k"},
+    "gpt": {"shakespeare": "gpt2_mini.shakespeare"},
     "t5": {"": "t5_small"},
-    "bert": {"": "bert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
+    "bert": {"": "bert_base_uncased", "sst2": "all_minilm_l6_v2.sst2", "policyqa": "all_minilm_l6_v2.policyqa"},
     "distilbert": {"": "distilbert_base_uncased", "sst2": "distilbert_base_uncased.sst2"},
 }
 

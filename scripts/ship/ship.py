@@ -65,7 +65,8 @@ def main(
             "sha256": test.sha256,
             "train_sha256": train.sha256,
         }
-        if model.made["trained"].get("validation_accuracy") is not None:  # else it has trained on those pictures too
+        trained = model.made["trained"]
+        if trained.get("validation_accuracy") is not None and not _by_command(trained):  # else it has trained on them
             metric["validation"] = _top1(model, validation)
         if variant == "distilled":
             with_teacher, without = (_students(runs, kind, test) for kind in ("distilled", "plain"))
@@ -98,18 +99,25 @@ def _top1(model: Model, data: ImageSet) -> float:
     return round(accuracy(model, data), 2)
 
 
+def _by_command(trained: Mapping[str, Any]) -> bool:
+    """Whether `zoo finetune` has trained it, which holds out other pictures than scripts/ship/train.py."""
+    return "batch_size" in trained
+
+
 def _recipe(model: Model, variant: str) -> str:
     """One line; docs/recipes.md has the commands."""
     trained = model.made["trained"]
+    program = "zoo finetune" if _by_command(trained) else "scripts/ship/train.py"
     tuned = any(one.get("trained") == "quantization-aware" for one in model.made["passes"])
     if tuned:
         words = [f"scripts/quantize.py --qat, {trained['epochs']} epochs"]
     else:
-        words = [f"scripts/ship/train.py, {trained['epochs']} epochs at {trained['learning_rate']}"]
+        words = [f"{program}, {trained['epochs']} epochs at {trained['learning_rate']}"]
     if trained.get("teacher") and not tuned:  # else its own float form
         words.append(f"teacher: {trained['teacher']}")
     if "pruned" in variant:
-        words.insert(0, "scripts/ship/narrow.py, Taylor importance, half of the MACs; then")
+        narrowed = "calibrated" if _by_command(trained) else "scripts/ship/narrow.py, Taylor importance"
+        words.insert(0, f"{narrowed}, half of the MACs; then")
     if trained.get("sparsity"):
         words.append(f"{trained['sparsity']:.1%} of the weights to zero on a cubic schedule")
     if "int8" in variant and not tuned:

@@ -73,14 +73,24 @@ def start(
     dropout: Annotated[float, typer.Option(help="Of embeddings and blocks, in training.")] = 0.1,
     like: Annotated[Path | None, typer.Option(help="A network whose tokenizer is used, such as the teacher.")] = None,
 ) -> None:
-    """A network with random weights, a tokenizer, and dropout."""
+    """A network with random weights, a tokenizer, and dropout; with `--like`, with what it says of the tokens."""
     known = zoo.load(like) if like else None
     made = for_data(arch, data, vocabulary=vocabulary, max_tokens=max_tokens, like=known)
     rows = tuple(row.replace(dropout=dropout) if row.kind in WITH_DROPOUT else row for row in made.spec)
     torch.manual_seed(0)
     begun = build(kinds.check(made.spec.replace(rows=rows)))
     begun.tokenizer = made.tokenizer
+    if known is not None and known.spec.task != "translation":
+        table = begun.get_parameter("embed.tokens.weight")
+        table.data = principal(known.get_parameter("embed.tokens.weight").detach(), table.shape[1])
     zoo.save(begun, out)
+
+
+def principal(table: torch.Tensor, width: int) -> torch.Tensor:
+    """(V, D) vectors of tokens to (V, width): their principal components, as long as they were on average."""
+    left, values, _ = torch.linalg.svd(table - table.mean(0), full_matrices=False)
+    found = left[:, :width] * values[:width]
+    return found * (table.norm(dim=1).mean() / found.norm(dim=1).mean())
 
 
 @app.command()

@@ -78,7 +78,7 @@ def test_a_published_name_gives_timms_network(
 def test_a_family_of_texts_takes_a_tag_and_is_fetched(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`bert.sst2` at a width that is quick: the published network's rows, classes and names of classes."""
+    """`distilbert.sst2` at a width that is quick: the published network's rows, classes and names of classes."""
     monkeypatch.setitem(bert.DISTILBERT, "distilbert_base_uncased", (bert.UNCASED, 64, 2))
     sizes = {"dim": 64, "n_layers": 2, "n_heads": 1, "hidden_dim": 256}
     config = transformers.DistilBertConfig(**sizes, id2label={0: "NEGATIVE", 1: "POSITIVE"})
@@ -87,15 +87,15 @@ def test_a_family_of_texts_takes_a_tag_and_is_fetched(
     theirs.save_pretrained(tmp_path / "sst2")
     files = {file.name: file.read_bytes() for file in (tmp_path / "sst2").iterdir()}
     server.add_repo("distilbert/distilbert-base-uncased-finetuned-sst-2-english", files)
-    model, ids = zoo.create("bert.sst2"), torch.tensor([[101, 7, 8, 102]])
+    model, ids = zoo.create("distilbert.sst2"), torch.tensor([[101, 7, 8, 102]])
     with torch.inference_mode():
         expected = theirs(ids).logits
         assert (model(ids).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert model.labels == ("NEGATIVE", "POSITIVE") and model.spec.task == "text-classification"
     assert model.made["source"]["name"] == "distilbert_base_uncased.sst2"
-    assert zoo.create("bert.sst2-int8")(ids).logits.shape == (1, 2)
+    assert zoo.create("distilbert.sst2-int8")(ids).logits.shape == (1, 2)
     monkeypatch.setattr(memory, "peak_memory", lambda names: [None] * len(names))
-    dense, int8 = zoo.compare("bert.sst2-int8").rows
+    dense, int8 = zoo.compare("distilbert.sst2-int8").rows
     assert [dense.name, int8.name] == ["distilbert_base_uncased.sst2", "distilbert_base_uncased.sst2-int8"]
     assert dense.bytes == len(files["model.safetensors"]) > 2 * int8.bytes > 0
 

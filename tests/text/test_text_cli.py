@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,20 @@ def test_without_a_tokenizer_it_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(zoo.FileError, match="is no gpt2 that the zoo can read"):
         zoo.load(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["bert_classifier"], indirect=True)
+def test_predict_reads_lines_of_a_pipe_and_of_a_file(folder: Path, tmp_path: Path) -> None:
+    lines = ["the cat sat", "a dog"]
+    (tmp_path / "lines.txt").write_text("\n\n".join(lines) + "\n")
+    alone = CliRunner().invoke(app, ["predict", str(folder), *lines, "--json"])
+    of_file = CliRunner().invoke(app, ["predict", str(folder), str(tmp_path / "lines.txt"), "--json"])
+    assert json.loads(of_file.stdout) == json.loads(alone.stdout)
+    piped = subprocess.run(
+        [sys.executable, "-m", "zoo", "predict", str(folder), "-", "--json"],
+        input="\n".join(lines), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(piped.stdout) == json.loads(alone.stdout)
+    (tmp_path / "empty.txt").write_text("\n")
+    refused = CliRunner().invoke(app, ["predict", str(folder), str(tmp_path / "empty.txt")])
+    assert refused.exit_code == 2 and "There is no text in" in refused.output

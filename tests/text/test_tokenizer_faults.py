@@ -6,9 +6,12 @@ import base64
 import json
 import os
 import struct
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import zoo
 from zoo.registry import spec
 from zoo.text.growth import MOST, growth
 from zoo.text.native import TextError, native
@@ -186,3 +189,14 @@ def test_a_panic_at_a_text_says_nothing_beside_its_error(capfd: pytest.CaptureFi
     with native("no", panics=True):
         os.write(2, b"another thread's line\n")
     assert capfd.readouterr().err == "another thread's line\n"
+
+
+@pytest.mark.parametrize(("tokenizer", "message"), [(None, "not NoneType"), (5, "not int"), ("{broken", "no JSON")])
+def test_what_is_no_tokenizer_is_not_saved(tokenizer: Any, message: str, tmp_path: Path) -> None:
+    model = zoo.create("bert_tiny", weights=None)
+    model.tokenizer = tokenizer
+    with pytest.raises(ValueError, match=message):
+        zoo.save(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="tokenizer"):
+        zoo.preprocess(model)("text")

@@ -213,7 +213,7 @@ def test_what_is_held_out_is_apart_and_the_same_again(tmp_path: Path, cache: boo
     if isinstance(data, ImageSet):
         assert torch.equal(split_validation(data, 5, seed=3)[1].images, hold_out(data, 0.25, seed=3)[1].images)
     for share in (0.0, 0.01, 1.0, -1.0):
-        with pytest.raises(ValueError, match="of 20 pictures leaves nothing"):
+        with pytest.raises(ValueError, match="of 20 examples leaves nothing"):
             hold_out(data, share)
 
 

@@ -193,10 +193,9 @@ def _measured(metric: Metric) -> str:
     if metric.log_loss is not None:
         text += f"; log loss {metric.log_loss:.4f}"
     if metric.with_teacher and metric.without_teacher:
-        text += (
-            f"; mean of {len(metric.with_teacher)} seeds {_mean(metric.with_teacher):.2f}{unit}, "
-            f"by the same recipe without a teacher {_mean(metric.without_teacher):.2f}{unit}"
-        )
+        seeds = len(metric.with_teacher)
+        mean = f"mean of {seeds} seeds {_mean(metric.with_teacher):.2f}{unit}, by" if seeds > 1 else "by"
+        text += f"; {mean} the same recipe without a teacher {_mean(metric.without_teacher):.2f}{unit}"
     return text
 
 

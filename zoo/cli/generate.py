@@ -55,4 +55,6 @@ def run(
         print_json({"prompt": prompt, "text": text, "tokens": len(found), "seconds": seconds})
         return
     write(text[len(shown) :] + "\n")
+    if len(ids[0]) + len(found) == model.spec.texts.length and len(found) < tokens:
+        remark(f"{model.spec.name} has {model.spec.texts.length:,} positions: the text ends before {tokens:,} tokens.")
     remark(f"{len(found)} tokens in {seconds:.1f} s, {len(found) / seconds:.1f} a second, reading the prompt included.")

@@ -26,8 +26,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="Picture files, folders of pictures, or - for a pipe; texts, for a language model; rows as JSON "
-            "objects, for a recommender.",
+            help="Picture files, folders of pictures, or - for a pipe; texts, for a language model, or .txt files and "
+            "- for texts by lines; rows as JSON objects, for a recommender.",
         ),
     ] = None,
     rows: Annotated[

@@ -18,7 +18,7 @@ from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of, translation_columns, words_of
 from zoo.data.unlabelled import pictures_at, pictures_in
 from zoo.data.unlabelled_texts import texts_at
-from zoo.files import local_path
+from zoo.files import local_path, text_of
 
 
 class Examples(Protocol):
@@ -168,11 +168,27 @@ class PictureReader(Reader):
         return found
 
 
+MOST_OF_A_PATH = 4096  # characters; a text may be longer
+
+
 class TextReader(Reader):
     one = "text"
 
     def table(self, files: list[Path], where: str) -> Any:
         return text_table(files, where)
+
+    def of_arguments(self, arguments: Sequence[str]) -> list[Any]:
+        """The texts themselves; of "-" the lines of standard input, of a file called .txt its lines."""
+        found: list[Any] = []
+        for one in arguments:
+            if one == "-" or (one.endswith(".txt") and len(one) < MOST_OF_A_PATH and local_path(one).is_file()):
+                path = Path("/dev/stdin") if one == "-" else local_path(one)
+                found += [line for line in text_of(path, "no texts").splitlines() if line.strip()]
+            else:
+                found.append(one)
+        if not found:
+            raise ValueError(f"There is no text in {', '.join(arguments)}.")
+        return found
 
     def of_table(self, table: Any) -> Examples:
         given = self.given

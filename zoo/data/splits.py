@@ -61,8 +61,7 @@ def parts_of(data: str | Path, tables: Sequence[str] = PARQUET) -> dict[str, Par
     if isinstance(data, str) and _HUB.fullmatch(data):
         return dict(_hub(data))
     raise DataNotFound(
-        f"No such data: {data}. Data is a folder, a Parquet file{' or a CSV file' * (len(tables) > 1)}, or a data set "
-        "of the Hub, 'owner/name'."
+        f"No such data: {data}. Data is a folder, a file ({', '.join(tables)}), or a data set of the Hub, 'owner/name'."
     )
 
 

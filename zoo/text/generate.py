@@ -66,18 +66,17 @@ def generate(
         torch.Size([1, 5])
     """
     options: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
         "seed": seed,
     }
-    if writing.is_text(input_ids):
+    if not isinstance(input_ids, Tensor):
         writing.refuse_mask(attention_mask)
-        stops = model.spec.texts.ends if stop_tokens is None else stop_tokens
-        return writing.continued(model, input_ids, stops, **options)  # type: ignore[arg-type]
-    ids, mask = _aligned(model, input_ids, attention_mask)  # type: ignore[arg-type]
-    new = list(stream(model, ids, mask, stop_tokens=stop_tokens, **options))
+        _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens, seed)
+        return writing.continued(model, input_ids, max_new_tokens, stop_tokens, **options)
+    ids, mask = _aligned(model, input_ids, attention_mask)
+    new = list(stream(model, ids, mask, max_new_tokens=max_new_tokens, stop_tokens=stop_tokens, **options))
     return torch.cat([ids, torch.stack(new, 1)], 1) if new else ids
 
 

@@ -143,6 +143,16 @@ def as_list(texts: Any) -> list[Any]:
     return list(texts) if isinstance(texts, list) else [texts]
 
 
+def strings(given: Any, verb: str) -> list[str]:
+    """One string, or a list of strings, as a list; raises TextError for all else, with its place."""
+    found = as_list(given)
+    wrong = next((place for place, one in enumerate(found) if not isinstance(one, str)), None)
+    if wrong is not None:
+        kind, place = type(found[wrong]).__name__, f" (text {wrong + 1})" if isinstance(given, list) else ""
+        raise TextError(f"{verb} takes a string or a list of strings, not {kind}{place}.")
+    return found
+
+
 def _check_whole(text: str) -> None:
     """Raise TextError for half of a surrogate pair, which is no character: of a text that was cut within one."""
     if (place := next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), None)) is not None:
@@ -154,6 +164,8 @@ def _check_whole(text: str) -> None:
 
 def _opened(text: str, spec: ModelSpec) -> tuple[Any, bool]:
     """The package's tokenizer, and whether a text may make it panic."""
+    if not isinstance(text, str):
+        raise TextError(f"model.tokenizer is the text of a tokenizer.json, a string, not {type(text).__name__}.")
     if not text:
         raise TextError(
             f"The tokenizer of this {spec.name} is not known. Networks from a folder or the Hub bring theirs; for "

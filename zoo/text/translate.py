@@ -18,6 +18,7 @@ from zoo.blocks.kv_cache import KVCache
 from zoo.blocks.settled import Settled
 from zoo.text.beams import Search
 from zoo.text.native import TextError
+from zoo.text.tokenizer import strings
 
 if TYPE_CHECKING:
     from zoo.text.translator import Translator
@@ -76,9 +77,7 @@ def translate(
             length_penalty=length_penalty,
             early_stopping=early_stopping,
         )[0]
-    texts = list(texts)
-    if wrong := next((text for text in texts if not isinstance(text, str)), None):
-        raise TextError(f"translate takes strings, not {type(wrong).__name__}.")
+    texts = strings(texts, "translate")
     search = _search(model, beams, max_tokens, length_penalty, early_stopping)
     _check_whole("batch_size", batch_size)
     prepare, found, cut = model.prepare(), [""] * len(texts), 0

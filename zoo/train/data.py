@@ -116,7 +116,10 @@ def hold_out(data: P, share: float = 0.1, seed: int = 0) -> tuple[P, P]:
     """(train, held out): `share` of the pictures, chosen by the seed, is held out, and gets no random crops."""
     size = round(len(data) * share)
     if not 0 < size < len(data):
-        raise ValueError(f"{share} of {len(data)} pictures leaves nothing to hold out, or nothing to train on.")
+        raise ValueError(
+            f"{share} of {len(data)} examples leaves nothing to hold out, or nothing to train on: give more examples, "
+            "or held_out=0 to train on all of them."
+        )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     train, held = data.take(order[size:]), data.take(order[:size])
     return train, (replace(held, train=False) if isinstance(held, (ImageStream, PairStream)) else held)

@@ -29,7 +29,7 @@ from zoo.weights.half import check_dtype, halved
 from zoo.weights.header import Header, encode_header, source_of
 from zoo.weights.keys import names_in
 from zoo.weights.open_files import OpenFiles
-from zoo.weights.piece_tokenizers import is_tokenizer_json
+from zoo.weights.piece_tokenizers import check_tokenizer, is_tokenizer_json
 from zoo.weights.reader import read_header
 from zoo.weights.tensor_source import TensorSource
 from zoo.weights.text_tokenizer import TOKENIZER
@@ -195,6 +195,7 @@ def _true(model: Model) -> Model:
     try:
         plain = rebuildable(model, "save")
         check_float32(plain)
+        check_tokenizer(plain.tokenizer)
     except ValueError as error:
         raise FileError(str(error)) from None
     return plain

@@ -95,6 +95,18 @@ def compact(found: Mapping[str, Any]) -> str:
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
+def check_tokenizer(text: object) -> None:
+    """Raise ValueError for what is no text of a tokenizer; an empty text stands for none."""
+    if not isinstance(text, str):
+        raise ValueError(f"model.tokenizer is the text of a tokenizer.json, a string, not {type(text).__name__}.")
+    try:
+        proper = not text or isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        proper = False
+    if not proper:
+        raise ValueError("model.tokenizer is not the text of a tokenizer.json: it is no JSON object.")
+
+
 def is_tokenizer_json(text: str) -> bool:
     """Whether a network's tokenizer is one that other libraries read as tokenizer.json."""
     return bool(text) and not text.startswith(f'{{"type":"{KIND}"')

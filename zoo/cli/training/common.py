@@ -271,7 +271,7 @@ def show(model: Model, data: Data, out: Path, before: dict[str, Model] | None = 
 
     judged, name = (data.test, "test") if data.test is not None else (data.validation, "validation")
     task = tasks.of(model.spec)
-    figure = "top-1 %" if task.has_classes else task.metrics[0].name
+    figure = {"top-1 accuracy": "top-1 %"}.get(task.metrics[0].name, task.metrics[0].name)
     if judged is not None and task.binary and judged.labels.is_floating_point():  # type: ignore[attr-defined]
         remark(f"{judged.source} has shares of yes for labels, so no {figure} is measured: it needs labels 0 and 1.")
         judged = None
