@@ -217,7 +217,7 @@ def named_labels(cells: Iterable[Any], column: str, where: str) -> tuple[np.ndar
     places: dict[str, int] = {}
     found: list[int] = []
     for cell in cells:
-        if not isinstance(cell, str):
+        if not isinstance(cell, str) or not cell.strip():
             raise ValueError(f"{where} has no {column!r} in row {len(found)}; every row needs one.")
         found.append(places.setdefault(cell, len(places)))
         if len(places) > MAX_CLASSES:

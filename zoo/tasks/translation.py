@@ -24,7 +24,11 @@ class References(Targets):
         name = column or translation_columns(table.columns, table.where)[1]
         name = table.column("label", name, (), "Value")
         found = [cell for batch in table.cells([name]) for cell in batch.column(name).to_pylist()]
-        return self.in_memory(found, len(found))
+        if (wrong := next((row for row, cell in enumerate(found) if not isinstance(cell, str)), None)) is not None:
+            raise ValueError(
+                f"{table.where} has no text in {name!r}, row {wrong}: label_column= names the column of the translations."
+            )
+        return found
 
     def in_memory(self, targets: Any, count: int) -> list[str]:
         found = list(targets) if not isinstance(targets, str) else []
