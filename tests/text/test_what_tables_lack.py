@@ -11,7 +11,6 @@ import pytest
 pytest.importorskip("tokenizers")
 
 import text_data
-
 import zoo
 from zoo.data.text_tables import TextTable
 

@@ -26,7 +26,7 @@ class References(Targets):
         found = [cell for batch in table.cells([name]) for cell in batch.column(name).to_pylist()]
         if (wrong := next((row for row, cell in enumerate(found) if not isinstance(cell, str)), None)) is not None:
             raise ValueError(
-                f"{table.where} has no text in {name!r}, row {wrong}: label_column= names the column of the translations."
+                f"{table.where} has no text in {name!r}, row {wrong}: label_column= names the column of translations."
             )
         return found
 

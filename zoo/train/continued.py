@@ -93,8 +93,8 @@ def continued(opened: OpenTexts, classes: tuple[str, ...]) -> Pieces:
     count = len(tokens) // opened.length
     if not count:
         raise ValueError(
-            f"{opened.where} has fewer tokens ({len(tokens):,}) than one piece ({opened.length:,}): give more text, or a "
-            "smaller max_tokens=."
+            f"{opened.where} has fewer tokens ({len(tokens):,}) than one piece ({opened.length:,}): give more text, or "
+            "a smaller max_tokens=."
         )
     return Pieces(
         tokens,
