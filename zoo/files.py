@@ -41,6 +41,11 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def given_path(argument: str) -> Path:
+    """`local_path` of what a command line names, where - is standard input."""
+    return Path("/dev/stdin") if argument == "-" else local_path(argument)
+
+
 def path_to_write(path: str | os.PathLike[str], what: str = "folder") -> Path:
     """`local_path` of a file or folder that is to be written."""
     if not os.fspath(path):

@@ -141,7 +141,7 @@ def automatic(mesh: Any, folder: Path) -> None:
     recipe = replace(PLAIN, batch_size=8)
     auto = Auto(mesh)
     leave(trained(auto, folder / "auto", recipe, plain()), mesh, folder, "auto")
-    made = auto.settled(plain(), recipe, folder, tokens=lambda: None, bfloat16=lambda model: False)
+    made = settled(auto, plain(), data(), recipe, folder)
     found = Plan.from_json(json.loads(made.plan))
     again = strategy_for(found, mesh)
     leave(trained(again, folder / "explicit", recipe, plain()), mesh, folder, "explicit")

@@ -121,6 +121,8 @@ def test_predict_reads_lines_of_a_pipe_and_of_a_file(folder: Path, tmp_path: Pat
         input="\n".join(lines), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(piped.stdout) == json.loads(alone.stdout)
+    long = CliRunner().invoke(app, ["predict", str(folder), "the cat " * 40 + ".txt", "--json"])  # no file's name
+    assert len(json.loads(long.stdout)["inputs"]) == 1
     (tmp_path / "empty.txt").write_text("\n")
     refused = CliRunner().invoke(app, ["predict", str(folder), str(tmp_path / "empty.txt")])
     assert refused.exit_code == 2 and "There is no text in" in refused.output

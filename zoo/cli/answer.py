@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +32,7 @@ def run(
     The JSON holds, for each question, its answers with their score, a probability, and their characters in the text.
     """
     from zoo.catalog.info import info
-    from zoo.files import local_path, text_of
+    from zoo.files import given_path, text_of
 
     known, model = info(name), open_model(name)
     asked: Any = model
@@ -42,7 +41,7 @@ def run(
             f"{model.spec.name} is for {model.spec.task} and answers no questions. `zoo list --task "
             "question-answering` shows networks that do; folders of transformers have more."
         )
-    text = text_of(Path("/dev/stdin") if context == "-" else local_path(context), WHAT)
+    text = text_of(given_path(context), WHAT)
     found = asked.answer(
         question,
         text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from zoo.data.text_tables import text_table
 from zoo.data.texts import text_columns, texts_of, translation_columns, words_of
 from zoo.data.unlabelled import pictures_at, pictures_in
 from zoo.data.unlabelled_texts import texts_at
-from zoo.files import local_path, text_of
+from zoo.files import given_path, local_path, text_of
 
 
 class Examples(Protocol):
@@ -158,17 +159,14 @@ class PictureReader(Reader):
         """The files, and all pictures below the folders; "-" is standard input."""
         found: list[str] = []
         for image in arguments:
-            path = local_path(image)
+            path = given_path(image)
             if not path.is_dir():
-                found.append("/dev/stdin" if image == "-" else image)
+                found.append(str(path) if image == "-" else image)
             elif below := pictures_in([path]):
                 found += map(str, below)
             else:
                 raise ValueError(f"{image} is a folder without pictures.")
         return found
-
-
-MOST_OF_A_PATH = 4096  # characters; a text may be longer
 
 
 class TextReader(Reader):
@@ -181,9 +179,8 @@ class TextReader(Reader):
         """The texts themselves; of "-" the lines of standard input, of a file called .txt its lines."""
         found: list[Any] = []
         for one in arguments:
-            if one == "-" or (one.endswith(".txt") and len(one) < MOST_OF_A_PATH and local_path(one).is_file()):
-                path = Path("/dev/stdin") if one == "-" else local_path(one)
-                found += [line for line in text_of(path, "no texts").splitlines() if line.strip()]
+            if one == "-" or (one.endswith(".txt") and os.path.isfile(local_path(one))):  # of any length, unlike Path's
+                found += [line for line in text_of(given_path(one), "no texts").splitlines() if line.strip()]
             else:
                 found.append(one)
         if not found:

@@ -7,21 +7,19 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from zoo.checks import SpecError
-from zoo.model.build import Model
 from zoo.parallel.planned import runs, strategy_for
 from zoo.parallel.processes import told
 from zoo.parallel.replicated import Shared
-from zoo.parallel.strategy import PLAN, Strategy
+from zoo.parallel.strategy import PLAN, Strategy, Training
 from zoo.planning.candidates import Prediction, Predictor
 from zoo.planning.devices import Link
 from zoo.planning.plan import Plan
@@ -52,25 +50,15 @@ class Auto(Shared):
     name = "auto"
     _made: Strategy | None = None
 
-    def settled(
-        self,
-        model: Model,
-        recipe: Any,
-        folder: Path,
-        *,
-        tokens: Callable[[], int | None],
-        bfloat16: Callable[[Model], bool],
-        **used: bool,
-    ) -> Strategy:
+    def settled(self, training: Training) -> Strategy:
         if self._made is None:
             self.reached("the plan")
-            plan, notice = self._known(folder)
+            plan, notice = self._known(training.folder)
             if plan is None:
-                plan, notice = self._chosen(model, recipe, used, notice, tokens, bfloat16)
+                plan, notice = self._chosen(training, way=notice)
             self._made = strategy_for(plan, self.mesh, self.watch)
             self._made.notice, self._made.plan = notice, json.dumps(plan.to_json())
-        self._made.check(model, recipe, **used)
-        return self._made
+        return self._made.settled(training)
 
     def close(self) -> None:
         if self._made is not None:
@@ -89,62 +77,57 @@ class Auto(Shared):
                     found = plan, f"Plan, as before: {plan.words}."
         return told(found, self.mesh)  # type: ignore[no-any-return]
 
-    def _chosen(
-        self,
-        model: Model,
-        recipe: Any,
-        used: Mapping[str, bool],
-        way: str,
-        tokens: Callable[[], int | None],
-        bfloat16: Callable[[Model], bool],
-    ) -> tuple[Plan, str]:
+    def _chosen(self, training: Training, way: str) -> tuple[Plan, str]:
+        """(a plan for all processes that reads checkpoints of `way`, if there are some; what is to say of it)."""
         size = self.mesh.size()
         data, fsdp = Plan(data=size), Plan(data=size, sharded=True)
+        usual = fsdp if way == "fsdp" else data
         if size == 1:
-            one = "Plan: one process, as torchrun has started no others."
-            return (fsdp if way == "fsdp" else data), one
-        strategy_for(data, self.mesh).check(model, recipe, **used)  # what no way trains
+            return usual, "Plan: one process, as torchrun has started no others."
+        self._check(data, training)  # what no way trains
         if way == "data":
             return data, f"Plan: {data.words}, as the run's checkpoints are those of parallel=data."
-        if refusal := self._refusal(fsdp, model, recipe, used):  # a pipeline is refused too
+        if refusal := self._refusal(fsdp, training):  # a pipeline is refused too
             return data, f"Plan: {data.words}. No other way trains this: {refusal}"
-        found = self._forecast(model, recipe, tokens, bfloat16)
+        found = self._forecast(training)
         if found.problem:
-            return (fsdp if way == "fsdp" else data), f"Plan: {(fsdp if way else data).words}. {found.problem}"
+            return usual, f"Plan: {usual.words}. {found.problem}"
         able = [
             one
             for one in found.ranked
             if runs(one.plan)
             and (way != "fsdp" or one.plan.sharded or one.plan.pipeline > 1)
-            and not self._refusal(one.plan, model, recipe, used)
+            and not self._refusal(one.plan, training)
         ]
-        return (able[0].plan, said(able, found, recipe.accumulate)) if able else (data, f"Plan: {data.words}.")
+        return (able[0].plan, said(able, found, training.recipe.accumulate)) if able else (data, f"Plan: {data.words}.")
 
-    def _refusal(self, plan: Plan, model: Model, recipe: Any, used: Mapping[str, bool]) -> str:
+    def _check(self, plan: Plan, training: Training) -> None:
+        strategy_for(plan, self.mesh).check(training.model, training.recipe, **training.used)
+
+    def _refusal(self, plan: Plan, training: Training) -> str:
         try:
-            strategy_for(plan, self.mesh).check(model, recipe, **used)
+            self._check(plan, training)
         except ValueError as error:
             return str(error)
         return ""
 
-    def _forecast(
-        self, model: Model, recipe: Any, tokens: Callable[[], int | None], bfloat16: Callable[[Model], bool]
-    ) -> Forecast:
+    def _forecast(self, training: Training) -> Forecast:
         """The first process's, on every process."""
         link, found = self._link(), Forecast()
         if self.first:
-            batch, size, device = recipe.batch_size, self.mesh.size(), self.device
+            recipe, size, device = training.recipe, self.mesh.size(), self.device
+            batch = recipe.batch_size
             states = 1 if recipe.optimizer.lower() in ONE_STATE else 2
             try:
                 with torch.random.fork_rng(devices=[] if device is None else [device]):
                     profile = measured(
-                        model.spec,
+                        training.model.spec,
                         -(-batch // size),
                         max(1, batch // (16 * size)),
-                        size=tokens(),
+                        size=training.tokens(),
                         states=states,
                         device=device,
-                        bfloat16=bfloat16,
+                        bfloat16=training.bfloat16,
                     )
                 found = forecast(Predictor(profile, batch, link, self._memory()), size)
             except SpecError as error:

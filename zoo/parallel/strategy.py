@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,27 @@ from torch import Tensor
 from zoo.model.build import Model
 
 PLAN = "plan.json"  # of the planner, beside the checkpoints, so that the run goes on in the same way
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a strategy is told of a training before it begins.
+
+    Args:
+        model (Model): the network.
+        recipe (Any): how it is trained.
+        folder (Path): the run's own, with its checkpoints.
+        tokens (Callable[[], int | None]): gives the length of the texts; None, where there are no texts.
+        bfloat16 (Callable[[Model], bool]): whether a network computes in bfloat16.
+        used (Mapping[str, bool]): other options by name, and whether they are used.
+    """
+
+    model: Model
+    recipe: Any
+    folder: Path
+    tokens: Callable[[], int | None]
+    bfloat16: Callable[[Model], bool]
+    used: Mapping[str, bool]
 
 
 class Strategy:
@@ -36,21 +58,9 @@ class Strategy:
     notice = ""
     plan = ""
 
-    def settled(
-        self,
-        model: Model,
-        recipe: Any,
-        folder: Path,
-        *,
-        tokens: Callable[[], int | None],
-        bfloat16: Callable[[Model], bool],
-        **used: bool,
-    ) -> Strategy:
-        """The strategy for this network and the run in `folder`; raises as `check` does. Every process calls it.
-
-        `tokens` gives the length of the texts, and `bfloat16` says whether a network computes in it.
-        """
-        self.check(model, recipe, **used)
+    def settled(self, training: Training) -> Strategy:
+        """The strategy for this training; raises as `check` does. Every process calls it."""
+        self.check(training.model, training.recipe, **training.used)
         return self
 
     def check(self, model: Model, recipe: Any, **used: bool) -> None:

@@ -65,14 +65,10 @@ def generate(
         >>> model.generate(torch.tensor([[1, 2, 3]]), max_new_tokens=2).shape
         torch.Size([1, 5])
     """
-    options: dict[str, Any] = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-    }
+    options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     if not isinstance(input_ids, Tensor):
-        writing.refuse_mask(attention_mask)
+        if attention_mask is not None:
+            raise ValueError("attention_mask= is for token ids. Strings need none: leave it out.")
         _check(model, max_new_tokens, temperature, top_k, top_p, stop_tokens, seed)
         return writing.continued(model, input_ids, max_new_tokens, stop_tokens, **options)
     ids, mask = _aligned(model, input_ids, attention_mask)

@@ -6,8 +6,6 @@ import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from zoo.text.native import TextError
 from zoo.text.tokenizer import strings
 from zoo.text.verbs import answering
@@ -49,9 +47,3 @@ def continued(model: TextDecoder, given: Any, most: int, stops: Collection[int] 
 def _until(new: list[int], stops: Collection[int]) -> list[int]:
     """The tokens of one text: behind its stop token there is padding."""
     return new[: next((i for i, token in enumerate(new) if token in stops), len(new))]
-
-
-def refuse_mask(mask: Tensor | None) -> None:
-    """Raise ValueError for a mask beside strings."""
-    if mask is not None:
-        raise ValueError("attention_mask= is for token ids. Strings need none: leave it out.")

@@ -113,7 +113,7 @@ def open_pictures(
 
 
 def hold_out(data: P, share: float = 0.1, seed: int = 0) -> tuple[P, P]:
-    """(train, held out): `share` of the pictures, chosen by the seed, is held out, and gets no random crops."""
+    """(train, held out): `share` of the examples, chosen by the seed, is held out, and gets no random crops."""
     size = round(len(data) * share)
     if not 0 < size < len(data):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from zoo.model.build import Model
-from zoo.parallel.strategy import Strategy
+from zoo.parallel.strategy import Strategy, Training
 from zoo.train.pictures import order_of
 from zoo.train.precision import uses_bfloat16
 from zoo.train.recipe import Recipe
@@ -24,14 +24,15 @@ def settled(
 
     Raises ValueError for what it does not train.
     """
-    return (strategy or Strategy()).settled(
+    training = Training(
         model,
         recipe,
         folder,
         tokens=lambda: tokens_of(train, recipe) if model.spec.input.ids else None,
         bfloat16=lambda one: uses_bfloat16(one, recipe),
-        **used,
+        used=used,
     )
+    return (strategy or Strategy()).settled(training)
 
 
 def tokens_of(train: Any, recipe: Recipe) -> int:
